@@ -1,0 +1,1 @@
+//! What the micro-benchmarks in benches/ need of the inside. Not part of the API.

@@ -1,0 +1,23 @@
+//! Bounds that are part of the format or that no option may pass.
+
+/// Longest topic name in bytes.
+pub(crate) const TOPIC_NAME_BYTES_MAX: usize = 249;
+/// Most partitions of one topic.
+pub(crate) const PARTITIONS_MAX: u32 = 65_536;
+/// Most topics of one engine.
+pub(crate) const TOPICS_MAX: usize = 65_536;
+/// Most lanes of one engine.
+pub(crate) const LANES_MAX: u32 = 64;
+/// Largest record (key, value, headers and the record's own header) an option may allow.
+pub(crate) const RECORD_BYTES_CEILING: usize = 16 << 20;
+/// Nothing is submitted further than this beyond the contiguous durable prefix: W of the log's
+/// generation. Written into the manifest; a log keeps the value it was created with.
+pub(crate) const WINDOW_BYTES: u64 = 64 << 20;
+/// Smallest and largest segment.
+pub(crate) const SEGMENT_BYTES_FLOOR: u64 = 1 << 20;
+/// See [`SEGMENT_BYTES_FLOOR`].
+pub(crate) const SEGMENT_BYTES_CEILING: u64 = 4 << 30;
+/// Most partitions of all topics ever created in one engine.
+pub(crate) const SLOTS_MAX: u32 = 250_000;
+/// Most records withheld at once that an option may allow: their list is part of every checkpoint.
+pub(crate) const WITHHELD_RECORDS_CEILING: u64 = 500_000;

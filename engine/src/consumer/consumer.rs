@@ -1,0 +1,280 @@
+//! The consumer by assignment.
+//!
+//! Invariants:
+//! - It shows durable records only, each partition in the order of its offsets, none left out: records
+//!   that are gone are `Truncated`, records that are damaged are `Damaged`, never silence.
+//! - It reads on the thread that polls.
+
+use super::records::Records;
+use crate::engine::EngineInner;
+use crate::error::{Error, Result};
+use crate::partition::reader::PartitionReader;
+use crate::partition::sealed;
+use crate::partition::shared::Partition;
+use crate::sync::{Signal, lock};
+use crate::topic::Topic;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Options of [`Engine::consumer`](crate::Engine::consumer).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConsumerOptions {
+    /// Most records of one poll. Default 10,000.
+    pub max_poll_records: usize,
+    /// A poll takes no further stretch of the log when it has so many bytes. Default 4 MiB.
+    pub max_poll_bytes: usize,
+}
+
+impl Default for ConsumerOptions {
+    fn default() -> Self {
+        ConsumerOptions { max_poll_records: 10_000, max_poll_bytes: 4 << 20 }
+    }
+}
+
+impl ConsumerOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the most records of one poll.
+    #[must_use]
+    pub fn max_poll_records(mut self, count: usize) -> Self {
+        self.max_poll_records = count;
+        self
+    }
+
+    /// Sets the bytes after which a poll ends.
+    #[must_use]
+    pub fn max_poll_bytes(mut self, bytes: usize) -> Self {
+        self.max_poll_bytes = bytes;
+        self
+    }
+}
+
+/// Where to read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The first record that is kept.
+    Beginning,
+    /// Behind the last record that is visible now.
+    End,
+    /// This offset; it may lie one behind the last record, and further on it is waited for.
+    Offset(u64),
+    /// The first record whose timestamp is at or after this time (ms since 1970-01-01 UTC); the end if
+    /// there is none.
+    Timestamp(i64),
+}
+
+struct Assignment {
+    reader: PartitionReader,
+    topic: u32,
+}
+
+/// Reads partitions. One thread at a time; it may move from thread to thread.
+pub struct Consumer {
+    engine: Arc<EngineInner>,
+    options: ConsumerOptions,
+    assignments: Vec<Assignment>,
+    /// Which partition is first in the next poll: each gets its turn.
+    turn: usize,
+    signal: Arc<Signal>,
+}
+
+impl Consumer {
+    pub(crate) fn new(engine: Arc<EngineInner>, options: ConsumerOptions) -> Result<Consumer> {
+        if options.max_poll_records == 0 || options.max_poll_bytes == 0 {
+            return Err(Error::InvalidArgument {
+                name: "max_poll_records and max_poll_bytes",
+                value: "0".to_owned(),
+                reason: "at least 1".to_owned(),
+            });
+        }
+        Ok(Consumer { engine, options, assignments: Vec::new(), turn: 0, signal: Arc::new(Signal::default()) })
+    }
+
+    /// Begins to read a partition; if it is assigned already, goes on at `start`.
+    ///
+    /// # Errors
+    /// `InvalidPartition`, `Truncated` (an offset that is no longer kept), `Damaged`, `Io`.
+    pub fn assign(&mut self, topic: &Topic, partition: u32, start: Start) -> Result<()> {
+        self.engine.check_fork()?;
+        let shared = topic.partition(partition)?.clone();
+        let offset = resolve(&shared, start)?;
+        match self.find(topic, partition) {
+            Some(at) => self.assignments[at].reader.seek(offset),
+            None => {
+                shared.watch(&self.signal);
+                self.assignments.push(Assignment { reader: PartitionReader::new(shared, offset), topic: topic.id() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Assigns every partition of a topic.
+    ///
+    /// # Errors
+    /// As [`Consumer::assign`].
+    pub fn assign_all(&mut self, topic: &Topic, start: Start) -> Result<()> {
+        (0..topic.partitions()).try_for_each(|partition| self.assign(topic, partition, start))
+    }
+
+    /// Stops reading a partition.
+    pub fn unassign(&mut self, topic: &Topic, partition: u32) {
+        if let Some(at) = self.find(topic, partition) {
+            let gone = self.assignments.swap_remove(at);
+            gone.reader.partition.unwatch(&self.signal);
+        }
+    }
+
+    /// Goes to another place in a partition that is assigned.
+    ///
+    /// # Errors
+    /// As [`Consumer::assign`]; `InvalidArgument` if the partition is not assigned.
+    pub fn seek(&mut self, topic: &Topic, partition: u32, start: Start) -> Result<()> {
+        if self.find(topic, partition).is_none() {
+            return Err(Error::InvalidArgument {
+                name: "partition",
+                value: partition.to_string(),
+                reason: "not assigned to this consumer; assign it first".to_owned(),
+            });
+        }
+        self.assign(topic, partition, start)
+    }
+
+    /// The offset of the next record of a partition that a poll will give; `None` if it is not assigned.
+    pub fn position(&self, topic: &Topic, partition: u32) -> Option<u64> {
+        self.find(topic, partition).map(|at| self.assignments[at].reader.offset)
+    }
+
+    /// The next records; waits up to `timeout` for the first one. Empty after the timeout.
+    ///
+    /// # Errors
+    /// `Truncated` where records are no longer kept: seek, and go on. `Damaged` where acknowledged data
+    /// cannot be read. `Closed` when the engine is closed and everything was read.
+    pub fn poll(&mut self, timeout: Duration) -> Result<Records> {
+        self.engine.check_fork()?;
+        let mut deadline = None;
+        loop {
+            let seen = self.signal.look();
+            let records = self.poll_now()?;
+            if !records.is_empty() {
+                return Ok(records);
+            }
+            if self.engine.is_closed() {
+                return Err(Error::Closed { what: "the engine" });
+            }
+            if timeout.is_zero() {
+                return Ok(records);
+            }
+            let now = Instant::now();
+            let deadline = *deadline.get_or_insert_with(|| now.checked_add(timeout));
+            let left = deadline.map_or(Duration::from_secs(3600), |deadline| deadline.saturating_duration_since(now));
+            if left.is_zero() {
+                return Ok(records);
+            }
+            self.signal.wait(seen, left);
+        }
+    }
+
+    fn poll_now(&mut self) -> Result<Records> {
+        let mut records = Records::default();
+        let mut bytes = 0;
+        let count = self.assignments.len();
+        for step in 0..count {
+            let at = (self.turn + step) % count;
+            let assignment = &mut self.assignments[at];
+            loop {
+                let room = self.options.max_poll_records.saturating_sub(records.len());
+                if room == 0 || bytes >= self.options.max_poll_bytes {
+                    self.turn = (at + 1) % count;
+                    return Ok(records);
+                }
+                let room = u32::try_from(room).unwrap_or(u32::MAX);
+                match assignment.reader.next_chunk(room) {
+                    Ok(Some(chunk)) => {
+                        bytes += chunk.bytes().len();
+                        records.push(assignment.reader.partition.clone(), chunk);
+                    }
+                    Ok(None) => break,
+                    // What was read before is given first; the error comes with the next poll.
+                    Err(error) if records.is_empty() => return Err(error),
+                    Err(_) => return Ok(records),
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    fn find(&self, topic: &Topic, partition: u32) -> Option<usize> {
+        self.assignments
+            .iter()
+            .position(|assigned| assigned.topic == topic.id() && assigned.reader.partition.partition == partition)
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        for assignment in &self.assignments {
+            assignment.reader.partition.unwatch(&self.signal);
+        }
+    }
+}
+
+impl std::fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Consumer({} partitions)", self.assignments.len())
+    }
+}
+
+/// The offset that a start means now.
+fn resolve(partition: &Arc<Partition>, start: Start) -> Result<u64> {
+    let (first_offset, next_offset) = {
+        let index = lock(&partition.index);
+        (index.first_offset, index.next_offset)
+    };
+    match start {
+        Start::Beginning => Ok(first_offset),
+        Start::End => Ok(next_offset),
+        Start::Offset(offset) if offset < first_offset => Err(Error::Truncated {
+            topic: partition.topic.to_string(),
+            partition: partition.partition,
+            from: offset,
+            to: first_offset,
+        }),
+        Start::Offset(offset) => Ok(offset),
+        Start::Timestamp(timestamp_ms) => offset_at_time(partition, timestamp_ms, first_offset, next_offset),
+    }
+}
+
+/// The first offset whose record has a timestamp at or after a time.
+fn offset_at_time(partition: &Arc<Partition>, timestamp_ms: i64, first_offset: u64, next_offset: u64) -> Result<u64> {
+    let in_sealed = {
+        let index = lock(&partition.index);
+        index.timestamp_before_ms >= timestamp_ms
+    };
+    // The run's largest timestamp reaches the time; which of its records does first is read from them.
+    let run_offset = if in_sealed {
+        let found = sealed::runs_at_time(&partition.log, partition.slot, timestamp_ms)?;
+        found.and_then(|(_, runs)| {
+            runs.iter().find(|run| run.timestamp_max_ms >= timestamp_ms).map(|run| run.base_offset)
+        })
+    } else {
+        None
+    };
+    let run_offset = match run_offset {
+        Some(offset) => Some(offset),
+        None => lock(&partition.index).run_at_time(timestamp_ms).map(|run| run.base_offset),
+    };
+    let Some(run_offset) = run_offset else { return Ok(next_offset) };
+    let mut reader = PartitionReader::new(partition.clone(), run_offset.max(first_offset));
+    while let Some(chunk) = reader.next_chunk(u32::MAX)? {
+        let mut records = Records::default();
+        records.push(partition.clone(), chunk);
+        if let Some(found) = records.iter().find(|record| record.timestamp_ms() >= timestamp_ms) {
+            return Ok(found.offset());
+        }
+    }
+    Ok(next_offset)
+}

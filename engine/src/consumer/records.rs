@@ -1,0 +1,234 @@
+//! What a poll gives: records in the log's own memory, borrowed.
+//!
+//! Invariant: the memory lives as long as the [`Records`]; nothing is copied, nothing is checked twice.
+
+use crate::log::frame::{Kind, RECORDS_HEADER_BYTES, u32_at, u64_at};
+use crate::partition::reader::Chunk;
+use crate::partition::shared::Partition;
+use crate::record::{Header, Headers, RecordRef};
+use std::sync::Arc;
+
+/// Records of a poll. Holding them keeps their memory; drop them when they are worked off.
+#[derive(Default)]
+pub struct Records {
+    chunks: Vec<(Arc<Partition>, Chunk)>,
+    count: usize,
+}
+
+impl Records {
+    pub(super) fn push(&mut self, partition: Arc<Partition>, chunk: Chunk) {
+        self.count += chunk.count as usize;
+        self.chunks.push((partition, chunk));
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The records: partition by partition, in the order of their offsets.
+    pub fn iter(&self) -> RecordsIter<'_> {
+        RecordsIter { records: self, next_chunk: 0, current: None, left: self.count }
+    }
+}
+
+impl std::fmt::Debug for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Records({})", self.count)
+    }
+}
+
+impl<'a> IntoIterator for &'a Records {
+    type Item = RecordView<'a>;
+    type IntoIter = RecordsIter<'a>;
+
+    fn into_iter(self) -> RecordsIter<'a> {
+        self.iter()
+    }
+}
+
+/// One record of a poll.
+#[derive(Clone, Copy)]
+pub struct RecordView<'a> {
+    partition: &'a Partition,
+    chunk: &'a Chunk,
+    offset: u64,
+    record: RecordRef<'a>,
+}
+
+impl<'a> RecordView<'a> {
+    /// The topic.
+    pub fn topic(&self) -> &'a str {
+        &self.partition.topic
+    }
+
+    /// The partition.
+    #[inline]
+    pub fn partition(&self) -> u32 {
+        self.partition.partition
+    }
+
+    /// The offset.
+    #[inline]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The sender's timestamp, ms since 1970-01-01 UTC.
+    #[inline]
+    pub fn timestamp_ms(&self) -> i64 {
+        self.record.timestamp_ms()
+    }
+
+    /// The key, if there is one.
+    #[inline]
+    pub fn key(&self) -> Option<&'a [u8]> {
+        self.record.key()
+    }
+
+    /// The value; `None` is null, which differs from empty.
+    #[inline]
+    pub fn value(&self) -> Option<&'a [u8]> {
+        self.record.value()
+    }
+
+    /// The record's headers, then those that were added when it was published by reference.
+    pub fn headers(&self) -> ViewHeaders<'a> {
+        let extra = self.chunk.extra_headers.as_deref().map_or(&[][..], Vec::as_slice);
+        ViewHeaders { own: self.record.headers(), extra: Headers::parse(extra).unwrap_or_default() }
+    }
+}
+
+impl std::fmt::Debug for RecordView<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RecordView({}-{} @{})", self.topic(), self.partition(), self.offset)
+    }
+}
+
+/// Iterates over the headers of a record.
+#[derive(Clone, Copy, Debug)]
+pub struct ViewHeaders<'a> {
+    own: Headers<'a>,
+    extra: Headers<'a>,
+}
+
+impl<'a> Iterator for ViewHeaders<'a> {
+    type Item = Header<'a>;
+
+    fn next(&mut self) -> Option<Header<'a>> {
+        self.own.next().or_else(|| self.extra.next())
+    }
+}
+
+/// A place in a chunk.
+struct Cursor<'a> {
+    partition: &'a Partition,
+    chunk: &'a Chunk,
+    /// What follows the current frame.
+    frames: &'a [u8],
+    /// What follows the current record in its frame.
+    records: &'a [u8],
+    offset: u64,
+    left: u32,
+}
+
+/// Iterates over [`Records`].
+pub struct RecordsIter<'a> {
+    records: &'a Records,
+    next_chunk: usize,
+    current: Option<Cursor<'a>>,
+    left: usize,
+}
+
+impl<'a> Iterator for RecordsIter<'a> {
+    type Item = RecordView<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<RecordView<'a>> {
+        loop {
+            if let Some(cursor) = &mut self.current
+                && cursor.left > 0
+            {
+                let (record, next) = match RecordRef::parse(cursor.records) {
+                    Some(parsed) => parsed,
+                    None => {
+                        cursor.next_frame();
+                        RecordRef::parse(cursor.records).expect("frames were checked before they were given out")
+                    }
+                };
+                cursor.records = cursor.records.get(next..).unwrap_or_default();
+                let view =
+                    RecordView { partition: cursor.partition, chunk: cursor.chunk, offset: cursor.offset, record };
+                cursor.offset += 1;
+                cursor.left -= 1;
+                self.left -= 1;
+                return Some(view);
+            }
+            let (partition, chunk) = self.records.chunks.get(self.next_chunk)?;
+            self.next_chunk += 1;
+            self.current = Some(Cursor::new(partition, chunk));
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for RecordsIter<'_> {}
+
+impl<'a> Cursor<'a> {
+    fn new(partition: &'a Partition, chunk: &'a Chunk) -> Cursor<'a> {
+        let mut cursor = Cursor {
+            partition,
+            chunk,
+            frames: chunk.bytes(),
+            records: &[],
+            offset: chunk.base_offset + u64::from(chunk.skip),
+            left: chunk.count,
+        };
+        let mut skip = chunk.skip;
+        // Whole frames before the first wanted record are passed over by their headers.
+        while let Some((count, bytes)) = cursor.peek_frame()
+            && skip >= count
+        {
+            skip -= count;
+            cursor.frames = &cursor.frames[bytes..];
+        }
+        if skip > 0 || cursor.left > 0 {
+            cursor.next_frame();
+        }
+        for _ in 0..skip {
+            let (_, next) = RecordRef::parse(cursor.records).expect("frames were checked before they were given out");
+            cursor.records = cursor.records.get(next..).unwrap_or_default();
+        }
+        cursor
+    }
+
+    /// Records in the next frame, and its bytes.
+    fn peek_frame(&self) -> Option<(u32, usize)> {
+        let header = self.frames.get(..RECORDS_HEADER_BYTES)?;
+        let bytes = (header_bytes(header) + u32_at(header, 4) as usize).next_multiple_of(8);
+        debug_assert!(u64_at(header, 8) != 0);
+        Some((u32_at(header, 36), bytes))
+    }
+
+    fn next_frame(&mut self) {
+        let start = header_bytes(self.frames);
+        let body = u32_at(self.frames, 4) as usize;
+        let end = (start + body).next_multiple_of(8);
+        self.records = &self.frames[start..start + body];
+        self.frames = self.frames.get(end..).unwrap_or_default();
+    }
+}
+
+/// Header bytes of the Records or Withheld frame at the start of `frame`.
+#[inline]
+fn header_bytes(frame: &[u8]) -> usize {
+    if frame[3] == Kind::RECORDS_CODE { RECORDS_HEADER_BYTES } else { Kind::WITHHELD_HEADER_BYTES }
+}

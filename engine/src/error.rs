@@ -1,0 +1,270 @@
+//! What can go wrong, in words for people and in kinds for programs.
+//!
+//! Every error says what happened, where, and what to do. [`Error::is_retriable`],
+//! [`Error::is_fatal`] and [`Error::is_unknown_outcome`] are the three questions a program asks.
+
+use crate::io::IoFailure;
+use std::path::PathBuf;
+
+/// The result of every fallible call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of the engine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No topic of this name.
+    #[error("there is no topic `{name}`; create it, or list the topics to see their names")]
+    UnknownTopic {
+        /// The name asked for.
+        name: String,
+    },
+    /// The topic is there already.
+    #[error("topic `{name}` exists already, with {partitions} partitions")]
+    TopicExists {
+        /// Its name.
+        name: String,
+        /// How many partitions it has.
+        partitions: u32,
+    },
+    /// The topic was deleted while a handle to it was held.
+    #[error("topic `{name}` was deleted; get a new handle if it was created again")]
+    TopicDeleted {
+        /// Its name.
+        name: String,
+    },
+    /// A name that cannot be used.
+    #[error("`{name}` is not a valid topic name: {reason}")]
+    InvalidName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An argument or option out of range.
+    #[error("{name} = {value} is not valid: {reason}")]
+    InvalidArgument {
+        /// Which argument or option.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What would be valid.
+        reason: String,
+    },
+    /// A partition the topic does not have.
+    #[error("topic `{topic}` has partitions 0 to {}, not {partition}", .partitions - 1)]
+    InvalidPartition {
+        /// The topic.
+        topic: String,
+        /// The partition asked for.
+        partition: u32,
+        /// How many there are.
+        partitions: u32,
+    },
+    /// A record above the bound.
+    #[error("the record has {bytes} bytes, {bytes_max} are allowed; send less, or raise `{option}`")]
+    RecordTooLarge {
+        /// Its size with its header.
+        bytes: usize,
+        /// The bound.
+        bytes_max: usize,
+        /// The option that sets the bound.
+        option: &'static str,
+    },
+    /// The directory does not exist, or is not one.
+    #[error("{path}: {reason}")]
+    InvalidDirectory {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// Files are there that Ringlane did not write.
+    #[error("{path}/{file} is not a Ringlane file ({found}); open an empty directory or one of Ringlane's")]
+    ForeignFormat {
+        /// The directory.
+        path: PathBuf,
+        /// The file.
+        file: String,
+        /// What was found.
+        found: String,
+    },
+    /// Written by another version.
+    #[error("{file} has format version {found}, this library reads {supported}; use a newer library")]
+    UnsupportedVersion {
+        /// The file.
+        file: String,
+        /// Its version.
+        found: u32,
+        /// What can be read.
+        supported: u32,
+    },
+    /// Another process has the engine open.
+    #[error("{path} is held by process {pid} ({program}); stop it, or work through it")]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The process that holds it.
+        pid: u32,
+        /// The program it runs.
+        program: String,
+    },
+    /// The log was made with another number of lanes.
+    #[error("{path} was made with {found} lanes, {wanted} were asked for; leave `lanes` unset to use what is there")]
+    LaneCount {
+        /// The directory.
+        path: PathBuf,
+        /// What it has.
+        found: u32,
+        /// What the options ask for.
+        wanted: u32,
+    },
+    /// Acknowledged data is damaged. Opening cuts nothing.
+    #[error(
+        "damage: {file}, position {position} (file offset {file_offset}), {bytes} bytes: {reason}. \
+         Nothing was changed. Restore the file from a copy, or open with recovery = salvage to read what is left"
+    )]
+    Damaged {
+        /// The file.
+        file: String,
+        /// The position in the log where it begins.
+        position: u64,
+        /// The same place as an offset in the file.
+        file_offset: u64,
+        /// How much is concerned, as far as it can be told.
+        bytes: u64,
+        /// What proves that it is damage.
+        reason: String,
+    },
+    /// An operation of the system failed.
+    #[error("{0}")]
+    Io(IoFailure),
+    /// No room on the device. Nothing acknowledged is lost; reading goes on.
+    #[error(
+        "no space left: {needed_bytes} bytes are needed for the next segment, {free_bytes} are free; free space, delete topics, and send again"
+    )]
+    NoSpace {
+        /// What the next segment needs.
+        needed_bytes: u64,
+        /// What the file system has.
+        free_bytes: u64,
+    },
+    /// A write or flush failed before: the engine accepts nothing until it is opened again.
+    #[error("the engine stopped after an I/O error and must be opened again; first cause: {cause}")]
+    Poisoned {
+        /// The first failure.
+        cause: IoFailure,
+    },
+    /// The outcome of a send is not known: it may or may not be there after reopening.
+    #[error("the outcome of this send is unknown ({reason}); after reopening, look before sending again")]
+    UnknownOutcome {
+        /// Why.
+        reason: String,
+    },
+    /// The buffer stayed full for `max_block_ms`.
+    #[error(
+        "the send buffer was full ({buffered_bytes} bytes) for {waited_ms} ms; the device is slower than the senders: slow down, or raise `buffer_bytes_max`"
+    )]
+    QueueFull {
+        /// What was buffered.
+        buffered_bytes: u64,
+        /// How long the call waited.
+        waited_ms: u64,
+    },
+    /// Records were removed before they were read.
+    #[error("partition {partition} of `{topic}`: offsets {from} to {to} are no longer kept; seek to {to} to go on")]
+    Truncated {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// First offset that is gone.
+        from: u64,
+        /// First offset that is there.
+        to: u64,
+    },
+    /// The time given ran out; what was waited for may still happen.
+    #[error("timed out after {waited_ms} ms; the operation goes on and may still succeed")]
+    Timeout {
+        /// How long the call waited.
+        waited_ms: u64,
+    },
+    /// The engine, producer or consumer is closed.
+    #[error("{what} is closed")]
+    Closed {
+        /// What is closed.
+        what: &'static str,
+    },
+    /// The record asked for is no longer (or was never) waiting.
+    #[error("the record is not withheld: it was published, cancelled, or never there")]
+    NotWithheld,
+    /// The engine was opened in a parent process.
+    #[error(
+        "this process was forked from the one that opened the engine; open it again here, after the parent closed it"
+    )]
+    Forked,
+    /// More than a bound allows.
+    #[error("{what}: {count} are in use, {count_max} are allowed; {advice}")]
+    TooMany {
+        /// What is counted.
+        what: &'static str,
+        /// How many there are.
+        count: u64,
+        /// The bound.
+        count_max: u64,
+        /// What to do.
+        advice: &'static str,
+    },
+}
+
+impl Error {
+    /// The same call may succeed later, without anything being done twice.
+    pub fn is_retriable(&self) -> bool {
+        matches!(self, Error::QueueFull { .. } | Error::NoSpace { .. } | Error::Locked { .. } | Error::TooMany { .. })
+    }
+
+    /// Every later call will fail too, until the engine is opened again.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Error::Poisoned { .. } | Error::Closed { .. } | Error::Forked | Error::Damaged { .. })
+    }
+
+    /// What was sent may or may not be in the log.
+    pub fn is_unknown_outcome(&self) -> bool {
+        matches!(self, Error::UnknownOutcome { .. } | Error::Timeout { .. })
+    }
+
+    /// A short stable name for programs: `unknown-topic`, `poisoned`, ...
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::UnknownTopic { .. } => "unknown-topic",
+            Error::TopicExists { .. } => "topic-exists",
+            Error::TopicDeleted { .. } => "topic-deleted",
+            Error::InvalidName { .. } => "invalid-name",
+            Error::InvalidArgument { .. } => "invalid-argument",
+            Error::InvalidPartition { .. } => "invalid-partition",
+            Error::RecordTooLarge { .. } => "record-too-large",
+            Error::InvalidDirectory { .. } => "invalid-directory",
+            Error::ForeignFormat { .. } => "foreign-format",
+            Error::UnsupportedVersion { .. } => "unsupported-version",
+            Error::Locked { .. } => "locked",
+            Error::LaneCount { .. } => "lane-count",
+            Error::Damaged { .. } => "damaged",
+            Error::Io(_) => "io",
+            Error::NoSpace { .. } => "no-space",
+            Error::Poisoned { .. } => "poisoned",
+            Error::UnknownOutcome { .. } => "unknown-outcome",
+            Error::QueueFull { .. } => "queue-full",
+            Error::Truncated { .. } => "truncated",
+            Error::Timeout { .. } => "timeout",
+            Error::Closed { .. } => "closed",
+            Error::NotWithheld => "not-withheld",
+            Error::Forked => "forked",
+            Error::TooMany { .. } => "too-many",
+        }
+    }
+
+    /// An I/O error with its place.
+    pub(crate) fn io(operation: &'static str, file: &str, offset: Option<u64>, error: &std::io::Error) -> Error {
+        Error::Io(IoFailure::new(operation, file, offset, error))
+    }
+}

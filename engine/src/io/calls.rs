@@ -1,0 +1,148 @@
+//! System calls that `std` does not offer, each behind a safe function.
+//!
+//! Invariants:
+//! - Every call that a signal can interrupt is repeated on EINTR.
+//! - A result below zero never leaves this file; it becomes an [`io::Error`].
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+/// Repeats `call` while a signal interrupts it.
+fn retry(mut call: impl FnMut() -> libc::c_long) -> io::Result<usize> {
+    loop {
+        let result = call();
+        if result >= 0 {
+            return Ok(result as usize);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Writes parts one after another at `offset`, with `flags` of pwritev2 (RWF_DSYNC or none). May
+/// write less than asked.
+pub(super) fn write_vectored(file: RawFd, parts: &[&[u8]], offset: u64, flags: i32) -> io::Result<usize> {
+    let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; 2];
+    assert!(parts.len() <= vectors.len(), "a write has whole pages and at most one tail");
+    for (vector, part) in vectors.iter_mut().zip(parts) {
+        *vector = libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() };
+    }
+    let count = parts.len() as libc::c_int;
+    retry(|| {
+        // SAFETY: the vectors describe `parts`, which are borrowed for the whole call; the kernel
+        // only reads them. A descriptor that is none is answered with EBADF.
+        let result = unsafe {
+            if flags == 0 {
+                libc::pwritev(file, vectors.as_ptr(), count, offset as libc::off_t)
+            } else {
+                libc::pwritev2(file, vectors.as_ptr(), count, offset as libc::off_t, flags)
+            }
+        };
+        result as libc::c_long
+    })
+}
+
+/// Reads at `offset`; may read less than asked, and reads nothing at the end of the file.
+pub(super) fn read_at(file: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    retry(|| {
+        // SAFETY: the buffer is borrowed for the whole call and its length is passed with it.
+        let result =
+            unsafe { libc::pread(file.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), offset as libc::off_t) };
+        result as libc::c_long
+    })
+}
+
+/// Flushes a file's data, and what is needed to read it back, to the device.
+pub(super) fn data_sync(file: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is passed. A descriptor that is none is answered with EBADF.
+    retry(|| unsafe { libc::fdatasync(file) }.into()).map(drop)
+}
+
+/// Reserves blocks for the first `length` bytes; a shorter file becomes that long.
+pub(super) fn allocate(file: BorrowedFd<'_>, length: u64) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    retry(|| unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, length as libc::off_t) }.into()).map(drop)
+}
+
+/// Takes the exclusive lock of the open file. `false`: somebody else holds it.
+pub(super) fn try_lock(file: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: no memory is passed.
+    match retry(|| unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }.into()) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Bytes an unprivileged process can still write to the file system that holds `file`.
+pub(super) fn free_bytes(file: BorrowedFd<'_>) -> io::Result<u64> {
+    // SAFETY: all zeroes is a valid value of this plain structure.
+    let mut status: libc::statvfs64 = unsafe { std::mem::zeroed() };
+    // SAFETY: the structure is borrowed for the whole call.
+    retry(|| unsafe { libc::fstatvfs64(file.as_raw_fd(), &mut status) }.into())?;
+    Ok(status.f_bavail.saturating_mul(status.f_frsize))
+}
+
+/// Eight bytes of the kernel's generator of random numbers.
+pub(super) fn random() -> u64 {
+    let mut bytes = [0u8; 8];
+    let read = retry(|| {
+        // SAFETY: the array is borrowed for the whole call and its length is passed with it.
+        let result = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+        result as libc::c_long
+    });
+    assert!(matches!(read, Ok(8)), "getrandom gives eight bytes on every kernel since 3.17: {read:?}");
+    u64::from_ne_bytes(bytes)
+}
+
+/// A new eventfd that never blocks.
+pub(super) fn event() -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let event = retry(|| unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }.into())?;
+    // SAFETY: the kernel just made this descriptor and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(event as RawFd) })
+}
+
+/// Adds one to an eventfd. A counter that is full wakes as well, so that error is none.
+pub(super) fn ring_event(event: BorrowedFd<'_>) {
+    let one = 1u64.to_ne_bytes();
+    // SAFETY: the array is borrowed for the whole call and its length is passed with it.
+    let result = retry(|| unsafe { libc::write(event.as_raw_fd(), one.as_ptr().cast(), one.len()) } as libc::c_long);
+    debug_assert!(
+        result.as_ref().is_ok_and(|written| *written == 8)
+            || result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock),
+        "an eventfd takes eight bytes: {result:?}"
+    );
+}
+
+/// Sets an eventfd back to zero.
+pub(super) fn drain_event(event: BorrowedFd<'_>) {
+    let mut count = [0u8; 8];
+    // Nothing to read is as good as having read: the counter is zero afterwards either way.
+    // SAFETY: the array is borrowed for the whole call and its length is passed with it.
+    let _ = retry(|| unsafe { libc::read(event.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) } as libc::c_long);
+}
+
+/// Sleeps while `word` holds `expected`, at most `timeout`. Returns for any reason at any time.
+pub(super) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
+    let limit = timeout.map(|timeout| libc::timespec {
+        tv_sec: timeout.as_secs().min(i32::MAX as u64) as libc::time_t,
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the word and the time are borrowed for the whole call. Every error (value changed,
+    // interrupted, timed out) means "look again", which the caller does.
+    unsafe {
+        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, expected, limit)
+    };
+}
+
+/// Wakes one thread that sleeps on `word`.
+pub(super) fn futex_wake(word: &AtomicU32) {
+    // SAFETY: the word is borrowed for the whole call; the kernel uses its address only.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1) };
+}

@@ -1,0 +1,554 @@
+//! The keeper: prepares segments before lanes need them, seals full ones, and takes dead ones back.
+//!
+//! Invariants:
+//! - It alone changes the manifest while the engine is open.
+//! - A segment reaches a lane only after its file, header page, directory entry and manifest entry are durable.
+//! - A file is used again or removed only when no reader holds its segment, and the manifest says so first.
+//! - Nothing here is waited for on the way to a receipt, unless a load outruns the supply.
+
+use crate::error::{Error, Result};
+use crate::io::{Access, Block, Clock, File, IoFailure, Latch, PAGE, Storage};
+use crate::lane::shared::{LaneShared, count};
+use crate::lane::supply::{Full, Prepared};
+use crate::log::manifest::{Manifest, ManifestFiles, ManifestSegment, SegmentState};
+use crate::log::position::Position;
+use crate::log::segment::{file_name, sidecar_name};
+use crate::options::Options;
+use crate::partition::sealed;
+use crate::partition::shared::{LogShared, Segment};
+use crate::partition::sidecar::SidecarBuilder;
+use crate::partition::table::PartitionTable;
+use crate::sync::{Signal, lock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Zeros written in one go.
+const ZERO_BYTES: usize = 512 << 10;
+/// Above this rate a lane gets segments as they are: zero-filling would take the device from it.
+const BULK_BYTES_PER_SECOND: u64 = 150 << 20;
+/// How long a lane's last segments say how fast it is.
+const RATE_MEMORY_NS: u64 = 1_000_000_000;
+/// A full disk is looked at again after this time.
+const RETRY: Duration = Duration::from_millis(200);
+/// Free space below which no segment is made: the file system needs some for its own records.
+const FREE_BYTES_MIN: u64 = 1 << 20;
+/// The newest sealed segments stay: their checkpoints are what opening falls back to.
+const KEPT_CHECKPOINTS: usize = 2;
+
+/// What the keeper tells the rest of the engine.
+#[derive(Default)]
+pub(crate) struct KeeperShared {
+    pub(crate) signal: Arc<Signal>,
+    pub(crate) stop: AtomicBool,
+    /// A topic was deleted: look for segments without life.
+    pub(crate) look_for_dead: AtomicBool,
+    pub(crate) disk_bytes: AtomicU64,
+    pub(crate) segments: AtomicU64,
+    pub(crate) recycled: AtomicU64,
+    /// Segments that are ready for a lane with every block written.
+    pub(crate) prepared: AtomicU64,
+    /// Retired segments whose files somebody still reads.
+    retiring: Mutex<Vec<Arc<Segment>>>,
+}
+
+/// See the module.
+pub(crate) struct Keeper {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) manifest: Manifest,
+    pub(crate) files: ManifestFiles,
+    pub(crate) lanes: Vec<Arc<LaneShared>>,
+    pub(crate) logs: Vec<Arc<LogShared>>,
+    pub(crate) table: Arc<PartitionTable>,
+    pub(crate) options: Options,
+    pub(crate) latch: Latch,
+    pub(crate) shared: Arc<KeeperShared>,
+    /// Segments that recovery sealed and that have no sidecar yet.
+    pub(crate) unindexed: Vec<(usize, Full)>,
+    zeros: Option<Block>,
+}
+
+impl Keeper {
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        clock: Arc<dyn Clock>,
+        manifest: Manifest,
+        files: ManifestFiles,
+        table: Arc<PartitionTable>,
+        options: Options,
+        latch: Latch,
+        shared: Arc<KeeperShared>,
+    ) -> Keeper {
+        Keeper {
+            storage,
+            clock,
+            manifest,
+            files,
+            lanes: Vec::new(),
+            logs: Vec::new(),
+            table,
+            options,
+            latch,
+            shared,
+            unindexed: Vec::new(),
+            zeros: None,
+        }
+    }
+
+    /// The keeper's thread.
+    pub(crate) fn run(mut self) {
+        crate::lane::thread::block_signals();
+        loop {
+            let seen = self.shared.signal.look();
+            if self.shared.stop.load(Ordering::Acquire) || self.latch.is_poisoned() {
+                return;
+            }
+            match self.step() {
+                Ok(true) => {}
+                Ok(false) => self.shared.signal.wait(seen, self.pause()),
+                Err(error) => {
+                    let cause = match error {
+                        Error::Io(failure) => failure,
+                        other => IoFailure {
+                            operation: "keep",
+                            file: "the log".to_owned(),
+                            offset: None,
+                            errno: None,
+                            message: other.to_string(),
+                        },
+                    };
+                    self.latch.poison(cause);
+                    for lane in &self.lanes {
+                        lane.wake();
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        let waits = self.lanes.iter().any(|lane| lane.supply.is_full()) || !lock(&self.shared.retiring).is_empty();
+        if waits || self.has_zeros_to_write() { RETRY } else { Duration::from_secs(60) }
+    }
+
+    fn has_zeros_to_write(&self) -> bool {
+        self.lanes.iter().any(|lane| lock(&lane.supply.state).ready.iter().any(|prepared| !prepared.is_written()))
+    }
+
+    /// Does one piece of work; `false`: there is none.
+    pub(crate) fn step(&mut self) -> Result<bool> {
+        let mut worked = false;
+        for lane in 0..self.lanes.len() {
+            worked |= self.supply(lane)?;
+            if let Some(full) = self.lanes[lane].supply.take_full(self.logs[lane].durable()) {
+                self.seal(lane, &full, true)?;
+                worked = true;
+            }
+            // A lane that has segments can wait for zeros; one that starves cannot wait for anything else.
+            worked |= self.write_zeros(lane)?;
+        }
+        if !worked && let Some((lane, full)) = self.unindexed.pop() {
+            self.seal(lane, &full, false)?;
+            worked = true;
+        }
+        if self.shared.look_for_dead.swap(false, Ordering::AcqRel) {
+            self.retire_dead()?;
+            worked = true;
+        }
+        worked |= self.free_retired()?;
+        self.export();
+        Ok(worked)
+    }
+
+    fn export(&self) {
+        let bytes: u64 = self.manifest.segments.iter().map(|segment| segment.bytes).sum();
+        let recycled = self.manifest.segments.iter().filter(|s| s.state == SegmentState::Recycled).count();
+        let written = |lane: &Arc<LaneShared>| lock(&lane.supply.state).ready.iter().filter(|p| p.is_written()).count();
+        self.shared.disk_bytes.store(bytes, Ordering::Relaxed);
+        self.shared.segments.store(self.manifest.segments.len() as u64, Ordering::Relaxed);
+        self.shared.recycled.store(recycled as u64, Ordering::Relaxed);
+        self.shared.prepared.store(self.lanes.iter().map(written).sum::<usize>() as u64, Ordering::Relaxed);
+    }
+
+    // ----- preparing -----
+
+    /// Keeps a lane's supply full.
+    fn supply(&mut self, lane: usize) -> Result<bool> {
+        let shared = self.lanes[lane].clone();
+        let (rejected, missing, bytes_min) = {
+            let mut state = lock(&shared.supply.state);
+            let rejected = std::mem::take(&mut state.rejected);
+            let missing = (self.options.segments_prepared as usize).saturating_sub(state.ready.len());
+            (rejected, missing, state.bytes_min)
+        };
+        let gave_back = !rejected.is_empty();
+        if let Some(first) = rejected.first() {
+            let base = first.manifest.base;
+            for prepared in &rejected {
+                let state = if prepared.is_written() { SegmentState::Recycled } else { SegmentState::Raw };
+                self.set_state(prepared.manifest.file, state, Position(0));
+            }
+            self.log_entry(lane).next_base = base;
+        }
+        if missing == 0 {
+            return Ok(gave_back);
+        }
+        match self.prepare(lane, bytes_min) {
+            Ok(prepared) => {
+                let starving = {
+                    let mut state = lock(&shared.supply.state);
+                    state.ready.push_back(prepared);
+                    state.starving
+                };
+                shared.supply.set_no_space(None);
+                if starving {
+                    shared.wake();
+                }
+                Ok(true)
+            }
+            Err(Error::NoSpace { needed_bytes, free_bytes }) => {
+                let news = !shared.supply.is_full();
+                shared.supply.set_no_space(Some((needed_bytes, free_bytes)));
+                if news || lock(&shared.supply.state).starving {
+                    shared.wake();
+                }
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn log_entry(&mut self, lane: usize) -> &mut crate::log::manifest::ManifestLog {
+        let id = self.lanes[lane].log;
+        self.manifest.logs.iter_mut().find(|log| log.id == id).expect("every lane has its log in the manifest")
+    }
+
+    fn set_state(&mut self, file: u32, state: SegmentState, end: Position) {
+        if let Some(segment) = self.manifest.segments.iter_mut().find(|segment| segment.file == file) {
+            segment.state = state;
+            segment.end = end;
+        }
+    }
+
+    /// Makes the next segment of a lane's log: a recycled file, or a new one.
+    fn prepare(&mut self, lane: usize, bytes_min: u64) -> Result<Prepared> {
+        let log = *self.log_entry(lane);
+        let wanted = next_segment_bytes(&self.manifest, log.id, &self.options).max(bytes_min.next_power_of_two());
+        let prepared = prepare_segment(&*self.storage, &mut self.manifest, log.id, log.generation, wanted, bytes_min)?;
+        if let Err(error) = self.files.commit(&mut self.manifest) {
+            self.manifest.segments.retain(|segment| segment.file != prepared.manifest.file);
+            return Err(no_space_or(error, prepared.manifest.bytes, &*self.storage));
+        }
+        Ok(prepared)
+    }
+
+    /// Writes zeros into the first prepared segment that needs them.
+    fn write_zeros(&mut self, lane: usize) -> Result<bool> {
+        let shared = self.lanes[lane].clone();
+        let (file, offset, bytes, name) = {
+            let mut state = lock(&shared.supply.state);
+            if state.starving || is_bulk(&state.taken, self.clock.monotonic_ns()) {
+                return Ok(false);
+            }
+            let Some(prepared) = state.ready.iter_mut().find(|prepared| !prepared.is_written()) else {
+                return Ok(false);
+            };
+            prepared.busy = true;
+            (prepared.file.clone(), prepared.written_bytes, prepared.manifest.bytes, prepared.manifest.file)
+        };
+        let result = self.write_zero_chunk(&*file, offset, bytes);
+        let (starving, done) = {
+            let mut state = lock(&shared.supply.state);
+            let starving = state.starving;
+            let mut done = false;
+            if let Some(prepared) = state.ready.iter_mut().find(|prepared| prepared.manifest.file == name) {
+                prepared.busy = false;
+                if let Ok(written) = &result {
+                    prepared.written_bytes += written;
+                    done = prepared.is_written();
+                }
+            }
+            (starving, done)
+        };
+        if starving {
+            shared.wake();
+        }
+        count(&shared.counters.prepared_bytes, result?);
+        if !done {
+            // Leaves the device to the lane for as long as it was used.
+            std::thread::yield_now();
+        }
+        Ok(true)
+    }
+
+    /// Writes the next zeros; flushes when the segment is complete. Returns the bytes written.
+    fn write_zero_chunk(&mut self, file: &dyn File, offset: u64, bytes: u64) -> Result<u64> {
+        let zeros = self.zeros.get_or_insert_with(|| {
+            let mut block = Block::zeroed(ZERO_BYTES);
+            block.publish_all();
+            block
+        });
+        let length = (bytes - offset).min(ZERO_BYTES as u64);
+        let fail = |operation, error: &std::io::Error| Error::io(operation, file.name(), Some(offset), error);
+        file.write_at(zeros.slice(0, length as usize), offset).map_err(|error| fail("zero-fill", &error))?;
+        if offset + length == bytes {
+            file.sync().map_err(|error| fail("flush", &error))?;
+        }
+        Ok(length)
+    }
+
+    // ----- sealing -----
+
+    /// Writes the index of a full segment and marks it sealed.
+    fn seal(&mut self, lane: usize, full: &Full, in_manifest: bool) -> Result<()> {
+        let log = self.logs[lane].clone();
+        let Some(segment) = log.segment_at(full.manifest.base) else { return Ok(()) };
+        if full.resident {
+            let bytes = self.index_of(&log, full);
+            {
+                let mut held = lock(&segment.sidecar);
+                match sealed::store(&log, &segment, full.end, &bytes) {
+                    Ok(sidecar) => *held = Some(sidecar),
+                    // No room for an index is no reason to stop: it is made anew by who needs it.
+                    Err(Error::Io(failure)) if failure.is_no_space() => {}
+                    Err(error) => return Err(error),
+                }
+                segment.set_end(full.end);
+            }
+            for partition in self.table.of_log(log.id) {
+                lock(&partition.index).forget_below(full.manifest.limit());
+            }
+        } else {
+            match sealed::sidecar(&log, &segment) {
+                Ok(_) => {}
+                Err(Error::Io(failure)) if failure.is_no_space() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if in_manifest {
+            self.set_state(full.manifest.file, SegmentState::Sealed, full.end);
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    /// The index of a segment from what the partitions have in memory.
+    fn index_of(&self, log: &LogShared, full: &Full) -> Vec<u8> {
+        let mut builder = SidecarBuilder::new(full.manifest);
+        let limit = full.manifest.limit();
+        for partition in self.table.of_log(log.id) {
+            let index = lock(&partition.index);
+            let withheld = full.withheld.get(&partition.slot).copied().unwrap_or(0);
+            let first_offset = index.resident_offset();
+            builder.push(partition.slot, first_offset, index.timestamp_before_ms, withheld, index.runs_below(limit));
+        }
+        builder.finish(full.end)
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        match self.files.commit(&mut self.manifest) {
+            // The copies are written in place, in blocks that are there; what they said stays true.
+            Err(Error::Io(failure)) if failure.is_no_space() => Ok(()),
+            other => other,
+        }
+    }
+
+    // ----- retiring -----
+
+    /// Retires sealed segments that hold nothing of any topic that is left.
+    fn retire_dead(&mut self) -> Result<()> {
+        for lane in 0..self.logs.len() {
+            let log = self.logs[lane].clone();
+            let segments = sealed::sealed_segments(&log);
+            let keep = segments.len().saturating_sub(KEPT_CHECKPOINTS);
+            let sealed_in_manifest = |segment: &Segment| {
+                self.manifest
+                    .segments
+                    .iter()
+                    .any(|s| s.file == segment.manifest.file && s.state == SegmentState::Sealed)
+            };
+            let mut dead = Vec::new();
+            for segment in &segments[..keep] {
+                if sealed_in_manifest(segment) && self.is_dead(&log, segment)? {
+                    dead.push(segment.manifest.base);
+                }
+            }
+            drop(segments);
+            for base in dead {
+                if let Some(segment) = log.remove_segment(base) {
+                    lock(&self.shared.retiring).push(segment);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_dead(&self, log: &LogShared, segment: &Arc<Segment>) -> Result<bool> {
+        let sidecar = sealed::sidecar(log, segment)?;
+        for at in 0..sidecar.entries() {
+            let Ok(entry) = sidecar.entry_at(at, &log.pages) else { return Ok(false) };
+            if entry.has_bytes() && self.table.get(entry.slot).is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Recycles or removes the files of retired segments that nobody reads any more.
+    fn free_retired(&mut self) -> Result<bool> {
+        let free: Vec<Arc<Segment>> = {
+            let mut retiring = lock(&self.shared.retiring);
+            let (free, held) = retiring.drain(..).partition(|segment| Arc::strong_count(segment) == 1);
+            *retiring = held;
+            free
+        };
+        if free.is_empty() {
+            return Ok(false);
+        }
+        let recycled_max = self.options.segments_recycled_max as usize * self.lanes.len();
+        let mut removed = Vec::new();
+        for segment in &free {
+            let file = segment.manifest.file;
+            let recycled = self.manifest.segments.iter().filter(|s| s.state == SegmentState::Recycled).count();
+            if recycled < recycled_max {
+                self.set_state(file, SegmentState::Recycled, Position(0));
+            } else {
+                self.manifest.segments.retain(|s| s.file != file);
+                removed.push(file_name(file));
+            }
+            removed.push(sidecar_name(file));
+        }
+        // First the manifest, then the files: a file without an entry is harmless, an entry without a file is damage.
+        self.files.commit(&mut self.manifest)?;
+        for name in removed {
+            match self.storage.remove(&name) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &name, None, &error));
+                }
+                _ => {}
+            }
+        }
+        self.storage.sync_directory().map_err(|error| Error::io("sync", "directory", None, &error))?;
+        Ok(true)
+    }
+}
+
+/// Whether a lane takes segments faster than zeros should be written before it.
+fn is_bulk(taken: &std::collections::VecDeque<(u64, u64)>, now_ns: u64) -> bool {
+    let (Some((first, _)), Some((last, _))) = (taken.front(), taken.back()) else { return false };
+    if taken.len() < 2 || now_ns.saturating_sub(*last) > RATE_MEMORY_NS {
+        return false;
+    }
+    let bytes: u64 = taken.iter().skip(1).map(|(_, bytes)| bytes).sum();
+    let elapsed = now_ns.saturating_sub(*first).max(1);
+    bytes.saturating_mul(1_000_000_000) / elapsed > BULK_BYTES_PER_SECOND
+}
+
+/// Segments double with the log until they have their full size.
+pub(crate) fn next_segment_bytes(manifest: &Manifest, log: u32, options: &Options) -> u64 {
+    let held: u64 = manifest.segments_of(log).iter().map(|segment| segment.bytes).sum();
+    let first = options.first_segment_bytes();
+    (held / 2).max(first).next_power_of_two().min(options.segment_bytes_max.max(first))
+}
+
+/// Makes a segment file ready and enters it into the manifest, which is still to be committed.
+pub(crate) fn prepare_segment(
+    storage: &dyn Storage,
+    manifest: &mut Manifest,
+    log: u32,
+    generation: u32,
+    wanted_bytes: u64,
+    bytes_min: u64,
+) -> Result<Prepared> {
+    let recycled = manifest
+        .segments
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| s.state.is_free() && s.bytes >= bytes_min && s.bytes >= wanted_bytes / 4)
+        .max_by_key(|(_, s)| (s.state == SegmentState::Recycled, s.bytes))
+        .map(|(at, s)| (at, *s));
+    let (file_number, bytes) = match recycled {
+        Some((_, old)) => (old.file, old.bytes),
+        None => (manifest.next_file, wanted_bytes),
+    };
+    let name = file_name(file_number);
+    let fail = |operation, error: &std::io::Error| Error::io(operation, &name, None, error);
+    if recycled.is_none() {
+        let free_bytes = storage.free_bytes().map_err(|error| fail("measure the space for", &error))?;
+        if free_bytes < bytes + FREE_BYTES_MIN {
+            return Err(Error::NoSpace { needed_bytes: bytes, free_bytes });
+        }
+    }
+    let access = if recycled.is_some() { Access::Write } else { Access::Create };
+    let file = storage.open(&name, access).map_err(|error| no_space_or(fail("create", &error), bytes, storage))?;
+    let log_entry = manifest.logs.iter_mut().find(|entry| entry.id == log).expect("the log is in the manifest");
+    let segment = ManifestSegment {
+        file: file_number,
+        log,
+        generation,
+        state: SegmentState::Live,
+        salt: storage.random(),
+        base: log_entry.next_base,
+        bytes,
+        end: Position(0),
+    };
+    let result = (|| {
+        if !file.lock(30_000).map_err(|error| fail("lock", &error))? {
+            return Err(fail("lock", &std::io::Error::other("another process holds it")));
+        }
+        if recycled.is_none() {
+            file.allocate(bytes).map_err(|error| no_space_or(fail("allocate", &error), bytes, storage))?;
+        }
+        let page = Block::copy_of(&segment.header_page(manifest.engine_id, manifest.window_bytes));
+        file.write_at(page.slice(0, PAGE), 0).map_err(|error| fail("write the header of", &error))?;
+        file.sync().map_err(|error| no_space_or(fail("flush", &error), bytes, storage))?;
+        storage.sync_directory().map_err(|error| Error::io("sync", "directory", None, &error))
+    })();
+    if let Err(error) = result {
+        if recycled.is_none() {
+            let _ = storage.remove(&name);
+        }
+        return Err(error);
+    }
+    let log_entry = manifest.logs.iter_mut().find(|entry| entry.id == log).expect("the log is in the manifest");
+    log_entry.next_base = segment.limit();
+    match recycled {
+        Some((at, _)) => manifest.segments[at] = segment,
+        None => {
+            manifest.next_file += 1;
+            manifest.segments.push(segment);
+        }
+    }
+    let is_written = recycled.is_some_and(|(_, old)| old.state == SegmentState::Recycled);
+    let written_bytes = if is_written { bytes } else { PAGE as u64 };
+    Ok(Prepared { manifest: segment, file, written_bytes, busy: false })
+}
+
+/// A full disk is not a broken one.
+fn no_space_or(error: Error, needed_bytes: u64, storage: &dyn Storage) -> Error {
+    match error {
+        Error::Io(failure) if failure.is_no_space() => {
+            Error::NoSpace { needed_bytes, free_bytes: storage.free_bytes().unwrap_or(0) }
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fast_lane_is_not_made_to_wait_for_zeros() {
+        let mib = 1u64 << 20;
+        let taken = [(0, 64 * mib), (100_000_000, 64 * mib), (200_000_000, 64 * mib)].into();
+        assert!(is_bulk(&taken, 250_000_000));
+        assert!(!is_bulk(&taken, 5_000_000_000), "that was long ago");
+        let slow = [(0, 64 * mib), (60_000_000_000, 64 * mib)].into();
+        assert!(!is_bulk(&slow, 60_100_000_000));
+        assert!(!is_bulk(&[(0, mib)].into(), 1));
+    }
+}

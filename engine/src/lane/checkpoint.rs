@@ -1,0 +1,83 @@
+//! Checkpoints: the state of a log at the beginning of a segment, cut into frames.
+//!
+//! Body of each frame: `u32 part, u32 parts, bytes`.
+//!
+//! Invariants:
+//! - Every segment begins with a whole checkpoint, so that opening reads one segment and not the log.
+//! - A checkpoint is always full: the state of 10,000 partitions takes 280 KB, and segments are sized
+//!   to at least eight times their checkpoint.
+
+use super::state::LogState;
+use crate::log::codec::{Put, Reader};
+
+/// Bytes of the state in one frame.
+const PART_BYTES: usize = 512 << 10;
+
+/// The bodies of the frames of a checkpoint.
+pub(crate) fn encode_parts(state: &LogState) -> Vec<Vec<u8>> {
+    let bytes = state.encode();
+    let parts = bytes.len().div_ceil(PART_BYTES) as u32;
+    bytes
+        .chunks(PART_BYTES)
+        .enumerate()
+        .map(|(part, chunk)| {
+            let mut body = Vec::with_capacity(8 + chunk.len());
+            body.put_u32(part as u32);
+            body.put_u32(parts);
+            body.extend_from_slice(chunk);
+            body
+        })
+        .collect()
+}
+
+/// Puts the parts together again.
+#[derive(Default)]
+pub(crate) struct Assembly {
+    parts: u32,
+    next: u32,
+    bytes: Vec<u8>,
+}
+
+impl Assembly {
+    /// Takes the next part; returns the state when it was the last one.
+    pub(crate) fn push(&mut self, body: &[u8]) -> Result<Option<LogState>, &'static str> {
+        let mut reader = Reader::new(body);
+        let (Some(part), Some(parts)) = (reader.u32(), reader.u32()) else {
+            return Err("a checkpoint's part is too short");
+        };
+        if part != self.next || part >= parts || (part > 0 && parts != self.parts) {
+            return Err("the parts of a checkpoint do not follow each other");
+        }
+        self.parts = parts;
+        self.next += 1;
+        self.bytes.extend_from_slice(&body[8..]);
+        if self.next < parts {
+            return Ok(None);
+        }
+        let state = LogState::decode(&self.bytes).ok_or("a checkpoint cannot be read")?;
+        *self = Assembly::default();
+        Ok(Some(state))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_state_is_cut_and_put_together() {
+        let mut state = LogState::default();
+        for slot in 0..40_000 {
+            state.assign(slot, 1, 1);
+        }
+        let parts = encode_parts(&state);
+        assert!(parts.len() > 1);
+        let mut assembly = Assembly::default();
+        let (last, first) = parts.split_last().unwrap();
+        for part in first {
+            assert!(assembly.push(part).unwrap().is_none());
+        }
+        assert_eq!(assembly.push(last).unwrap().unwrap().encode(), state.encode());
+        assert!(assembly.push(&parts[1]).is_err(), "out of turn");
+    }
+}

@@ -1,0 +1,136 @@
+//! The bodies of Publish, Discard and Relocate frames.
+//!
+//! Invariant: references name a withheld frame by its identity, the position it was first written at;
+//! an identity is never an address, and a relocation maps it to the place where the bytes stand now.
+
+use crate::log::codec::{Put, Reader};
+use crate::log::position::Position;
+
+/// One entry of a Publish frame: offsets for records of a withheld frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PublishEntry {
+    pub(crate) identity: Position,
+    pub(crate) slot: u32,
+    pub(crate) first: u32,
+    pub(crate) count: u32,
+    pub(crate) base_offset: u64,
+    /// Total bytes of the withheld frame.
+    pub(crate) frame_bytes: u32,
+    /// Largest record timestamp among the published ones.
+    pub(crate) timestamp_max_ms: i64,
+    /// Headers that each published record gets in addition, in the record's own header layout.
+    pub(crate) extra_headers: Vec<u8>,
+}
+
+/// One entry of a Discard frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DiscardEntry {
+    pub(crate) identity: Position,
+}
+
+/// One entry of a Relocate frame: a withheld frame's bytes stand at `target` now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RelocateEntry {
+    pub(crate) identity: Position,
+    pub(crate) target: Position,
+}
+
+pub(crate) fn encode_publish(entries: &[PublishEntry]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(4 + entries.len() * 52);
+    body.put_u32(entries.len() as u32);
+    for entry in entries {
+        body.put_u64(entry.identity.0);
+        body.put_u32(entry.slot);
+        body.put_u32(entry.first);
+        body.put_u32(entry.count);
+        body.put_u64(entry.base_offset);
+        body.put_u32(entry.frame_bytes);
+        body.put_i64(entry.timestamp_max_ms);
+        body.put_bytes(&entry.extra_headers);
+    }
+    body
+}
+
+pub(crate) fn decode_publish(body: &[u8]) -> Option<Vec<PublishEntry>> {
+    decode_list(body, |reader| {
+        Some(PublishEntry {
+            identity: Position(reader.u64()?),
+            slot: reader.u32()?,
+            first: reader.u32()?,
+            count: reader.u32()?,
+            base_offset: reader.u64()?,
+            frame_bytes: reader.u32()?,
+            timestamp_max_ms: reader.i64()?,
+            extra_headers: reader.bytes()?.to_vec(),
+        })
+    })
+}
+
+pub(crate) fn encode_discard(entries: &[DiscardEntry]) -> Vec<u8> {
+    let mut body = Vec::new();
+    body.put_u32(entries.len() as u32);
+    for entry in entries {
+        body.put_u64(entry.identity.0);
+    }
+    body
+}
+
+pub(crate) fn decode_discard(body: &[u8]) -> Option<Vec<DiscardEntry>> {
+    decode_list(body, |reader| Some(DiscardEntry { identity: Position(reader.u64()?) }))
+}
+
+/// For the cleaner; until there is one, tests relocate.
+#[cfg_attr(not(test), allow(dead_code))]
+pub(crate) fn encode_relocate(entries: &[RelocateEntry]) -> Vec<u8> {
+    let mut body = Vec::new();
+    body.put_u32(entries.len() as u32);
+    for entry in entries {
+        body.put_u64(entry.identity.0);
+        body.put_u64(entry.target.0);
+    }
+    body
+}
+
+pub(crate) fn decode_relocate(body: &[u8]) -> Option<Vec<RelocateEntry>> {
+    decode_list(body, |reader| {
+        Some(RelocateEntry { identity: Position(reader.u64()?), target: Position(reader.u64()?) })
+    })
+}
+
+fn decode_list<'a, T>(body: &'a [u8], one: impl Fn(&mut Reader<'a>) -> Option<T>) -> Option<Vec<T>> {
+    let mut reader = Reader::new(body);
+    let count = reader.u32()?;
+    let mut entries = Vec::with_capacity((count as usize).min(body.len() / 8));
+    for _ in 0..count {
+        entries.push(one(&mut reader)?);
+    }
+    reader.is_empty().then_some(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_list_is_read_back_and_no_cut_one_is_accepted() {
+        let publish = vec![PublishEntry {
+            identity: Position(8),
+            slot: 1,
+            first: 2,
+            count: 3,
+            base_offset: 4,
+            frame_bytes: 5,
+            timestamp_max_ms: -6,
+            extra_headers: vec![1, 2, 3],
+        }];
+        let body = encode_publish(&publish);
+        assert_eq!(decode_publish(&body).unwrap(), publish);
+        for length in 0..body.len() {
+            assert_eq!(decode_publish(&body[..length]), None);
+        }
+        let discard = vec![DiscardEntry { identity: Position(16) }];
+        assert_eq!(decode_discard(&encode_discard(&discard)).unwrap(), discard);
+        let relocate = vec![RelocateEntry { identity: Position(16), target: Position(99) }];
+        assert_eq!(decode_relocate(&encode_relocate(&relocate)).unwrap(), relocate);
+    }
+}

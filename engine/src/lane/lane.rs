@@ -1,0 +1,769 @@
+//! The lane's state machine: receive, gather, submit, complete, again and again, on one thread.
+//!
+//! The way of a record: its sender appends it to an accumulator; the lane takes the accumulator's
+//! batch (gather), gives the records offsets and frames (encode), writes them (submit), and when they
+//! lie below the contiguous durable prefix, shows them to readers and answers the sender (complete).
+//!
+//! Invariants:
+//! - Effects (publications, receipts, replies) happen in log order, each when its frame is durable.
+//! - After the first failed write or flush nothing more is written; what was in flight ends as
+//!   unknown, everything later as poisoned.
+//! - A batch is taken on wholly or not at all: room for all of it is there before the first frame.
+
+use super::checkpoint;
+use super::entries::{self, DiscardEntry};
+use super::shared::{LaneShared, Message, Reply, count, poisoned};
+use super::state::{LogState, Withheld, reference_run};
+use super::supply::{Full, Prepared, Supplied};
+use super::writer::{LogWriter, Placed};
+use crate::error::{Error, Result};
+use crate::io::{BlockPool, Clock, Completion, IoFailure, Ring, Wait};
+use crate::log::frame::{Kind, WithheldReason, frame_bytes};
+use crate::log::position::Position;
+use crate::log::segment::file_name;
+use crate::partition::index::Run;
+use crate::partition::shared::{LogShared, Partition, Segment};
+use crate::partition::table::PartitionTable;
+use crate::producer::Durability;
+use crate::producer::accumulator::{Accumulator, FilledBatch};
+use crate::producer::batch::{Batch, Outcome, PartOutcome};
+use crate::producer::dispatcher::Dispatcher;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Bytes taken from accumulators in one go.
+const GATHER_BYTES_MAX: usize = 4 << 20;
+/// While this much is encoded and not submitted, nothing more is taken.
+const WAITING_BYTES_MAX: u64 = 8 << 20;
+/// A mark follows the last group when nothing came for so long.
+const IDLE_MARK_NS: u64 = 20_000_000;
+/// Due records published by one frame.
+const PUBLISH_MAX: usize = 512;
+/// Segments that only bookkeeping may take while the disk is full.
+const RESERVED_SEGMENTS: usize = 2;
+/// The wall clock may jump, so timers that follow it are looked at this often.
+const WALL_CLOCK_CHECK_NS: u64 = 1_000_000_000;
+
+/// Room below W for padding and for what is added after the check.
+const WINDOW_SLACK_BYTES: u64 = 1 << 20;
+
+/// What follows when a frame is durable.
+enum Effect {
+    Publish { partition: Arc<Partition>, run: Run, may_merge: bool },
+    Complete { batch: Arc<Batch>, parts: Vec<PartOutcome> },
+    Reply(Arc<Reply<()>>),
+}
+
+/// What a lane is made of.
+pub(crate) struct LaneParts {
+    pub(crate) shared: Arc<LaneShared>,
+    pub(crate) log: Arc<LogShared>,
+    pub(crate) state: LogState,
+    /// Taken by the lane; its descriptor must not outlive the segment's use.
+    pub(crate) first_segment: Option<Prepared>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) table: Arc<PartitionTable>,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) pool: Arc<BlockPool>,
+    pub(crate) window_bytes: u64,
+    pub(crate) linger_ns: u64,
+    pub(crate) flush_interval_ns: u64,
+    pub(crate) power_safe_overwrite: bool,
+    pub(crate) withheld_records_max: u64,
+    /// All lanes of the engine: a failure stops every one.
+    pub(crate) peers: Vec<Arc<LaneShared>>,
+}
+
+/// See the module.
+pub(crate) struct Lane {
+    parts: LaneParts,
+    ring: Box<dyn Ring>,
+    state: LogState,
+    writer: LogWriter,
+    next_segment: Option<Prepared>,
+    ready: VecDeque<Arc<Accumulator>>,
+    gathered: VecDeque<(Arc<Accumulator>, FilledBatch)>,
+    controls: VecDeque<Message>,
+    effects: VecDeque<(Position, Effect)>,
+    completions: Vec<Completion>,
+    scratch: Vec<FilledBatch>,
+    withheld_in_segment: BTreeMap<u32, u32>,
+    /// Something waits for its flush, not only buffered records.
+    urgent: bool,
+    /// When the first buffered record that is not written came.
+    buffered_since: Option<u64>,
+    linger_until: Option<u64>,
+    last_activity: u64,
+    last_is_mark: bool,
+    closing: Option<Arc<Reply<()>>>,
+    closing_marked: bool,
+    failed: bool,
+}
+
+impl Lane {
+    /// Takes over the log's end. Writes the checkpoint that the first segment begins with.
+    pub(crate) fn new(mut parts: LaneParts, ring: Box<dyn Ring>) -> Lane {
+        let first = parts.first_segment.take().expect("a lane begins once");
+        parts.log.add_segment(Arc::new(Segment::new(first.manifest)));
+        let writer = LogWriter::new(first, parts.pool.clone(), parts.window_bytes);
+        let state = std::mem::take(&mut parts.state);
+        parts.log.durable.store(writer.durable().0, Ordering::Release);
+        let mut lane = Lane {
+            parts,
+            ring,
+            state,
+            writer,
+            next_segment: None,
+            ready: VecDeque::new(),
+            gathered: VecDeque::new(),
+            controls: VecDeque::new(),
+            effects: VecDeque::new(),
+            completions: Vec::new(),
+            scratch: Vec::new(),
+            withheld_in_segment: BTreeMap::new(),
+            urgent: true,
+            buffered_since: None,
+            linger_until: None,
+            last_activity: 0,
+            last_is_mark: false,
+            closing: None,
+            closing_marked: false,
+            failed: false,
+        };
+        lane.write_checkpoint();
+        lane
+    }
+
+    /// One round. `false`: the lane has ended.
+    pub(crate) fn turn(&mut self) -> bool {
+        self.receive();
+        if self.parts.shared.latch.is_poisoned() {
+            self.fail_everything();
+        } else {
+            let now = self.parts.clock.monotonic_ns();
+            self.publish_due();
+            self.work_through_controls();
+            self.gather(now);
+            self.mark_if_idle(now);
+            self.submit(now);
+        }
+        if self.has_ended() {
+            return false;
+        }
+        self.wait_and_complete();
+        true
+    }
+
+    /// Messages out of the queue.
+    fn receive(&mut self) {
+        while let Some(message) = self.parts.shared.pop() {
+            match message {
+                Message::Ready(accumulator) => self.ready.push_back(accumulator),
+                Message::Close { reply } => self.closing = Some(reply),
+                other => self.controls.push_back(other),
+            }
+        }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        let Some(reply) = &self.closing else { return false };
+        let nothing_left = self.ready.is_empty() && self.gathered.is_empty() && self.controls.is_empty();
+        if self.failed {
+            let cause = self.parts.shared.latch.check().map_err(poisoned);
+            reply.set(cause);
+            return true;
+        }
+        if nothing_left && self.writer.is_clean() && self.writer.is_idle() && self.effects.is_empty() {
+            if self.closing_marked {
+                reply.set(Ok(()));
+                return true;
+            }
+            if self.ensure_room(64, true).is_ok_and(|room| room) {
+                self.append_mark(1);
+            }
+            self.closing_marked = true;
+        }
+        false
+    }
+
+    // ----- gathering -----
+
+    /// Takes what senders have collected: everything when nothing is in flight, full batches otherwise.
+    fn gather(&mut self, now: u64) {
+        let idle = self.writer.is_idle();
+        if idle && self.lingers(now) {
+            return;
+        }
+        let mut budget = GATHER_BYTES_MAX;
+        let mut rounds = self.ready.len();
+        while rounds > 0 && budget > 0 && self.writer.waiting_bytes() < WAITING_BYTES_MAX && self.gathered.is_empty() {
+            rounds -= 1;
+            let accumulator = self.ready.pop_front().expect("counted");
+            let mut batches = std::mem::take(&mut self.scratch);
+            let (taken, left) = accumulator.take(idle, budget, &mut batches);
+            budget = budget.saturating_sub(taken);
+            if left {
+                self.ready.push_back(accumulator.clone());
+            }
+            self.gathered.extend(batches.drain(..).map(|batch| (accumulator.clone(), batch)));
+            self.scratch = batches;
+            self.encode_gathered(now);
+        }
+        if !self.gathered.is_empty() {
+            self.encode_gathered(now);
+        }
+    }
+
+    /// Whether a small group should wait for company.
+    fn lingers(&mut self, now: u64) -> bool {
+        if self.parts.linger_ns == 0 || self.ready.is_empty() || self.closing.is_some() {
+            self.linger_until = None;
+            return false;
+        }
+        let until = *self.linger_until.get_or_insert(now + self.parts.linger_ns);
+        if now < until {
+            return true;
+        }
+        self.linger_until = None;
+        false
+    }
+
+    fn encode_gathered(&mut self, now: u64) {
+        while let Some((accumulator, batch)) = self.gathered.pop_front() {
+            let total: u64 = batch.content.parts.iter().map(part_frame_bytes).sum();
+            let withheld = batch.content.parts.iter().filter(|part| part.due_ms.is_some()).count() as u64;
+            if withheld > 0 && self.state.withheld_records() + withheld > self.parts.withheld_records_max {
+                let error = Error::TooMany {
+                    what: "withheld records",
+                    count: self.state.withheld_records(),
+                    count_max: self.parts.withheld_records_max,
+                    advice: "wait until some are due, or raise `withheld_records_max`",
+                };
+                self.refuse(&accumulator, batch, error);
+                continue;
+            }
+            match self.ensure_room(total, false) {
+                Ok(true) => self.encode(&accumulator, batch, now),
+                Ok(false) => {
+                    self.gathered.push_front((accumulator, batch));
+                    return;
+                }
+                Err(error) => self.refuse(&accumulator, batch, error),
+            }
+        }
+    }
+
+    fn refuse(&mut self, accumulator: &Accumulator, filled: FilledBatch, error: Error) {
+        self.complete_batch(&filled.batch, filled.durability, Err(error));
+        accumulator.give_back(filled.content);
+    }
+
+    /// Makes sure that `total` bytes of frames fit, at most one segment further on. `false`: not yet.
+    fn ensure_room(&mut self, total: u64, bookkeeping: bool) -> Result<bool> {
+        if total <= self.writer.room() {
+            return Ok(self.is_within_window(self.writer.tail().advance(total)));
+        }
+        if self.next_segment.is_none() {
+            // The next segment begins with a checkpoint, and keeps room for its header and End frame.
+            let bytes_min = total + self.state.encoded_bytes_max() + (64 << 10);
+            let reserve = if bookkeeping { 0 } else { RESERVED_SEGMENTS };
+            let now = self.parts.clock.monotonic_ns();
+            match self.parts.shared.supply.take(bytes_min, reserve, now) {
+                Supplied::Segment(prepared) => self.next_segment = Some(prepared),
+                Supplied::Wait => {
+                    count(&self.parts.shared.counters.segment_waits, 1);
+                    return Ok(false);
+                }
+                Supplied::NoSpace { needed_bytes, free_bytes } => {
+                    return Err(Error::NoSpace { needed_bytes, free_bytes });
+                }
+            }
+        }
+        let next = self.next_segment.as_ref().expect("taken above").manifest.first_frame();
+        Ok(self.is_within_window(next.advance(self.state.encoded_bytes_max() + total)))
+    }
+
+    /// Frames carry the durable position of when they were encoded, and must not lie further than W
+    /// behind it. When everything is durable, a frame and a checkpoint always fit.
+    fn is_within_window(&self, end: Position) -> bool {
+        self.writer.is_clean() || end.since(self.writer.durable()) + WINDOW_SLACK_BYTES <= self.parts.window_bytes
+    }
+
+    /// Goes on in the next segment if a frame of `total` bytes does not fit here.
+    fn roll_if_full(&mut self, total: u64) {
+        if total <= self.writer.room() {
+            return;
+        }
+        let next = self.next_segment.take().expect("room was ensured");
+        let old = *self.writer.segment().manifest();
+        self.parts.log.add_segment(Arc::new(Segment::new(next.manifest)));
+        let end = self.writer.roll(next);
+        self.parts.shared.supply.put_full(Full {
+            manifest: old,
+            end,
+            next: self.writer.tail(),
+            withheld: std::mem::take(&mut self.withheld_in_segment),
+            resident: true,
+        });
+        count(&self.parts.shared.counters.segments, 1);
+        self.write_checkpoint();
+    }
+
+    fn write_checkpoint(&mut self) {
+        for body in checkpoint::encode_parts(&self.state) {
+            let placed = self.writer.append_body(Kind::Checkpoint, &body);
+            self.note_frame(placed);
+        }
+        self.urgent = true;
+    }
+
+    // ----- encoding -----
+
+    fn encode(&mut self, accumulator: &Accumulator, filled: FilledBatch, now: u64) {
+        let FilledBatch { batch, mut content, durability } = filled;
+        let append_time_ms = self.state.clamp_append_time(self.parts.clock.wall_ms());
+        let mut outcomes = Vec::with_capacity(content.parts.len());
+        let mut records = 0;
+        let mut payload = 0;
+        let parts = std::mem::take(&mut content.parts);
+        for part in &parts {
+            self.roll_if_full(part_frame_bytes(part));
+            let slot = part.partition.slot;
+            let (kind, base_offset, timestamp_max_ms) = match part.due_ms {
+                None => {
+                    let (base_offset, timestamp_max_ms) = self.state.assign(slot, part.count, part.timestamp_max_ms);
+                    let kind = Kind::Records { slot, count: part.count, base_offset, append_time_ms };
+                    (kind, Some(base_offset), timestamp_max_ms)
+                }
+                Some(due_ms) => {
+                    let reason = WithheldReason::Delayed;
+                    (Kind::Withheld { slot, count: part.count, due_ms, append_time_ms, reason }, None, 0)
+                }
+            };
+            let placed = self.writer.append(kind, part.bytes as usize, part.checksum, |target| {
+                content.copy_part(part, target);
+            });
+            self.note_frame(placed);
+            records += u64::from(part.count);
+            payload += u64::from(part.bytes);
+            match (base_offset, part.due_ms) {
+                (Some(base_offset), _) => {
+                    let run = Run {
+                        base_offset,
+                        count: part.count,
+                        first: 0,
+                        position: placed.position,
+                        bytes: placed.bytes,
+                        timestamp_max_ms,
+                        publication: None,
+                    };
+                    let effect =
+                        Effect::Publish { partition: part.partition.clone(), run, may_merge: !placed.starts_block };
+                    self.effects.push_back((placed.end, effect));
+                }
+                (None, due_ms) => {
+                    let withheld = Withheld {
+                        slot,
+                        count: part.count,
+                        due_ms: due_ms.unwrap_or_default(),
+                        frame_bytes: placed.bytes,
+                        timestamp_max_ms: part.timestamp_max_ms,
+                    };
+                    self.state.withhold(placed.position, withheld);
+                    *self.withheld_in_segment.entry(slot).or_default() += 1;
+                }
+            }
+            outcomes.push(PartOutcome {
+                partition: part.partition.partition,
+                topic: part.partition.topic.clone(),
+                base_offset,
+                position: placed.position.0,
+            });
+        }
+        self.count_group(records, payload);
+        self.last_activity = now;
+        match durability {
+            Durability::Synced => {
+                self.urgent = true;
+                self.effects.push_back((self.writer.tail(), Effect::Complete { batch, parts: outcomes }));
+            }
+            Durability::Buffered => {
+                self.buffered_since.get_or_insert(now);
+                self.complete_batch(&batch, durability, Ok(outcomes));
+            }
+        }
+        drop(parts);
+        accumulator.give_back(content);
+    }
+
+    /// Counts a frame and shows its block to readers.
+    fn note_frame(&mut self, placed: Placed) {
+        if placed.starts_block {
+            let (base, block) = self.writer.current_block();
+            self.parts.log.tail.push(base, block.clone(), self.writer.durable(), &self.parts.pool);
+        }
+        count(&self.parts.shared.counters.frames, 1);
+        count(&self.parts.shared.counters.log_bytes, u64::from(placed.bytes));
+        self.last_is_mark = false;
+    }
+
+    fn count_group(&mut self, records: u64, payload: u64) {
+        let counters = &self.parts.shared.counters;
+        count(&counters.groups, 1);
+        count(&counters.records, records);
+        count(&counters.payload_bytes, payload);
+        let size = (63 - records.max(1).leading_zeros() as usize).min(counters.group_size_log2.len() - 1);
+        count(&counters.group_size_log2[size], 1);
+    }
+
+    // ----- bookkeeping frames -----
+
+    fn work_through_controls(&mut self) {
+        while let Some(message) = self.controls.pop_front() {
+            let total = control_bytes(&message);
+            match self.ensure_room(total, true) {
+                Ok(true) => {
+                    // Before the state changes: a checkpoint must not know what the frame behind it says.
+                    self.roll_if_full(total);
+                    self.control(message);
+                }
+                Ok(false) => {
+                    self.controls.push_front(message);
+                    return;
+                }
+                Err(error) => message.refuse(&error),
+            }
+        }
+    }
+
+    fn control(&mut self, message: Message) {
+        match message {
+            Message::Catalog { change, reply } => {
+                let body = change.encode();
+                match self.state.apply_catalog(&change) {
+                    Ok(()) => {
+                        self.append_control(Kind::Catalog, &body, Some(reply));
+                    }
+                    Err(reason) => reply.set(Err(Error::InvalidArgument {
+                        name: "topic",
+                        value: format!("{change:?}"),
+                        reason: reason.to_owned(),
+                    })),
+                }
+            }
+            Message::DropSlots { slots, reply } => {
+                self.state.drop_slots(slots);
+                reply.set(Ok(()));
+            }
+            Message::Cancel { identity, reply } => match self.state.release(identity) {
+                Some(_) => {
+                    let body = entries::encode_discard(&[DiscardEntry { identity }]);
+                    self.append_control(Kind::Discard, &body, Some(reply));
+                }
+                None => reply.set(Err(Error::NotWithheld)),
+            },
+            Message::Publish { identity, extra_headers, reply } => {
+                if self.publish_identities(vec![(identity, extra_headers)]) == 0 {
+                    reply.set(Err(Error::NotWithheld));
+                } else {
+                    self.effects.push_back((self.writer.tail(), Effect::Reply(reply)));
+                }
+            }
+            Message::Sync { reply } => {
+                self.urgent = true;
+                // What senders have collected so far is part of it.
+                self.gather_for_sync();
+                if self.writer.is_clean() && self.effects.is_empty() {
+                    reply.set(Ok(()));
+                } else {
+                    self.effects.push_back((self.writer.tail(), Effect::Reply(reply)));
+                }
+            }
+            Message::Ready(_) | Message::Close { .. } => unreachable!("sorted out in receive"),
+        }
+    }
+
+    fn gather_for_sync(&mut self) {
+        let now = self.parts.clock.monotonic_ns();
+        let mut rounds = self.ready.len();
+        while rounds > 0 && self.gathered.is_empty() {
+            rounds -= 1;
+            let accumulator = self.ready.pop_front().expect("counted");
+            let mut batches = Vec::new();
+            let (_, left) = accumulator.take(true, usize::MAX, &mut batches);
+            if left {
+                self.ready.push_back(accumulator.clone());
+            }
+            self.gathered.extend(batches.into_iter().map(|batch| (accumulator.clone(), batch)));
+            self.encode_gathered(now);
+        }
+    }
+
+    fn append_control(&mut self, kind: Kind, body: &[u8], reply: Option<Arc<Reply<()>>>) -> Placed {
+        self.roll_if_full(frame_bytes(kind, body.len()));
+        let placed = self.writer.append_body(kind, body);
+        self.note_frame(placed);
+        self.urgent = true;
+        self.last_activity = self.parts.clock.monotonic_ns();
+        if let Some(reply) = reply {
+            self.effects.push_back((placed.end, Effect::Reply(reply)));
+        }
+        placed
+    }
+
+    /// Publishes withheld frames by reference; returns how many.
+    fn publish_identities(&mut self, identities: Vec<(Position, Vec<u8>)>) -> usize {
+        // The frame may open a new segment, whose checkpoint must not yet know of the publication.
+        self.roll_if_full(frame_bytes(Kind::Publish, publish_body_bytes(&identities)));
+        let published: Vec<_> = identities
+            .into_iter()
+            .filter_map(|(identity, extra_headers)| {
+                let entry = self.state.publish(identity, extra_headers)?;
+                let timestamp_max_ms = self.state.partition(entry.slot).timestamp_max_ms;
+                Some((entry, timestamp_max_ms))
+            })
+            .collect();
+        if published.is_empty() {
+            return 0;
+        }
+        let (entries, timestamps): (Vec<_>, Vec<_>) = published.into_iter().unzip();
+        let placed = self.append_control(Kind::Publish, &entries::encode_publish(&entries), None);
+        for (index, (entry, timestamp_max_ms)) in entries.iter().zip(timestamps).enumerate() {
+            if let Some(partition) = self.parts.table.get(entry.slot) {
+                let run = reference_run(entry, index as u32, placed.position, placed.bytes, timestamp_max_ms);
+                self.effects.push_back((placed.end, Effect::Publish { partition, run, may_merge: false }));
+            }
+        }
+        entries.len()
+    }
+
+    /// Publishes what has become due.
+    fn publish_due(&mut self) {
+        let Some((first, _)) = self.state.next_due() else { return };
+        let wall = self.parts.clock.wall_ms();
+        if first > wall || self.writer.waiting_bytes() > WAITING_BYTES_MAX {
+            return;
+        }
+        let due = self.state.due_until(wall, PUBLISH_MAX);
+        let due: Vec<_> = due.into_iter().map(|identity| (identity, Vec::new())).collect();
+        if self.ensure_room(frame_bytes(Kind::Publish, publish_body_bytes(&due)), true).is_ok_and(|room| room) {
+            self.publish_identities(due);
+        }
+    }
+
+    /// A mark carries the durable position past the last group.
+    fn mark_if_idle(&mut self, now: u64) {
+        if self.last_is_mark
+            || self.closing.is_some()
+            || !self.writer.is_clean()
+            || !self.ready.is_empty()
+            || now < self.last_activity + IDLE_MARK_NS
+        {
+            return;
+        }
+        if self.ensure_room(64, true).is_ok_and(|room| room) {
+            self.append_mark(0);
+        }
+    }
+
+    fn append_mark(&mut self, clean: u8) {
+        self.append_control(Kind::Mark, &[clean], None);
+        self.last_is_mark = true;
+    }
+
+    // ----- writing -----
+
+    fn submit(&mut self, now: u64) {
+        let force = self.must_write(now);
+        if force && !self.parts.power_safe_overwrite && self.writer.is_idle() && self.writer.waiting_bytes() > 0 {
+            self.writer.pad_page();
+        }
+        while let Some(write) = self.writer.next_write(force) {
+            let counters = &self.parts.shared.counters;
+            count(if self.writer.in_flight() == 1 { &counters.left_idle } else { &counters.left_full }, 1);
+            if self.writer.waiting_bytes() == 0 {
+                self.urgent = false;
+                self.buffered_since = None;
+            }
+            self.ring.write(write);
+        }
+        if let Some(flush) = self.writer.next_flush() {
+            self.ring.flush(flush.token, &flush.file);
+        }
+    }
+
+    /// Whether little is to be written too.
+    fn must_write(&self, now: u64) -> bool {
+        let due = self.buffered_since.is_some_and(|since| now >= since + self.parts.flush_interval_ns);
+        self.urgent || due || self.closing.is_some()
+    }
+
+    fn wait_and_complete(&mut self) {
+        let wait = self.choose_wait();
+        let mut completions = std::mem::take(&mut self.completions);
+        let turned = self.ring.turn(wait, &mut completions);
+        self.parts.shared.wake_up();
+        if let Err(error) = turned {
+            self.poison(IoFailure::new("wait for completions", "the ring", None, &error));
+        }
+        let mut grown = false;
+        for completion in completions.drain(..) {
+            match completion.result {
+                Ok(()) => grown |= self.writer.complete(completion.token),
+                Err(error) => {
+                    let name = file_name(self.writer.segment().manifest().file);
+                    self.poison(IoFailure::new("write or flush", &name, None, &error));
+                }
+            }
+        }
+        self.completions = completions;
+        if grown && !self.parts.shared.latch.is_poisoned() {
+            self.apply_effects();
+        }
+        self.export_counters();
+    }
+
+    fn choose_wait(&mut self) -> Wait {
+        let writing = !self.writer.is_idle();
+        if self.failed || (self.closing.is_some() && !writing) {
+            // Nothing is in flight: only messages can come.
+            return if self.closing.is_some() { Wait::No } else { self.sleep(false, None) };
+        }
+        let now = self.parts.clock.monotonic_ns();
+        let mut deadline: Option<u64> = None;
+        let mut until = |time: u64| deadline = Some(deadline.map_or(time, |earlier| earlier.min(time)));
+        if let Some((due_ms, _)) = self.state.next_due() {
+            let wall = self.parts.clock.wall_ms();
+            let wait_ns = u64::try_from(due_ms.saturating_sub(wall)).unwrap_or(0).saturating_mul(1_000_000);
+            until(now + wait_ns.min(WALL_CLOCK_CHECK_NS));
+        }
+        if !writing {
+            if !self.last_is_mark {
+                until(self.last_activity + IDLE_MARK_NS);
+            }
+            if let Some(since) = self.buffered_since {
+                until(since + self.parts.flush_interval_ns);
+            }
+            if let Some(lingering) = self.linger_until {
+                until(lingering);
+            }
+            let can_gather = !self.ready.is_empty() && self.gathered.is_empty() && self.linger_until.is_none();
+            if can_gather || (self.writer.waiting_bytes() > 0 && self.urgent) {
+                return Wait::No;
+            }
+        }
+        if deadline.is_some_and(|time| time <= now) && !writing {
+            return Wait::No;
+        }
+        self.sleep(writing, deadline)
+    }
+
+    fn sleep(&mut self, writing: bool, deadline: Option<u64>) -> Wait {
+        if !self.parts.shared.fall_asleep(writing) {
+            return Wait::No;
+        }
+        count(&self.parts.shared.counters.wakeups, 1);
+        deadline.map_or(Wait::Forever, Wait::Until)
+    }
+
+    // ----- completing -----
+
+    /// Shows readers and answers senders what lies below the durable prefix.
+    fn apply_effects(&mut self) {
+        let durable = self.writer.durable();
+        while let Some((end, _)) = self.effects.front()
+            && *end <= durable
+        {
+            let (_, effect) = self.effects.pop_front().expect("looked at it");
+            match effect {
+                Effect::Publish { partition, run, may_merge } => partition.publish(run, may_merge),
+                Effect::Complete { batch, parts } => self.complete_batch(&batch, Durability::Synced, Ok(parts)),
+                Effect::Reply(reply) => reply.set(Ok(())),
+            }
+        }
+        // After the publications: who sees this position finds them in the indexes.
+        self.parts.log.durable.store(durable.0, Ordering::Release);
+        self.parts.shared.supply.note_durable(durable);
+    }
+
+    fn complete_batch(&self, batch: &Arc<Batch>, durability: Durability, parts: Result<Vec<PartOutcome>>) {
+        if batch.complete(Outcome { log: self.parts.log.id, durability, parts }) {
+            self.parts.dispatcher.dispatch(batch.clone());
+        }
+    }
+
+    // ----- failing -----
+
+    fn poison(&mut self, cause: IoFailure) {
+        self.parts.shared.latch.poison(cause);
+        for peer in &self.parts.peers {
+            peer.wake();
+        }
+    }
+
+    /// Ends everything that waits: unknown what was on its way, poisoned what was not.
+    fn fail_everything(&mut self) {
+        let Err(cause) = self.parts.shared.latch.check() else { return };
+        self.failed = true;
+        let unknown = Error::UnknownOutcome { reason: cause.to_string() };
+        for (_, effect) in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Publish { .. } => {}
+                Effect::Complete { batch, .. } => self.complete_batch(&batch, Durability::Synced, Err(unknown.clone())),
+                Effect::Reply(reply) => reply.set(Err(unknown.clone())),
+            }
+        }
+        let error = poisoned(cause);
+        for (accumulator, batch) in std::mem::take(&mut self.gathered) {
+            self.refuse(&accumulator, batch, error.clone());
+        }
+        for accumulator in std::mem::take(&mut self.ready) {
+            let mut batches = Vec::new();
+            accumulator.take(true, usize::MAX, &mut batches);
+            for batch in batches {
+                self.refuse(&accumulator, batch, error.clone());
+            }
+        }
+        for message in std::mem::take(&mut self.controls) {
+            message.refuse(&error);
+        }
+    }
+
+    fn export_counters(&self) {
+        let counters = &self.parts.shared.counters;
+        let ring = self.ring.counters();
+        counters.writes.store(ring.writes, Ordering::Relaxed);
+        counters.flushes.store(ring.flushes, Ordering::Relaxed);
+        counters.written_bytes.store(ring.bytes, Ordering::Relaxed);
+        counters.stalls.store(ring.stalls, Ordering::Relaxed);
+        counters.strategy_changes.store(ring.strategy_changes, Ordering::Relaxed);
+        counters.strategy.store(ring.strategy as u8, Ordering::Relaxed);
+        counters.in_flight.store(self.writer.in_flight() as u64, Ordering::Relaxed);
+        counters.tail.store(self.writer.tail().0, Ordering::Relaxed);
+        counters.withheld_records.store(self.state.withheld_records(), Ordering::Relaxed);
+        counters.streaming.store(self.writer.is_streaming(), Ordering::Relaxed);
+    }
+}
+
+fn part_frame_bytes(part: &crate::producer::batch::Part) -> u64 {
+    // The larger of the two headers: exact enough to ask for room.
+    frame_bytes(
+        Kind::Withheld { slot: 0, count: 0, due_ms: 0, append_time_ms: 0, reason: WithheldReason::Delayed },
+        part.bytes as usize,
+    )
+}
+
+fn publish_body_bytes(identities: &[(Position, Vec<u8>)]) -> usize {
+    4 + identities.iter().map(|(_, extra)| 48 + extra.len()).sum::<usize>()
+}
+
+/// Bytes that a message's own frame takes at most.
+fn control_bytes(message: &Message) -> u64 {
+    match message {
+        Message::Catalog { change, .. } => frame_bytes(Kind::Catalog, change.encode().len()),
+        Message::Publish { extra_headers, .. } => frame_bytes(Kind::Publish, 4 + 48 + extra_headers.len()),
+        Message::Cancel { .. } => frame_bytes(Kind::Discard, 12),
+        Message::DropSlots { .. } | Message::Sync { .. } | Message::Ready(_) | Message::Close { .. } => 0,
+    }
+}

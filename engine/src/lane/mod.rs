@@ -1,0 +1,13 @@
+//! A lane: the state machine of one core, and the log's meaning (offsets, topics, withheld records).
+
+pub(crate) mod catalog;
+pub(crate) mod checkpoint;
+pub(crate) mod entries;
+#[allow(clippy::module_inception)]
+pub(crate) mod lane;
+pub(crate) mod recovery;
+pub(crate) mod shared;
+pub(crate) mod state;
+pub(crate) mod supply;
+pub(crate) mod thread;
+pub(crate) mod writer;

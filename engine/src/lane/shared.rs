@@ -1,0 +1,234 @@
+//! What a lane shares with the rest of the process: its queue, how it sleeps, its counters.
+//!
+//! Invariants:
+//! - Who pushes wakes: a message is never left behind while the lane sleeps. The pusher pushes, then
+//!   looks at the sleep state; the lane announces its sleep, then looks at the queue (both SeqCst).
+//! - Every message with a reply gets one, also when the engine fails or closes.
+
+use super::catalog::CatalogChange;
+use super::supply::SegmentSupply;
+use crate::error::{Error, Result};
+use crate::io::{IoFailure, Latch, Wake};
+use crate::log::position::Position;
+use crate::producer::accumulator::Accumulator;
+use crate::sync::{Event, lock};
+use crossbeam_queue::ArrayQueue;
+use crossbeam_utils::CachePadded;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// Messages that fit a lane's queue.
+const QUEUE_MAX: usize = 4096;
+
+const AWAKE: u8 = 0;
+/// Any message is to wake the lane.
+const ASLEEP: u8 = 1;
+/// A write is in flight and small news can wait for it; a full batch is to wake the lane.
+const ASLEEP_WRITING: u8 = 2;
+
+/// What a lane is asked to do.
+pub(crate) enum Message {
+    /// An accumulator has records.
+    Ready(Arc<Accumulator>),
+    /// Log 0 only: change the catalog, durably.
+    Catalog { change: CatalogChange, reply: Arc<Reply<()>> },
+    /// Forget the partitions of a deleted topic.
+    DropSlots { slots: std::ops::Range<u32>, reply: Arc<Reply<()>> },
+    /// Take back a withheld record, durably.
+    Cancel { identity: Position, reply: Arc<Reply<()>> },
+    /// Publish a withheld record now, with extra headers, durably.
+    Publish { identity: Position, extra_headers: Vec<u8>, reply: Arc<Reply<()>> },
+    /// Reply when everything taken so far is durable.
+    Sync { reply: Arc<Reply<()>> },
+    /// Finish everything, write the closing mark, end.
+    Close { reply: Arc<Reply<()>> },
+}
+
+impl Message {
+    /// Answers with an error.
+    pub(crate) fn refuse(self, error: &Error) {
+        match self {
+            Message::Catalog { reply, .. }
+            | Message::DropSlots { reply, .. }
+            | Message::Cancel { reply, .. }
+            | Message::Publish { reply, .. }
+            | Message::Sync { reply }
+            | Message::Close { reply } => reply.set(Err(error.clone())),
+            Message::Ready(accumulator) => accumulator.refuse_all(error),
+        }
+    }
+}
+
+/// An answer that somebody waits for.
+pub(crate) struct Reply<T> {
+    event: Event,
+    value: Mutex<Option<Result<T>>>,
+}
+
+impl<T> Reply<T> {
+    pub(crate) fn new() -> Arc<Reply<T>> {
+        Arc::new(Reply { event: Event::new(), value: Mutex::new(None) })
+    }
+
+    pub(crate) fn set(&self, value: Result<T>) {
+        *lock(&self.value) = Some(value);
+        self.event.set();
+    }
+
+    pub(crate) fn wait(&self) -> Result<T> {
+        self.event.wait();
+        lock(&self.value).take().expect("a reply is taken once")
+    }
+}
+
+/// Counters of a lane; written by the lane, read by anybody.
+#[derive(Default)]
+pub(crate) struct LaneCounters {
+    pub(crate) groups: AtomicU64,
+    pub(crate) frames: AtomicU64,
+    pub(crate) records: AtomicU64,
+    pub(crate) payload_bytes: AtomicU64,
+    pub(crate) log_bytes: AtomicU64,
+    pub(crate) written_bytes: AtomicU64,
+    pub(crate) prepared_bytes: AtomicU64,
+    pub(crate) writes: AtomicU64,
+    pub(crate) flushes: AtomicU64,
+    pub(crate) wakeups: AtomicU64,
+    pub(crate) stalls: AtomicU64,
+    pub(crate) strategy_changes: AtomicU64,
+    pub(crate) strategy: AtomicU8,
+    pub(crate) in_flight: AtomicU64,
+    pub(crate) tail: AtomicU64,
+    pub(crate) segments: AtomicU64,
+    pub(crate) withheld_records: AtomicU64,
+    pub(crate) segment_waits: AtomicU64,
+    pub(crate) streaming: AtomicBool,
+    /// Groups by size: entry n counts groups of 2^n up to 2^(n+1) records.
+    pub(crate) group_size_log2: [AtomicU64; 24],
+    /// Why writes left: nothing in flight, or enough waiting.
+    pub(crate) left_idle: AtomicU64,
+    pub(crate) left_full: AtomicU64,
+}
+
+/// Adds to a counter that only the lane writes.
+pub(crate) fn count(counter: &AtomicU64, by: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+}
+
+/// See the module.
+pub(crate) struct LaneShared {
+    pub(crate) lane: u32,
+    pub(crate) log: u32,
+    queue: CachePadded<ArrayQueue<Message>>,
+    sleep: CachePadded<AtomicU8>,
+    waker: OnceLock<Arc<dyn Wake>>,
+    pub(crate) latch: Latch,
+    pub(crate) closed: AtomicBool,
+    ended: AtomicBool,
+    pub(crate) counters: LaneCounters,
+    pub(crate) supply: SegmentSupply,
+}
+
+impl LaneShared {
+    pub(crate) fn new(lane: u32, log: u32, latch: Latch, supply: SegmentSupply) -> LaneShared {
+        LaneShared {
+            lane,
+            log,
+            queue: CachePadded::new(ArrayQueue::new(QUEUE_MAX)),
+            sleep: CachePadded::new(AtomicU8::new(AWAKE)),
+            waker: OnceLock::new(),
+            latch,
+            closed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            counters: LaneCounters::default(),
+            supply,
+        }
+    }
+
+    /// Whether the lane still accepts anything.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<()> {
+        self.latch.check().map_err(poisoned)?;
+        if self.closed.load(Ordering::Acquire) { Err(Error::Closed { what: "the engine" }) } else { Ok(()) }
+    }
+
+    /// Puts a message into the queue and wakes the lane if it sleeps.
+    pub(crate) fn push(&self, message: Message) {
+        let mut message = message;
+        while let Err(back) = self.queue.push(message) {
+            message = back;
+            if self.ended.load(Ordering::SeqCst) {
+                self.refuse_rest();
+            }
+            self.wake();
+            std::thread::yield_now();
+        }
+        std::sync::atomic::fence(Ordering::SeqCst);
+        if self.sleep.load(Ordering::SeqCst) == ASLEEP {
+            self.wake();
+        }
+        if self.ended.load(Ordering::SeqCst) {
+            self.refuse_rest();
+        }
+    }
+
+    /// For the lane: it has ended; what still comes is refused by whoever brings it.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        self.refuse_rest();
+    }
+
+    fn refuse_rest(&self) {
+        let error = self.latch.check().map_err(poisoned).err().unwrap_or(Error::Closed { what: "the engine" });
+        while let Some(message) = self.queue.pop() {
+            message.refuse(&error);
+        }
+    }
+
+    /// A full batch is there: worth a wake even while a write is in flight.
+    pub(crate) fn wake_for_bulk(&self) {
+        std::sync::atomic::fence(Ordering::SeqCst);
+        if self.sleep.load(Ordering::SeqCst) != AWAKE {
+            self.wake();
+        }
+    }
+
+    /// Wakes the lane whatever it does.
+    pub(crate) fn wake(&self) {
+        if self.sleep.swap(AWAKE, Ordering::SeqCst) != AWAKE
+            && let Some(waker) = self.waker.get()
+        {
+            waker.wake();
+        }
+    }
+
+    /// For the lane: the next message.
+    pub(crate) fn pop(&self) -> Option<Message> {
+        self.queue.pop()
+    }
+
+    pub(crate) fn set_waker(&self, waker: Arc<dyn Wake>) {
+        let _ = self.waker.set(waker);
+    }
+
+    /// For the lane: announces that it is about to sleep. `false`: there is news, do not.
+    pub(crate) fn fall_asleep(&self, writing: bool) -> bool {
+        self.sleep.store(if writing { ASLEEP_WRITING } else { ASLEEP }, Ordering::SeqCst);
+        std::sync::atomic::fence(Ordering::SeqCst);
+        if self.queue.is_empty() {
+            return true;
+        }
+        self.wake_up();
+        false
+    }
+
+    /// For the lane: it is awake.
+    pub(crate) fn wake_up(&self) {
+        self.sleep.store(AWAKE, Ordering::SeqCst);
+    }
+}
+
+/// The error of calls after the first failure.
+pub(crate) fn poisoned(cause: IoFailure) -> Error {
+    Error::Poisoned { cause }
+}

@@ -1,0 +1,424 @@
+//! What a log says, taken together: next offsets, topics, withheld records, relocations.
+//!
+//! The lane changes it as it encodes frames; recovery changes it as it reads them. Both go through the
+//! same methods, so that what is recovered is what was.
+//!
+//! Invariants:
+//! - The state is a function of the log's frames up to some position; a checkpoint is that function's
+//!   value, written at the beginning of a segment.
+//! - Offsets of a partition are given out densely, in log order.
+//! - A withheld frame is published, discarded, or still here: exactly one of the three.
+
+use super::catalog::{Catalog, CatalogChange};
+use super::entries::{self, PublishEntry};
+use crate::log::codec::{Put, Reader};
+use crate::log::frame::{FrameHeader, Kind, WithheldReason};
+use crate::log::position::Position;
+use crate::partition::index::{Publication, Run};
+use crate::record::RecordRef;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One partition as the log's end sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PartitionState {
+    pub(crate) first_offset: u64,
+    pub(crate) next_offset: u64,
+    pub(crate) timestamp_max_ms: i64,
+}
+
+impl Default for PartitionState {
+    fn default() -> Self {
+        PartitionState { first_offset: 0, next_offset: 0, timestamp_max_ms: i64::MIN }
+    }
+}
+
+/// A frame whose records have no offsets yet. Its key is its identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Withheld {
+    pub(crate) slot: u32,
+    pub(crate) count: u32,
+    pub(crate) due_ms: i64,
+    pub(crate) frame_bytes: u32,
+    pub(crate) timestamp_max_ms: i64,
+}
+
+/// The state of one log.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogState {
+    /// Dense by slot; slots of other lanes stay at their default.
+    partitions: Vec<PartitionState>,
+    pub(crate) catalog: Catalog,
+    withheld: BTreeMap<Position, Withheld>,
+    due: BTreeSet<(i64, Position)>,
+    withheld_records: u64,
+    relocations: BTreeMap<Position, Position>,
+    /// Append times never go back within a log, whatever the wall clock does.
+    pub(crate) append_time_ms: i64,
+}
+
+impl LogState {
+    /// The partition with this slot.
+    pub(crate) fn partition(&self, slot: u32) -> PartitionState {
+        self.partitions.get(slot as usize).copied().unwrap_or_default()
+    }
+
+    /// The slots that were ever used here and still are.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + '_ {
+        let used = |(_, partition): &(usize, &PartitionState)| **partition != PartitionState::default();
+        self.partitions.iter().enumerate().filter(used).map(|(slot, _)| slot as u32)
+    }
+
+    fn partition_mut(&mut self, slot: u32) -> &mut PartitionState {
+        let slot = slot as usize;
+        if slot >= self.partitions.len() {
+            self.partitions.resize(slot + 1, PartitionState::default());
+        }
+        &mut self.partitions[slot]
+    }
+
+    /// Gives out the next `count` offsets; returns the first of them and the partition's largest
+    /// timestamp with these records.
+    #[inline]
+    pub(crate) fn assign(&mut self, slot: u32, count: u32, timestamp_max_ms: i64) -> (u64, i64) {
+        let partition = self.partition_mut(slot);
+        let base_offset = partition.next_offset;
+        partition.next_offset += u64::from(count);
+        partition.timestamp_max_ms = partition.timestamp_max_ms.max(timestamp_max_ms);
+        (base_offset, partition.timestamp_max_ms)
+    }
+
+    /// Takes a withheld frame in.
+    pub(crate) fn withhold(&mut self, identity: Position, withheld: Withheld) {
+        self.withheld_records += u64::from(withheld.count);
+        self.due.insert((withheld.due_ms, identity));
+        self.withheld.insert(identity, withheld);
+    }
+
+    /// Takes a withheld frame out, to be published or discarded.
+    pub(crate) fn release(&mut self, identity: Position) -> Option<Withheld> {
+        let withheld = self.withheld.remove(&identity)?;
+        self.due.remove(&(withheld.due_ms, identity));
+        self.withheld_records -= u64::from(withheld.count);
+        Some(withheld)
+    }
+
+    /// Releases a withheld frame and gives its records offsets.
+    pub(crate) fn publish(&mut self, identity: Position, extra_headers: Vec<u8>) -> Option<PublishEntry> {
+        let withheld = self.release(identity)?;
+        let (base_offset, _) = self.assign(withheld.slot, withheld.count, withheld.timestamp_max_ms);
+        Some(PublishEntry {
+            identity,
+            slot: withheld.slot,
+            first: 0,
+            count: withheld.count,
+            base_offset,
+            frame_bytes: withheld.frame_bytes,
+            timestamp_max_ms: withheld.timestamp_max_ms,
+            extra_headers,
+        })
+    }
+
+    /// The next withheld frame to become due, and when.
+    pub(crate) fn next_due(&self) -> Option<(i64, Position)> {
+        self.due.first().copied()
+    }
+
+    /// The first withheld frames that are due at a time, earliest first.
+    pub(crate) fn due_until(&self, wall_ms: i64, count_max: usize) -> Vec<Position> {
+        let due = self.due.iter().take_while(|(due_ms, _)| *due_ms <= wall_ms);
+        due.take(count_max).map(|(_, identity)| *identity).collect()
+    }
+
+    /// Records that are withheld now.
+    pub(crate) fn withheld_records(&self) -> u64 {
+        self.withheld_records
+    }
+
+    /// Where the bytes of an identity stand now, if they were moved.
+    pub(crate) fn relocations(&self) -> &BTreeMap<Position, Position> {
+        &self.relocations
+    }
+
+    /// Notes that the bytes of an identity were copied.
+    pub(crate) fn relocate(&mut self, identity: Position, target: Position) {
+        self.relocations.insert(identity, target);
+    }
+
+    /// Gives up what the partitions of a deleted topic withhold. Their offsets go on counting, so that
+    /// what was already on its way to the lane still makes sense in the log.
+    pub(crate) fn drop_slots(&mut self, slots: std::ops::Range<u32>) {
+        self.release_where(|withheld| slots.contains(&withheld.slot));
+    }
+
+    /// At opening: forgets partitions that no topic has any more.
+    pub(crate) fn retain_slots(&mut self, catalog: &Catalog) {
+        let known: std::collections::HashSet<u32> = catalog.topics.values().flat_map(|topic| topic.slots()).collect();
+        self.release_where(|withheld| !known.contains(&withheld.slot));
+        for (slot, partition) in self.partitions.iter_mut().enumerate() {
+            if !known.contains(&(slot as u32)) {
+                *partition = PartitionState::default();
+            }
+        }
+    }
+
+    fn release_where(&mut self, gone: impl Fn(&Withheld) -> bool) {
+        let identities: Vec<Position> =
+            self.withheld.iter().filter(|(_, withheld)| gone(withheld)).map(|(identity, _)| *identity).collect();
+        for identity in identities {
+            self.release(identity);
+        }
+    }
+
+    /// The append time of a frame encoded now.
+    pub(crate) fn clamp_append_time(&mut self, wall_ms: i64) -> i64 {
+        self.append_time_ms = self.append_time_ms.max(wall_ms);
+        self.append_time_ms
+    }
+
+    /// Applies a frame that recovery read. `publish` gets each run that became visible with it.
+    /// `Err`: the frame is whole, but contradicts those before it.
+    pub(crate) fn apply(
+        &mut self,
+        header: &FrameHeader,
+        body: &[u8],
+        publish: &mut dyn FnMut(u32, Run),
+    ) -> Result<(), String> {
+        match header.kind {
+            Kind::Records { slot, count, base_offset, append_time_ms } => {
+                self.append_time_ms = self.append_time_ms.max(append_time_ms);
+                let timestamp_max = timestamp_max(body, count)?;
+                let expected = self.partition(slot).next_offset;
+                if expected != base_offset {
+                    return Err(format!("its first offset is {base_offset}, the partition's next one is {expected}"));
+                }
+                let (_, timestamp_max_ms) = self.assign(slot, count, timestamp_max);
+                publish(
+                    slot,
+                    Run {
+                        base_offset,
+                        count,
+                        first: 0,
+                        position: header.position,
+                        bytes: header.total_bytes() as u32,
+                        timestamp_max_ms,
+                        publication: None,
+                    },
+                );
+                Ok(())
+            }
+            Kind::Withheld { slot, count, due_ms, append_time_ms, reason: WithheldReason::Delayed } => {
+                self.append_time_ms = self.append_time_ms.max(append_time_ms);
+                let timestamp_max_ms = timestamp_max(body, count)?;
+                let frame_bytes = header.total_bytes() as u32;
+                self.withhold(header.position, Withheld { slot, count, due_ms, frame_bytes, timestamp_max_ms });
+                Ok(())
+            }
+            Kind::Publish => {
+                let entries = entries::decode_publish(body).ok_or("its list cannot be read")?;
+                for (entry_index, entry) in entries.iter().enumerate() {
+                    let run = self.apply_publish(header, entry_index as u32, entry)?;
+                    publish(entry.slot, run);
+                }
+                Ok(())
+            }
+            Kind::Discard => {
+                for entry in entries::decode_discard(body).ok_or("its list cannot be read")? {
+                    self.release(entry.identity).ok_or("it discards a record that is not withheld")?;
+                }
+                Ok(())
+            }
+            Kind::Relocate => {
+                for entry in entries::decode_relocate(body).ok_or("its list cannot be read")? {
+                    self.relocate(entry.identity, entry.target);
+                }
+                Ok(())
+            }
+            Kind::Catalog => {
+                let change = CatalogChange::decode(body).ok_or("its change cannot be read")?;
+                self.apply_catalog(&change)?;
+                Ok(())
+            }
+            Kind::Checkpoint | Kind::Mark | Kind::End | Kind::Pad => Ok(()),
+        }
+    }
+
+    fn apply_publish(&mut self, header: &FrameHeader, entry_index: u32, entry: &PublishEntry) -> Result<Run, String> {
+        let released = self.release(entry.identity).ok_or("it publishes a record that is not withheld")?;
+        let expected = self.partition(entry.slot).next_offset;
+        if expected != entry.base_offset || released.slot != entry.slot {
+            return Err(format!("it publishes offset {}, the partition's next one is {expected}", entry.base_offset));
+        }
+        let (_, timestamp_max_ms) = self.assign(entry.slot, entry.count, entry.timestamp_max_ms);
+        Ok(reference_run(entry, entry_index, header.position, header.total_bytes() as u32, timestamp_max_ms))
+    }
+
+    /// Applies a change of the catalog.
+    pub(crate) fn apply_catalog(&mut self, change: &CatalogChange) -> Result<(), &'static str> {
+        if let CatalogChange::Delete { topic } = change
+            && let Some(topic) = self.catalog.topics.get(topic)
+        {
+            self.drop_slots(topic.slots());
+        }
+        self.catalog.apply(change)
+    }
+
+    /// A bound on the size of the checkpoint, without making it.
+    pub(crate) fn encoded_bytes_max(&self) -> u64 {
+        let topics: usize = self.catalog.topics.values().map(|topic| 24 + topic.name.len()).sum();
+        let lists = self.partitions.len() * 28 + self.withheld.len() * 36 + self.relocations.len() * 16;
+        (topics + lists + 64) as u64
+    }
+
+    /// The state as the body of a checkpoint.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        body.put_i64(self.append_time_ms);
+        self.catalog.encode(&mut body);
+        let used =
+            || self.partitions.iter().enumerate().filter(|(_, partition)| **partition != PartitionState::default());
+        body.put_u32(used().count() as u32);
+        for (slot, partition) in used() {
+            body.put_u32(slot as u32);
+            body.put_u64(partition.first_offset);
+            body.put_u64(partition.next_offset);
+            body.put_i64(partition.timestamp_max_ms);
+        }
+        body.put_u32(self.withheld.len() as u32);
+        for (identity, withheld) in &self.withheld {
+            body.put_u64(identity.0);
+            body.put_u32(withheld.slot);
+            body.put_u32(withheld.count);
+            body.put_i64(withheld.due_ms);
+            body.put_u32(withheld.frame_bytes);
+            body.put_i64(withheld.timestamp_max_ms);
+        }
+        body.put_u32(self.relocations.len() as u32);
+        for (identity, target) in &self.relocations {
+            body.put_u64(identity.0);
+            body.put_u64(target.0);
+        }
+        body
+    }
+
+    /// Reads a checkpoint's body.
+    pub(crate) fn decode(body: &[u8]) -> Option<LogState> {
+        let mut reader = Reader::new(body);
+        let mut state = LogState { append_time_ms: reader.i64()?, ..LogState::default() };
+        state.catalog = Catalog::decode(&mut reader)?;
+        for _ in 0..reader.u32()? {
+            let slot = reader.u32()?;
+            if slot >= 1 << 28 {
+                return None;
+            }
+            *state.partition_mut(slot) = PartitionState {
+                first_offset: reader.u64()?,
+                next_offset: reader.u64()?,
+                timestamp_max_ms: reader.i64()?,
+            };
+        }
+        for _ in 0..reader.u32()? {
+            let identity = Position(reader.u64()?);
+            let withheld = Withheld {
+                slot: reader.u32()?,
+                count: reader.u32()?,
+                due_ms: reader.i64()?,
+                frame_bytes: reader.u32()?,
+                timestamp_max_ms: reader.i64()?,
+            };
+            state.withhold(identity, withheld);
+        }
+        for _ in 0..reader.u32()? {
+            let identity = Position(reader.u64()?);
+            state.relocate(identity, Position(reader.u64()?));
+        }
+        reader.is_empty().then_some(state)
+    }
+}
+
+/// The index run of a publish entry.
+pub(crate) fn reference_run(
+    entry: &PublishEntry,
+    entry_index: u32,
+    publish_frame: Position,
+    publish_frame_bytes: u32,
+    timestamp_max_ms: i64,
+) -> Run {
+    Run {
+        base_offset: entry.base_offset,
+        count: entry.count,
+        first: entry.first,
+        position: entry.identity,
+        bytes: entry.frame_bytes,
+        timestamp_max_ms,
+        publication: Some(Publication {
+            position: publish_frame,
+            extra_bytes: if entry.extra_headers.is_empty() { 0 } else { publish_frame_bytes },
+            entry: entry_index,
+        }),
+    }
+}
+
+/// The largest timestamp in a body of `count` records; also checks that it is one.
+pub(crate) fn timestamp_max(body: &[u8], count: u32) -> Result<i64, String> {
+    let mut rest = body;
+    let mut timestamp_max_ms = i64::MIN;
+    for index in 0..count {
+        let (record, next) = RecordRef::parse(rest).ok_or_else(|| format!("its record {index} cannot be read"))?;
+        timestamp_max_ms = timestamp_max_ms.max(record.timestamp_ms());
+        rest = rest.get(next..).unwrap_or_default();
+    }
+    if rest.is_empty() { Ok(timestamp_max_ms) } else { Err(format!("bytes follow its last record, {count}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lane::catalog::TopicEntry;
+
+    fn sample() -> LogState {
+        let mut state = LogState { append_time_ms: 77, ..LogState::default() };
+        let topic = TopicEntry { id: 0, name: "a".into(), first_slot: 0, partitions: 4, created_ms: 1 };
+        state.apply_catalog(&CatalogChange::Create(topic)).unwrap();
+        assert_eq!(state.assign(2, 5, 10), (0, 10));
+        assert_eq!(state.assign(2, 1, 8), (5, 10));
+        let withheld = Withheld { slot: 2, count: 1, due_ms: 50, frame_bytes: 184, timestamp_max_ms: 9 };
+        state.withhold(Position(4096), withheld);
+        state.relocate(Position(8), Position(16));
+        state
+    }
+
+    #[test]
+    fn a_checkpoint_holds_the_whole_state() {
+        let state = sample();
+        let body = state.encode();
+        let read = LogState::decode(&body).unwrap();
+        assert_eq!(read.encode(), body);
+        assert_eq!(read.partition(2), state.partition(2));
+        assert_eq!(read.next_due(), Some((50, Position(4096))));
+        assert_eq!(read.withheld_records(), 1);
+        for length in 0..body.len() {
+            assert!(LogState::decode(&body[..length]).is_none(), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn a_withheld_record_ends_once() {
+        let mut state = sample();
+        let entry = state.publish(Position(4096), Vec::new()).unwrap();
+        assert_eq!((entry.base_offset, entry.count), (6, 1));
+        assert!(state.publish(Position(4096), Vec::new()).is_none());
+        assert!(state.release(Position(4096)).is_none());
+        assert_eq!((state.next_due(), state.withheld_records()), (None, 0));
+    }
+
+    #[test]
+    fn deleting_a_topic_drops_what_it_had() {
+        let mut state = sample();
+        state.apply_catalog(&CatalogChange::Delete { topic: 0 }).unwrap();
+        assert_eq!(state.withheld_records(), 0);
+        assert_eq!(state.assign(2, 1, 1).0, 6, "what was on its way still fits");
+        let catalog = state.catalog.clone();
+        state.retain_slots(&catalog);
+        assert_eq!(state.partition(2), PartitionState::default());
+    }
+}

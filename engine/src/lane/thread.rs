@@ -1,0 +1,87 @@
+//! The thread that turns a lane.
+//!
+//! Invariants: it blocks all signals; a panic in it poisons the engine and answers everybody who waits.
+
+use super::lane::{Lane, LaneParts};
+use crate::error::{Error, Result};
+use crate::io::{IoFailure, Storage};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Starts a lane. Its ring is made on its own thread, as io_uring's single issuer wants.
+pub(crate) fn spawn(parts: LaneParts, storage: Arc<dyn Storage>, core: Option<usize>) -> Result<JoinHandle<()>> {
+    let name = format!("ringlane-lane-{}", parts.shared.lane);
+    let failed = |error: &std::io::Error| Error::io("start", "a lane's thread", None, error);
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(move || {
+            block_signals();
+            if let Some(core) = core {
+                pin(core);
+            }
+            run(parts, &*storage);
+        })
+        .map_err(|error| failed(&error))
+}
+
+fn run(parts: LaneParts, storage: &dyn Storage) {
+    let shared = parts.shared.clone();
+    let peers = parts.peers.clone();
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let ring = match storage.ring() {
+            Ok(ring) => ring,
+            Err(error) => {
+                shared.latch.poison(IoFailure::new("set up", "the ring", None, &error));
+                return;
+            }
+        };
+        shared.set_waker(ring.waker());
+        let mut lane = Lane::new(parts, ring);
+        while lane.turn() {}
+    }));
+    if let Err(panic) = result {
+        let message = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        let error = std::io::Error::other(format!("a bug in Ringlane: {message}"));
+        shared.latch.poison(IoFailure::new("turn", "a lane", None, &error));
+        for peer in &peers {
+            peer.wake();
+        }
+    }
+    shared.end();
+}
+
+/// Signals are the application's.
+pub(crate) fn block_signals() {
+    // SAFETY: both calls only touch the set on the stack and this thread's mask.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigfillset(&mut set);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+    }
+}
+
+/// The cores this process may use.
+pub(crate) fn usable_cores() -> Vec<usize> {
+    // SAFETY: the set is plain memory that the call fills.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) != 0 {
+            return Vec::new();
+        }
+        (0..libc::CPU_SETSIZE as usize).filter(|core| libc::CPU_ISSET(*core, &set)).collect()
+    }
+}
+
+fn pin(core: usize) {
+    // SAFETY: the set is plain memory; a refusal leaves the thread unpinned, which is only slower.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set);
+    }
+}

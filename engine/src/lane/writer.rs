@@ -1,0 +1,437 @@
+//! The end of a log: frames go into memory here, leave as writes, and become the durable prefix.
+//!
+//! ```text
+//!   durable        submitted        tail
+//! ----|----------------|--------------|
+//!     | in flight      | gathering    |
+//! ```
+//!
+//! Invariants:
+//! - `durable <= submitted <= tail`. `durable` is contiguous: everything below is on the device.
+//! - Writes are whole pages of one block and never overlap in flight: the page that is still being
+//!   filled is written only when nothing is in flight, from a copy, and nothing follows it until it is done.
+//! - No write reaches further than W beyond `durable`.
+//! - Blocks overlap by the page in which one ends and the next begins; a frame lies within one block.
+
+use super::supply::Prepared;
+use crate::io::{Block, BlockPool, BlockWriter, File, PAGE, Write};
+use crate::log::frame::{END_FRAME_BYTES, FrameContext, FrameHeader, Kind, frame_bytes};
+use crate::log::manifest::ManifestSegment;
+use crate::log::position::Position;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Size of a block, and of the largest write.
+pub(crate) const BLOCK_BYTES: usize = 1 << 20;
+/// Another write is started while one is in flight only when so much waits.
+const FULL_BYTES: u64 = 64 << 10;
+/// Durable writes in flight.
+const DEPTH: usize = 4;
+/// Writes in flight that are not durable one by one.
+const STREAMING_DEPTH: usize = 8;
+/// A flush follows after so many streamed bytes.
+const STREAMING_FLUSH_BYTES: u64 = 16 << 20;
+/// A streamed write has at least so many bytes, while others are in flight.
+const STREAMING_WRITE_BYTES: u64 = 512 << 10;
+
+/// The segment that is being written.
+pub(crate) struct OpenSegment {
+    manifest: ManifestSegment,
+    file: Arc<dyn File>,
+    context: FrameContext,
+    /// Its blocks were not written before: stream, do not flush each write.
+    streaming: bool,
+}
+
+impl OpenSegment {
+    pub(crate) fn manifest(&self) -> &ManifestSegment {
+        &self.manifest
+    }
+
+    fn new(prepared: Prepared) -> OpenSegment {
+        OpenSegment {
+            context: prepared.manifest.context(),
+            streaming: !prepared.is_written(),
+            manifest: prepared.manifest,
+            file: prepared.file,
+        }
+    }
+}
+
+/// A block that is not wholly submitted.
+struct Span {
+    segment: Arc<OpenSegment>,
+    base: Position,
+    block: Arc<Block>,
+    /// Set when the next block was begun: where this one's pages end, and where the log goes on.
+    end: Option<(Position, Position)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flight {
+    Flying,
+    /// The kernel has it; a flush will make it durable.
+    Written,
+    Durable,
+}
+
+struct InFlight {
+    token: u64,
+    end: Position,
+    bytes: u64,
+    partial: bool,
+    durable: bool,
+    state: Flight,
+    segment: Arc<OpenSegment>,
+}
+
+/// A flush to be started: the token it gets, and the file.
+pub(crate) struct Flush {
+    pub(crate) token: u64,
+    pub(crate) file: Arc<dyn File>,
+}
+
+/// Where a frame was put.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed {
+    pub(crate) position: Position,
+    pub(crate) bytes: u32,
+    pub(crate) end: Position,
+    /// The frame is the first in its block, so it cannot be read together with the one before.
+    pub(crate) starts_block: bool,
+}
+
+/// See the module.
+pub(crate) struct LogWriter {
+    pool: Arc<BlockPool>,
+    window_bytes: u64,
+    segment: Arc<OpenSegment>,
+    writer: BlockWriter,
+    writer_base: Position,
+    fresh_block: bool,
+    previous_checksum: u32,
+    tail: Position,
+    submitted: Position,
+    durable: Position,
+    spans: VecDeque<Span>,
+    in_flight: VecDeque<InFlight>,
+    next_token: u64,
+    /// The flush in flight and the last write it covers.
+    flushing: Option<(u64, u64)>,
+}
+
+impl LogWriter {
+    /// Begins a generation in a fresh segment.
+    pub(crate) fn new(prepared: Prepared, pool: Arc<BlockPool>, window_bytes: u64) -> LogWriter {
+        let segment = Arc::new(OpenSegment::new(prepared));
+        let start = segment.manifest.first_frame();
+        let writer = BlockWriter::new(pool.take(BLOCK_BYTES));
+        let span = Span { segment: segment.clone(), base: start, block: writer.block().clone(), end: None };
+        LogWriter {
+            pool,
+            window_bytes,
+            segment,
+            writer,
+            writer_base: start,
+            fresh_block: true,
+            previous_checksum: 0,
+            tail: start,
+            submitted: start,
+            durable: start,
+            spans: VecDeque::from([span]),
+            in_flight: VecDeque::new(),
+            next_token: 1,
+            flushing: None,
+        }
+    }
+
+    pub(crate) fn segment(&self) -> &OpenSegment {
+        &self.segment
+    }
+
+    pub(crate) fn tail(&self) -> Position {
+        self.tail
+    }
+
+    pub(crate) fn durable(&self) -> Position {
+        self.durable
+    }
+
+    /// Bytes that are encoded and not yet submitted.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.tail.since(self.submitted)
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.segment.streaming
+    }
+
+    /// Whether everything encoded is durable.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.durable == self.tail
+    }
+
+    /// Bytes that still fit into the segment.
+    pub(crate) fn room(&self) -> u64 {
+        self.segment.manifest.limit().since(self.tail).saturating_sub(END_FRAME_BYTES)
+    }
+
+    /// Puts a frame at the end of the log. The caller made sure that it fits into the segment.
+    pub(crate) fn append(
+        &mut self,
+        kind: Kind,
+        body_bytes: usize,
+        body_checksum: u32,
+        body: impl FnOnce(&mut [u8]),
+    ) -> Placed {
+        let total = frame_bytes(kind, body_bytes);
+        assert!(
+            total <= self.room() || (kind == Kind::End && total <= END_FRAME_BYTES),
+            "the lane asked for room first"
+        );
+        if (self.writer.room() as u64) < total {
+            self.begin_block(total as usize);
+        }
+        let header = FrameHeader {
+            kind,
+            position: self.tail,
+            durable: self.durable,
+            body_bytes: body_bytes as u32,
+            previous_checksum: self.previous_checksum,
+            body_checksum,
+            header_checksum: 0,
+        };
+        let context = &self.segment.context;
+        let mut checksum = 0;
+        self.writer.fill(total as usize, |target| {
+            checksum = header.encode(context, target);
+            let start = kind.header_bytes();
+            body(&mut target[start..start + body_bytes]);
+            target[start + body_bytes..].fill(0);
+        });
+        self.previous_checksum = checksum;
+        let placed = Placed {
+            position: self.tail,
+            bytes: total as u32,
+            end: self.tail.advance(total),
+            starts_block: std::mem::take(&mut self.fresh_block),
+        };
+        self.tail = placed.end;
+        placed
+    }
+
+    /// Puts a frame with a body that is not records at the end of the log.
+    pub(crate) fn append_body(&mut self, kind: Kind, body: &[u8]) -> Placed {
+        self.append(kind, body.len(), crc32c::crc32c(body), |target| target.copy_from_slice(body))
+    }
+
+    /// The next frame does not fit: goes on in a new block, which begins with the unfinished page.
+    fn begin_block(&mut self, frame: usize) {
+        let page_start = page_floor(self.tail);
+        let carried = self.tail.since(page_start) as usize;
+        let mut next = BlockWriter::new(self.pool.take((carried + frame).max(BLOCK_BYTES)));
+        let from = page_start.since(self.writer_base) as usize;
+        next.append(self.writer.block().slice(from, from + carried));
+        self.spans.back_mut().expect("the current block").end = Some((page_start, page_start));
+        self.install(next, page_start);
+    }
+
+    fn install(&mut self, writer: BlockWriter, base: Position) {
+        self.spans.push_back(Span { segment: self.segment.clone(), base, block: writer.block().clone(), end: None });
+        self.writer = writer;
+        self.writer_base = base;
+        self.fresh_block = true;
+    }
+
+    /// The block that frames go into now, and its base; for the tail cache.
+    pub(crate) fn current_block(&self) -> (Position, &Arc<Block>) {
+        (self.writer_base, self.writer.block())
+    }
+
+    /// Closes the segment with an End frame and goes on in the next one. Returns the end of the old one.
+    pub(crate) fn roll(&mut self, prepared: Prepared) -> Position {
+        let next = Arc::new(OpenSegment::new(prepared));
+        self.append_body(Kind::End, &next.manifest.base.0.to_le_bytes());
+        let end = self.tail;
+        let padding = (page_ceiling(end).since(end)) as usize;
+        if padding > 0 {
+            // The block's capacity is whole pages and its base a page's start, so the rest of the page fits.
+            self.writer.fill(padding, |target| target.fill(0));
+        }
+        let start = next.manifest.first_frame();
+        self.spans.back_mut().expect("the current block").end = Some((page_ceiling(end), start));
+        self.segment = next;
+        self.tail = start;
+        let writer = BlockWriter::new(self.pool.take(BLOCK_BYTES));
+        self.install(writer, start);
+        end
+    }
+
+    /// Fills the current page with a Pad frame, so that it is never written twice.
+    pub(crate) fn pad_page(&mut self) {
+        let header = Kind::Pad.header_bytes() as u64;
+        let rest = page_ceiling(self.tail).since(self.tail);
+        if rest == 0 {
+            return;
+        }
+        let total = if rest >= header { rest } else { rest + PAGE as u64 };
+        if total <= self.room() {
+            let body = vec![0; (total - header) as usize];
+            self.append_body(Kind::Pad, &body);
+        }
+    }
+
+    /// The next write that should go out now, if any. `force`: also little, if nothing is in flight.
+    pub(crate) fn next_write(&mut self, force: bool) -> Option<Write> {
+        self.skip_finished_spans();
+        let idle = self.in_flight.is_empty();
+        if self.in_flight.back().is_some_and(|last| last.partial) {
+            return None;
+        }
+        let waiting = self.waiting_bytes();
+        let span = self.spans.front().expect("the current block");
+        let streaming = span.segment.streaming && (waiting >= FULL_BYTES || !idle);
+        let (depth, full_bytes) =
+            if streaming { (STREAMING_DEPTH, STREAMING_WRITE_BYTES) } else { (DEPTH, FULL_BYTES) };
+        let flying = self.in_flight.iter().filter(|flight| flight.state == Flight::Flying).count();
+        if flying >= depth || waiting == 0 {
+            return None;
+        }
+        let limit = span.end.map_or(self.tail, |(limit, _)| limit);
+        let start = page_floor(self.submitted.max(span.base));
+        let whole = page_floor(limit).0.saturating_sub(start.0).min(BLOCK_BYTES as u64);
+        let is_full = whole >= full_bytes || (span.end.is_some() && whole > 0 && waiting >= full_bytes);
+        if !is_full && !(idle && force) {
+            return None;
+        }
+        let whole_end = start.advance(whole);
+        let has_tail = idle && span.end.is_none() && whole_end == page_floor(limit) && limit > whole_end;
+        if whole == 0 && !has_tail {
+            return None;
+        }
+        let reached = if has_tail { limit } else { whole_end };
+        if page_ceiling(reached).0 > self.durable.0 + self.window_bytes {
+            return None;
+        }
+        let end = match span.end {
+            Some((limit, next)) if reached == limit => next,
+            _ => reached,
+        };
+        let offset = start.since(span.segment.manifest.base);
+        let block_start = start.since(span.base) as usize;
+        let tail = has_tail.then(|| {
+            let from = whole_end.since(span.base) as usize;
+            let to = limit.since(span.base) as usize;
+            // Copied, because the page in memory goes on being filled while the device reads this.
+            Arc::new(Block::copy_of(span.block.slice(from, to)))
+        });
+        let token = self.next_token;
+        self.next_token += 1;
+        let durable = !streaming;
+        self.in_flight.push_back(InFlight {
+            token,
+            end,
+            bytes: whole + if has_tail { PAGE as u64 } else { 0 },
+            partial: has_tail,
+            durable,
+            state: Flight::Flying,
+            segment: span.segment.clone(),
+        });
+        let write = Write {
+            token,
+            file: span.segment.file.clone(),
+            offset,
+            block: span.block.clone(),
+            start: block_start,
+            length: whole as usize,
+            tail,
+            durable,
+        };
+        self.submitted = self.submitted.max(end);
+        Some(write)
+    }
+
+    /// Leaves blocks whose pages are all submitted.
+    fn skip_finished_spans(&mut self) {
+        while let Some((limit, next)) = self.spans.front().expect("the current block").end
+            && self.submitted >= limit
+        {
+            self.submitted = self.submitted.max(next);
+            self.spans.pop_front();
+        }
+    }
+
+    /// The flush that should go out now, if any.
+    pub(crate) fn next_flush(&mut self) -> Option<Flush> {
+        if self.flushing.is_some() {
+            return None;
+        }
+        let mut written = 0;
+        let mut flying = false;
+        for flight in &self.in_flight {
+            match flight.state {
+                Flight::Flying => flying = true,
+                Flight::Written => written += flight.bytes,
+                Flight::Durable => {}
+            }
+        }
+        let first = self.in_flight.iter().find(|flight| flight.state == Flight::Written)?;
+        let blocked = self.tail.0.saturating_sub(self.durable.0) + 2 * BLOCK_BYTES as u64 > self.window_bytes;
+        if flying && written < STREAMING_FLUSH_BYTES && !blocked {
+            return None;
+        }
+        let token = self.next_token;
+        self.next_token += 1;
+        // Writes whose completions were seen are covered; those that still fly have later tokens or not.
+        self.flushing = Some((token, first.segment.manifest.salt));
+        let salt = first.segment.manifest.salt;
+        let file = first.segment.file.clone();
+        for flight in &mut self.in_flight {
+            if flight.state == Flight::Written && flight.segment.manifest.salt == salt {
+                flight.durable = true;
+            }
+        }
+        Some(Flush { token, file })
+    }
+
+    /// Takes note of a completed write or flush; returns whether the durable prefix grew.
+    pub(crate) fn complete(&mut self, token: u64) -> bool {
+        if let Some((flush, salt)) = self.flushing
+            && flush == token
+        {
+            self.flushing = None;
+            for flight in &mut self.in_flight {
+                // `durable` on a written one says that the flush was started after it was written.
+                if flight.state == Flight::Written && flight.durable && flight.segment.manifest.salt == salt {
+                    flight.state = Flight::Durable;
+                }
+            }
+        } else if let Some(flight) = self.in_flight.iter_mut().find(|flight| flight.token == token) {
+            flight.state = if flight.durable { Flight::Durable } else { Flight::Written };
+        }
+        let before = self.durable;
+        while let Some(front) = self.in_flight.front()
+            && front.state == Flight::Durable
+        {
+            self.durable = front.end;
+            self.in_flight.pop_front();
+        }
+        self.durable > before
+    }
+}
+
+fn page_floor(position: Position) -> Position {
+    Position(position.0 - position.0 % PAGE as u64)
+}
+
+fn page_ceiling(position: Position) -> Position {
+    Position(position.0.next_multiple_of(PAGE as u64))
+}

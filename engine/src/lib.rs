@@ -1,0 +1,60 @@
+//! Ringlane: an embedded, durable message log. What SQLite is to databases, Ringlane is to message queues.
+//!
+//! An application opens a directory and gets produce and consume calls in its own process. A record is
+//! acknowledged when it is on the device; a damaged or missing one is noticed, never passed over.
+//!
+//! ```
+//! # fn main() -> ringlane::Result<()> {
+//! # let directory = tempfile::tempdir().unwrap();
+//! use ringlane::{ConsumerOptions, Engine, Options, ProducerOptions, Record, Start, TopicOptions};
+//! use std::time::Duration;
+//!
+//! let engine = Engine::open(directory.path(), Options::new())?;
+//! let orders = engine.create_topic("orders", TopicOptions::new().partitions(4))?;
+//!
+//! let producer = engine.producer(ProducerOptions::new())?;
+//! let receipt = producer.send(&orders, Record::new(b"paid").key(b"order-7"))?.wait()?;
+//!
+//! let mut consumer = engine.consumer(ConsumerOptions::new())?;
+//! consumer.assign_all(&orders, Start::Beginning)?;
+//! for record in &consumer.poll(Duration::from_secs(1))? {
+//!     assert_eq!(record.value(), Some(&b"paid"[..]));
+//!     assert_eq!(Some(record.offset()), receipt.offset);
+//! }
+//! # engine.close()
+//! # }
+//! ```
+
+#[doc(hidden)]
+pub mod bench_support;
+mod bounds;
+mod consumer;
+mod engine;
+mod error;
+pub mod inspect;
+#[doc(hidden)]
+pub mod io;
+mod keeper;
+mod lane;
+mod log;
+mod options;
+mod partition;
+mod producer;
+mod record;
+mod stats;
+mod sync;
+mod topic;
+mod verify;
+
+pub use consumer::{Consumer, ConsumerOptions, RecordView, Records, RecordsIter, Start, ViewHeaders};
+pub use engine::{Engine, RecoverySummary};
+pub use error::{Error, Result};
+pub use inspect::{inspect, inspect_frames};
+pub use io::{Backend, IoFailure, IoReport, WriteStrategy};
+pub use lane::recovery::Hole;
+pub use options::{Options, Recovery};
+pub use producer::{BatchHandle, Durability, Producer, ProducerOptions, Receipt, RecordId, SendHandle};
+pub use record::{Header, Headers, Record, RecordRef, Visibility};
+pub use stats::{LaneStats, Stats};
+pub use topic::{PartitionInfo, Topic, TopicOptions};
+pub use verify::{Finding, Severity, VerifyProgress, VerifyReport, verify};

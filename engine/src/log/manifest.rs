@@ -1,0 +1,367 @@
+//! The manifest: which logs there are, and which segments each of them has.
+//!
+//! ```text
+//!  0  [8]  magic "RINGLMAN"
+//!  8  u32  version
+//! 12  u32  body_bytes
+//! 16  u64  sequence      one more with each commit
+//! 24  u32  body_checksum
+//! 28  u32  header_checksum (bytes 0..28)
+//! 32       body
+//! ```
+//!
+//! Invariants:
+//! - It is kept in two files, `manifest-a` and `manifest-b`; a commit writes and flushes one, then the
+//!   other. So at every moment at least one of them is whole, and after a commit both say the same:
+//!   damage to either loses nothing.
+//! - A segment is in the manifest, and its file, header page and directory entry are durable, before
+//!   the first frame is submitted to it. A file that is missing is therefore damage, not the end.
+
+use super::codec::{Put, Reader};
+use super::frame::{u32_at, u64_at};
+use super::position::Position;
+use crate::error::{Error, Result};
+use crate::io::{Access, Block, File, PAGE, Storage};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The names of the two copies.
+pub(crate) const MANIFEST_FILES: [&str; 2] = ["manifest-a", "manifest-b"];
+const MAGIC: &[u8; 8] = b"RINGLMAN";
+/// Version of the manifest's format.
+pub(crate) const VERSION: u32 = 1;
+const HEADER_BYTES: usize = 32;
+
+/// What a segment file is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SegmentState {
+    /// Prepared, being written, or full and not yet sealed: recovery looks at it.
+    Live,
+    /// Complete: its frames end at `end`, and nothing is written to it any more.
+    Sealed,
+    /// Holds nothing; its blocks are written and wait to be used again.
+    Recycled,
+    /// Holds nothing, and not all of its blocks were ever written.
+    Raw,
+}
+
+impl SegmentState {
+    /// Whether the segment belongs to no log at the moment.
+    pub(crate) fn is_free(self) -> bool {
+        matches!(self, SegmentState::Recycled | SegmentState::Raw)
+    }
+}
+
+/// One segment file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ManifestSegment {
+    /// Number of the file; see [`super::segment::file_name`].
+    pub(crate) file: u32,
+    pub(crate) log: u32,
+    pub(crate) generation: u32,
+    pub(crate) state: SegmentState,
+    pub(crate) salt: u64,
+    pub(crate) base: Position,
+    pub(crate) bytes: u64,
+    /// Sealed: the end of the last frame.
+    pub(crate) end: Position,
+}
+
+/// One log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ManifestLog {
+    pub(crate) id: u32,
+    /// One more each time the log is recovered.
+    pub(crate) generation: u32,
+    /// Every position below was used or given up.
+    pub(crate) next_base: Position,
+}
+
+/// The whole manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    pub(crate) engine_id: u64,
+    pub(crate) sequence: u64,
+    pub(crate) created_ms: i64,
+    /// W: nothing is submitted further than this beyond the durable prefix.
+    pub(crate) window_bytes: u64,
+    pub(crate) next_file: u32,
+    /// The logs that lanes write, lane by lane.
+    pub(crate) logs: Vec<ManifestLog>,
+    pub(crate) segments: Vec<ManifestSegment>,
+}
+
+impl Manifest {
+    /// The segments of one log in the order of their positions, free ones left out.
+    pub(crate) fn segments_of(&self, log: u32) -> Vec<ManifestSegment> {
+        let mut segments: Vec<_> =
+            self.segments.iter().filter(|s| s.log == log && !s.state.is_free()).copied().collect();
+        segments.sort_by_key(|segment| segment.base);
+        segments
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(64 + self.segments.len() * 48);
+        body.put_u64(self.engine_id);
+        body.put_i64(self.created_ms);
+        body.put_u64(self.window_bytes);
+        body.put_u32(self.next_file);
+        body.put_u32(self.logs.len() as u32);
+        for log in &self.logs {
+            body.put_u32(log.id);
+            body.put_u32(log.generation);
+            body.put_u64(log.next_base.0);
+        }
+        body.put_u32(self.segments.len() as u32);
+        for segment in &self.segments {
+            body.put_u32(segment.file);
+            body.put_u32(segment.log);
+            body.put_u32(segment.generation);
+            body.put_u32(match segment.state {
+                SegmentState::Live => 1,
+                SegmentState::Sealed => 2,
+                SegmentState::Recycled => 3,
+                SegmentState::Raw => 4,
+            });
+            body.put_u64(segment.salt);
+            body.put_u64(segment.base.0);
+            body.put_u64(segment.bytes);
+            body.put_u64(segment.end.0);
+        }
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.put_u32(VERSION);
+        bytes.put_u32(body.len() as u32);
+        bytes.put_u64(self.sequence);
+        bytes.put_u32(crc32c::crc32c(&body));
+        let checksum = crc32c::crc32c(&bytes);
+        bytes.put_u32(checksum);
+        bytes.extend_from_slice(&body);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Manifest, BadManifest> {
+        let header = bytes.get(..HEADER_BYTES).ok_or(BadManifest::Empty)?;
+        if &header[..8] != MAGIC {
+            let empty = header.iter().all(|byte| *byte == 0);
+            return Err(if empty { BadManifest::Empty } else { BadManifest::Foreign });
+        }
+        if crc32c::crc32c(&header[..28]) != u32_at(header, 28) {
+            return Err(BadManifest::Damaged);
+        }
+        let version = u32_at(header, 8);
+        if version != VERSION {
+            return Err(BadManifest::Version(version));
+        }
+        let body = bytes.get(HEADER_BYTES..HEADER_BYTES + u32_at(header, 12) as usize).ok_or(BadManifest::Damaged)?;
+        if crc32c::crc32c(body) != u32_at(header, 24) {
+            return Err(BadManifest::Damaged);
+        }
+        Self::decode_body(body, u64_at(header, 16)).ok_or(BadManifest::Damaged)
+    }
+
+    fn decode_body(body: &[u8], sequence: u64) -> Option<Manifest> {
+        let mut reader = Reader::new(body);
+        let mut manifest = Manifest {
+            engine_id: reader.u64()?,
+            sequence,
+            created_ms: reader.i64()?,
+            window_bytes: reader.u64()?,
+            next_file: reader.u32()?,
+            logs: Vec::new(),
+            segments: Vec::new(),
+        };
+        for _ in 0..reader.u32()? {
+            manifest.logs.push(ManifestLog {
+                id: reader.u32()?,
+                generation: reader.u32()?,
+                next_base: Position(reader.u64()?),
+            });
+        }
+        for _ in 0..reader.u32()? {
+            manifest.segments.push(ManifestSegment {
+                file: reader.u32()?,
+                log: reader.u32()?,
+                generation: reader.u32()?,
+                state: match reader.u32()? {
+                    1 => SegmentState::Live,
+                    2 => SegmentState::Sealed,
+                    3 => SegmentState::Recycled,
+                    4 => SegmentState::Raw,
+                    _ => return None,
+                },
+                salt: reader.u64()?,
+                base: Position(reader.u64()?),
+                bytes: reader.u64()?,
+                end: Position(reader.u64()?),
+            });
+        }
+        reader.is_empty().then_some(manifest)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BadManifest {
+    Empty,
+    Foreign,
+    Damaged,
+    Version(u32),
+}
+
+/// What the two files said.
+#[derive(Debug)]
+pub(crate) struct LoadedManifest {
+    pub(crate) manifest: Manifest,
+    /// A copy that could not be used, with the reason; the next commit mends it.
+    pub(crate) bad_copy: Option<String>,
+}
+
+/// The two files, open.
+pub(crate) struct ManifestFiles {
+    files: [Arc<dyn File>; 2],
+}
+
+impl ManifestFiles {
+    /// Opens both files, creating what is missing; the directory entries are durable on return.
+    pub(crate) fn open(storage: &dyn Storage) -> Result<ManifestFiles> {
+        let mut files = Vec::new();
+        for name in MANIFEST_FILES {
+            let file = storage.open(name, Access::Create).map_err(|error| Error::io("open", name, None, &error))?;
+            files.push(file);
+        }
+        storage.sync_directory().map_err(|error| Error::io("sync", "directory", None, &error))?;
+        let files = files.try_into().map_err(|_| ()).expect("two names, two files");
+        Ok(ManifestFiles { files })
+    }
+
+    /// Writes and flushes one copy, then the other.
+    pub(crate) fn commit(&self, manifest: &mut Manifest) -> Result<()> {
+        manifest.sequence += 1;
+        let block = Block::copy_of(&manifest.encode());
+        for file in &self.files {
+            file.write_at(block.slice(0, block.capacity()), 0)
+                .map_err(|error| Error::io("write", file.name(), Some(0), &error))?;
+            file.sync().map_err(|error| Error::io("flush", file.name(), None, &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the manifest. `None`: the directory holds no engine yet.
+pub(crate) fn load(storage: &dyn Storage, path: &Path) -> Result<Option<LoadedManifest>> {
+    let names = storage.list().map_err(|error| Error::io("list", "directory", None, &error))?;
+    let mut good: Option<Manifest> = None;
+    let mut bad: Vec<(&str, BadManifest)> = Vec::new();
+    for name in MANIFEST_FILES {
+        if !names.iter().any(|have| have == name) {
+            bad.push((name, BadManifest::Empty));
+            continue;
+        }
+        match Manifest::decode(&read_whole(storage, name)?) {
+            Ok(manifest) if good.as_ref().is_none_or(|other| other.sequence < manifest.sequence) => {
+                good = Some(manifest)
+            }
+            Ok(_) => {}
+            Err(reason) => bad.push((name, reason)),
+        }
+    }
+    if let Some(manifest) = good {
+        let bad_copy = bad.first().map(|(name, reason)| format!("{name}: {reason:?}"));
+        return Ok(Some(LoadedManifest { manifest, bad_copy }));
+    }
+    for (name, reason) in &bad {
+        match reason {
+            BadManifest::Version(found) => {
+                return Err(Error::UnsupportedVersion { file: (*name).to_owned(), found: *found, supported: VERSION });
+            }
+            BadManifest::Foreign => {
+                return Err(Error::ForeignFormat {
+                    path: path.to_owned(),
+                    file: (*name).to_owned(),
+                    found: "another kind of file".to_owned(),
+                });
+            }
+            BadManifest::Empty | BadManifest::Damaged => {}
+        }
+    }
+    let is_ours = |name: &&String| super::segment::parse_file_name(name).is_some();
+    if let Some(segment) = names.iter().find(is_ours) {
+        return Err(Error::Damaged {
+            file: MANIFEST_FILES.join(" and "),
+            position: 0,
+            file_offset: 0,
+            bytes: 0,
+            reason: format!("both copies are missing or damaged, but {segment} is there"),
+        });
+    }
+    // Creation makes the manifest before anything else: without segments, it was cut short.
+    let foreign = names.iter().find(|name| !MANIFEST_FILES.contains(&name.as_str()) && !is_auxiliary(name));
+    match foreign {
+        Some(name) => Err(Error::ForeignFormat {
+            path: path.to_owned(),
+            file: name.clone(),
+            found: "no manifest beside it".to_owned(),
+        }),
+        None => Ok(None),
+    }
+}
+
+/// Files that say nothing about what the directory is.
+fn is_auxiliary(name: &str) -> bool {
+    name == super::segment::LOCK_FILE || name == "lost+found" || name.starts_with('.')
+}
+
+fn read_whole(storage: &dyn Storage, name: &str) -> Result<Vec<u8>> {
+    let fail = |operation, error: &std::io::Error| Error::io(operation, name, None, error);
+    let file = storage.open(name, Access::Read).map_err(|error| fail("open", &error))?;
+    let length = file.length().map_err(|error| fail("length", &error))? as usize;
+    let mut block = Block::zeroed(length.max(1).next_multiple_of(PAGE));
+    let read = file.read_at(block.as_mut_slice(), 0).map_err(|error| fail("read", &error))?;
+    Ok(block.as_mut_slice()[..read].to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn sample() -> Manifest {
+        Manifest {
+            engine_id: 7,
+            sequence: 3,
+            created_ms: 9,
+            window_bytes: 32 << 20,
+            next_file: 5,
+            logs: vec![ManifestLog { id: 0, generation: 2, next_base: Position(1 << 20) }],
+            segments: vec![ManifestSegment {
+                file: 4,
+                log: 0,
+                generation: 2,
+                state: SegmentState::Sealed,
+                salt: 99,
+                base: Position(4096),
+                bytes: 1 << 20,
+                end: Position(8192),
+            }],
+        }
+    }
+
+    #[test]
+    fn it_is_read_back_and_padding_behind_it_does_not_matter() {
+        let mut bytes = sample().encode();
+        bytes.resize(8192, 0);
+        assert_eq!(Manifest::decode(&bytes).unwrap(), sample());
+    }
+
+    #[test]
+    fn each_damaged_byte_is_noticed() {
+        let bytes = sample().encode();
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x40;
+            Manifest::decode(&damaged).expect_err("a damaged byte");
+        }
+        for length in 0..bytes.len() {
+            Manifest::decode(&bytes[..length]).expect_err("a truncated manifest");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! A partition: an index over its lane's log, and the ways to read it.
+
+pub(crate) mod index;
+pub(crate) mod page_cache;
+pub(crate) mod reader;
+pub(crate) mod sealed;
+pub(crate) mod shared;
+pub(crate) mod sidecar;
+pub(crate) mod table;
+pub(crate) mod tail_cache;

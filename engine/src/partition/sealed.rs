@@ -1,0 +1,194 @@
+//! Finding offsets and times in sealed segments, through their sidecars.
+//!
+//! Invariants:
+//! - A sidecar that is missing or damaged is made anew from its segment, by whoever needs it first.
+//! - Sidecars list every partition that existed when they were made, so bisection over segments works;
+//!   a partition that is absent began later.
+
+use super::index::{PartitionIndex, Run};
+use super::shared::{LogShared, Segment};
+use super::sidecar::{Sidecar, SidecarBuilder, SidecarEntry};
+use crate::error::{Error, Result};
+use crate::io::Access;
+use crate::lane::state::LogState;
+use crate::log::frame::Kind;
+use crate::log::position::Position;
+use crate::log::scan::SegmentScan;
+use crate::log::segment::{file_name, sidecar_name};
+use crate::sync::lock;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The segments of a log that are complete, oldest first.
+pub(crate) fn sealed_segments(log: &LogShared) -> Vec<Arc<Segment>> {
+    log.segments().into_iter().filter(|segment| segment.end().is_some()).collect()
+}
+
+/// The runs of `slot` in the sealed segment that holds `offset`, with that segment.
+pub(crate) fn runs_at_offset(log: &LogShared, slot: u32, offset: u64) -> Result<Option<(Arc<Segment>, Vec<Run>)>> {
+    bisect(log, slot, |entry| entry.first_offset <= offset, |run| run.end_offset() > offset)
+}
+
+/// The runs of `slot` in the first sealed segment with a record at or after a time.
+pub(crate) fn runs_at_time(log: &LogShared, slot: u32, timestamp_ms: i64) -> Result<Option<(Arc<Segment>, Vec<Run>)>> {
+    bisect(log, slot, |entry| entry.timestamp_before_ms < timestamp_ms, |run| run.timestamp_max_ms >= timestamp_ms)
+}
+
+/// Finds the last segment whose entry says `starts_before`; from there on, the first one with a run
+/// that `wanted` accepts.
+fn bisect(
+    log: &LogShared,
+    slot: u32,
+    starts_before: impl Fn(&SidecarEntry) -> bool,
+    wanted: impl Fn(&Run) -> bool,
+) -> Result<Option<(Arc<Segment>, Vec<Run>)>> {
+    let segments = sealed_segments(log);
+    let (mut low, mut high) = (0, segments.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let before = match entry(log, &segments[middle], slot)? {
+            Some((_, entry)) => starts_before(&entry),
+            None => true,
+        };
+        if before { low = middle + 1 } else { high = middle }
+    }
+    for segment in &segments[low.saturating_sub(1)..] {
+        let Some((sidecar, entry)) = entry(log, segment, slot)? else { continue };
+        if !entry.has_runs() {
+            continue;
+        }
+        let runs = match sidecar.runs(&entry, &log.pages) {
+            Ok(runs) => runs,
+            Err(_) => {
+                let sidecar = rebuild(log, segment)?;
+                let entry = sidecar.entry(slot, &log.pages).ok().flatten().unwrap_or_default();
+                sidecar.runs(&entry, &log.pages).map_err(|bad| unusable(segment, &bad.0))?
+            }
+        };
+        if runs.iter().any(&wanted) {
+            return Ok(Some((segment.clone(), runs)));
+        }
+    }
+    Ok(None)
+}
+
+fn unusable(segment: &Segment, reason: &str) -> Error {
+    Error::Damaged {
+        file: sidecar_name(segment.manifest.file),
+        position: segment.manifest.base.0,
+        file_offset: 0,
+        bytes: 0,
+        reason: format!("the index was made anew and still cannot be used: {reason}"),
+    }
+}
+
+fn entry(log: &LogShared, segment: &Arc<Segment>, slot: u32) -> Result<Option<(Sidecar, SidecarEntry)>> {
+    let sidecar = sidecar(log, segment)?;
+    match sidecar.entry(slot, &log.pages) {
+        Ok(entry) => Ok(entry.map(|entry| (sidecar, entry))),
+        Err(_) => {
+            let sidecar = rebuild(log, segment)?;
+            let entry = sidecar.entry(slot, &log.pages).map_err(|bad| unusable(segment, &bad.0))?;
+            Ok(entry.map(|entry| (sidecar, entry)))
+        }
+    }
+}
+
+/// The sidecar of a sealed segment; made anew if it cannot be used.
+pub(crate) fn sidecar(log: &LogShared, segment: &Arc<Segment>) -> Result<Sidecar> {
+    if let Some(sidecar) = lock(&segment.sidecar).clone() {
+        return Ok(sidecar);
+    }
+    match open(log, segment) {
+        Some(sidecar) => {
+            *lock(&segment.sidecar) = Some(sidecar.clone());
+            Ok(sidecar)
+        }
+        None => rebuild(log, segment),
+    }
+}
+
+/// Opens a sidecar as it stands, if it can be used.
+pub(crate) fn open(log: &LogShared, segment: &Segment) -> Option<Sidecar> {
+    let name = sidecar_name(segment.manifest.file);
+    let file = log.storage.open(&name, Access::Read).ok()?;
+    Sidecar::open(file, segment.manifest, segment.end()?, &log.pages).ok()
+}
+
+/// Makes a sidecar from its segment: the checkpoint at the beginning, then all frames.
+pub(crate) fn rebuild(log: &LogShared, segment: &Arc<Segment>) -> Result<Sidecar> {
+    let mut held = lock(&segment.sidecar);
+    let end = segment.end().expect("only sealed segments have sidecars");
+    let (state, indexes, withheld) = replay(log, segment, end)?;
+    let mut builder = SidecarBuilder::new(segment.manifest);
+    for (slot, index) in &indexes {
+        let before = state.partition(*slot);
+        let withheld_frames = withheld.get(slot).copied().unwrap_or(0);
+        builder.push(*slot, before.next_offset, before.timestamp_max_ms, withheld_frames, index.runs_from(0));
+    }
+    let sidecar = store(log, segment, end, &builder.finish(end))?;
+    *held = Some(sidecar.clone());
+    Ok(sidecar)
+}
+
+/// Writes a sidecar's bytes, durably, and opens it.
+pub(crate) fn store(log: &LogShared, segment: &Segment, end: Position, bytes: &[u8]) -> Result<Sidecar> {
+    let name = sidecar_name(segment.manifest.file);
+    let fail = |operation, error: &std::io::Error| Error::io(operation, &name, None, error);
+    log.pages.forget(segment.manifest.salt);
+    let file = log.storage.open(&name, Access::Create).map_err(|error| fail("open", &error))?;
+    super::sidecar::write(&*file, bytes).map_err(|error| fail("write", &error))?;
+    log.storage.sync_directory().map_err(|error| fail("sync the directory of", &error))?;
+    Sidecar::open(file, segment.manifest, end, &log.pages).map_err(|bad| unusable(segment, &bad.0))
+}
+
+type Replayed = (LogState, BTreeMap<u32, PartitionIndex>, BTreeMap<u32, u32>);
+
+/// The state at a segment's beginning, the runs of each partition in it, and how many frames of each
+/// it withholds.
+fn replay(log: &LogShared, segment: &Segment, end: Position) -> Result<Replayed> {
+    let damaged = |position: Position, reason: String| Error::Damaged {
+        file: file_name(segment.manifest.file),
+        position: position.0,
+        file_offset: position.since(segment.manifest.base),
+        bytes: end.since(position),
+        reason,
+    };
+    let mut scan = SegmentScan::new(segment.manifest, segment.file(&*log.storage)?);
+    let mut position = segment.manifest.first_frame();
+    let mut checkpoint = crate::lane::checkpoint::Assembly::default();
+    let mut before: Option<(LogState, LogState)> = None;
+    let mut indexes: BTreeMap<u32, PartitionIndex> = BTreeMap::new();
+    let mut withheld: BTreeMap<u32, u32> = BTreeMap::new();
+    while position < end {
+        let (header, body) = scan.frame(position).map_err(|no| damaged(position, no.to_string()))?;
+        match (&header.kind, &mut before) {
+            (Kind::Checkpoint, before) => {
+                if let Some(state) = checkpoint.push(body).map_err(|reason| damaged(position, reason.to_owned()))? {
+                    for slot in state.slots() {
+                        let partition = state.partition(slot);
+                        let index = PartitionIndex::new(0, partition.next_offset, partition.timestamp_max_ms);
+                        indexes.insert(slot, index);
+                    }
+                    *before = Some((state.clone(), state));
+                }
+            }
+            (_, Some((_, state))) => state
+                .apply(&header, body, &mut |slot, run| {
+                    let index =
+                        indexes.entry(slot).or_insert_with(|| PartitionIndex::new(0, run.base_offset, i64::MIN));
+                    // Merging as the lane did is not needed: blocks are not known here.
+                    index.push(run, true);
+                })
+                .map_err(|reason| damaged(position, reason))?,
+            (_, None) => return Err(damaged(position, "the segment does not begin with a checkpoint".to_owned())),
+        }
+        if let Kind::Withheld { slot, .. } = header.kind {
+            *withheld.entry(slot).or_default() += 1;
+            indexes.entry(slot).or_default();
+        }
+        position = header.end();
+    }
+    let (state, _) = before.ok_or_else(|| damaged(position, "the segment has no whole checkpoint".to_owned()))?;
+    Ok((state, indexes, withheld))
+}

@@ -1,0 +1,201 @@
+//! What lanes and readers share: the logs with their segments, the topics with their partitions.
+//!
+//! Invariants:
+//! - A segment is in its log's table before the first run points into it, and leaves the table before
+//!   its file is used again; who still holds the [`Segment`] keeps the file from being reused.
+//! - A partition's index grows only by what is durable.
+
+use super::index::{PartitionIndex, Run};
+use super::page_cache::PageCache;
+use super::sidecar::Sidecar;
+use super::tail_cache::TailCache;
+use crate::error::{Error, Result};
+use crate::io::{Access, File, Storage};
+use crate::log::manifest::ManifestSegment;
+use crate::log::position::Position;
+use crate::log::segment::file_name;
+use crate::sync::{Signal, lock};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+
+/// A segment of a log, as readers see it.
+pub(crate) struct Segment {
+    pub(crate) manifest: ManifestSegment,
+    /// The end of its frames once nothing more is written to it; zero before.
+    end: AtomicU64,
+    file: Mutex<Weak<dyn File>>,
+    pub(crate) sidecar: Mutex<Option<Sidecar>>,
+}
+
+impl Segment {
+    pub(crate) fn new(manifest: ManifestSegment) -> Segment {
+        let none: Weak<crate::io::ClosedFile> = Weak::new();
+        Segment { manifest, end: AtomicU64::new(manifest.end.0), file: Mutex::new(none), sidecar: Mutex::new(None) }
+    }
+
+    /// The end of its frames, if it is full or sealed.
+    pub(crate) fn end(&self) -> Option<Position> {
+        match self.end.load(Ordering::Acquire) {
+            0 => None,
+            end => Some(Position(end)),
+        }
+    }
+
+    pub(crate) fn set_end(&self, end: Position) {
+        self.end.store(end.0, Ordering::Release);
+    }
+
+    /// Its file; opened when somebody needs it and closed when nobody does, so that a long log does
+    /// not cost a descriptor for each segment.
+    pub(crate) fn file(&self, storage: &dyn Storage) -> Result<Arc<dyn File>> {
+        let mut file = lock(&self.file);
+        if let Some(open) = file.upgrade() {
+            return Ok(open);
+        }
+        let name = file_name(self.manifest.file);
+        let opened = storage.open(&name, Access::Read).map_err(|error| Error::io("open", &name, None, &error))?;
+        *file = Arc::downgrade(&opened);
+        Ok(opened)
+    }
+}
+
+/// One log, as readers see it.
+pub(crate) struct LogShared {
+    pub(crate) id: u32,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) tail: TailCache,
+    pub(crate) pages: Arc<PageCache>,
+    segments: RwLock<BTreeMap<Position, Arc<Segment>>>,
+    /// Identities whose bytes stand elsewhere now.
+    relocations: RwLock<BTreeMap<Position, Position>>,
+    /// The contiguous durable prefix ends here.
+    pub(crate) durable: AtomicU64,
+}
+
+impl LogShared {
+    pub(crate) fn new(id: u32, storage: Arc<dyn Storage>, tail: TailCache, pages: Arc<PageCache>) -> LogShared {
+        LogShared {
+            id,
+            storage,
+            tail,
+            pages,
+            segments: RwLock::new(BTreeMap::new()),
+            relocations: RwLock::new(BTreeMap::new()),
+            durable: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn add_segment(&self, segment: Arc<Segment>) {
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        segments.insert(segment.manifest.base, segment);
+    }
+
+    pub(crate) fn remove_segment(&self, base: Position) -> Option<Arc<Segment>> {
+        self.segments.write().unwrap_or_else(PoisonError::into_inner).remove(&base)
+    }
+
+    /// The segment a position lies in.
+    pub(crate) fn segment_at(&self, position: Position) -> Option<Arc<Segment>> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let (_, segment) = segments.range(..=position).next_back()?;
+        (position < segment.manifest.limit()).then(|| segment.clone())
+    }
+
+    /// All segments in the order of their positions.
+    pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Where the bytes of an identity stand.
+    pub(crate) fn resolve(&self, identity: Position) -> Position {
+        let relocations = self.relocations.read().unwrap_or_else(PoisonError::into_inner);
+        relocations.get(&identity).copied().unwrap_or(identity)
+    }
+
+    pub(crate) fn set_relocations(&self, relocations: BTreeMap<Position, Position>) {
+        *self.relocations.write().unwrap_or_else(PoisonError::into_inner) = relocations;
+    }
+
+    pub(crate) fn durable(&self) -> Position {
+        Position(self.durable.load(Ordering::Acquire))
+    }
+}
+
+/// One topic.
+pub(crate) struct TopicShared {
+    pub(crate) id: u32,
+    pub(crate) name: Arc<str>,
+    pub(crate) first_slot: u32,
+    pub(crate) created_ms: i64,
+    pub(crate) partitions: Vec<Arc<Partition>>,
+    pub(crate) deleted: AtomicBool,
+    /// Where the next record without key and partition goes.
+    pub(crate) turn: AtomicU32,
+}
+
+/// One partition.
+pub(crate) struct Partition {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: u32,
+    pub(crate) slot: u32,
+    pub(crate) lane: u32,
+    pub(crate) log: Arc<LogShared>,
+    pub(crate) index: Mutex<PartitionIndex>,
+    waiting: AtomicUsize,
+    watchers: Mutex<Vec<Arc<Signal>>>,
+}
+
+impl Partition {
+    pub(crate) fn new(
+        topic: Arc<str>,
+        partition: u32,
+        slot: u32,
+        lane: u32,
+        log: Arc<LogShared>,
+        index: PartitionIndex,
+    ) -> Partition {
+        Partition {
+            topic,
+            partition,
+            slot,
+            lane,
+            log,
+            index: Mutex::new(index),
+            waiting: AtomicUsize::new(0),
+            watchers: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Makes a durable run visible and wakes who waits for it.
+    #[inline]
+    pub(crate) fn publish(&self, run: Run, may_merge: bool) {
+        lock(&self.index).push(run, may_merge);
+        // The lock orders this after the push; a watcher registers, then looks at the index.
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            for watcher in lock(&self.watchers).iter() {
+                watcher.notify();
+            }
+        }
+    }
+
+    /// From now on `signal` moves with each publication.
+    pub(crate) fn watch(&self, signal: &Arc<Signal>) {
+        let mut watchers = lock(&self.watchers);
+        watchers.push(signal.clone());
+        self.waiting.store(watchers.len(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn unwatch(&self, signal: &Arc<Signal>) {
+        let mut watchers = lock(&self.watchers);
+        watchers.retain(|watcher| !Arc::ptr_eq(watcher, signal));
+        self.waiting.store(watchers.len(), Ordering::SeqCst);
+    }
+
+    /// Wakes all watchers without a publication: the engine closes or the topic is gone.
+    pub(crate) fn disturb(&self) {
+        for watcher in lock(&self.watchers).iter() {
+            watcher.notify();
+        }
+    }
+}

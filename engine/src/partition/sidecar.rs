@@ -1,0 +1,291 @@
+//! The index of a sealed segment, in a file beside it.
+//!
+//! ```text
+//!  0  [8]  magic "RINGLIDX"
+//!  8  u32  version
+//! 12  u32  entries
+//! 16  u64  salt             of the segment it belongs to
+//! 24  u64  end              of the segment's frames
+//! 32  u32  checksum         CRC32C of bytes 0..32
+//! 36       zero to 64
+//! 64       entries, sorted by slot, 56 bytes each:
+//!           0  u32  slot
+//!           4  u32  runs_count
+//!           8  u64  first_offset         the partition's next offset when the segment began
+//!          16  i64  timestamp_before_ms  its largest timestamp until then
+//!          24  u64  record_bytes         bytes of its frames
+//!          32  u64  runs_start           offset in this file
+//!          40  u32  runs_bytes
+//!          44  u32  runs_checksum
+//!          48  u32  withheld_frames  frames of it that were withheld here
+//!          52  u32  entry_checksum       CRC32C of bytes 0..52, seeded with the salt
+//!  .       runs, delta-coded
+//! ```
+//!
+//! Invariants:
+//! - It holds nothing that its segment cannot give again: damaged or missing, it is made anew.
+//! - Every entry and every list of runs has its own checksum, so that a reader needs only the pages it looks at.
+//! - Partitions that existed when the segment was sealed have an entry even without runs in it, so that
+//!   the segment of an offset is found by bisection over segments.
+
+use super::index::{Publication, Run};
+use super::page_cache::PageCache;
+use crate::io::{Block, File};
+use crate::log::codec::{Put, Reader, unzigzag, zigzag};
+use crate::log::frame::{u32_at, u64_at};
+use crate::log::manifest::ManifestSegment;
+use crate::log::position::Position;
+use std::io;
+use std::sync::Arc;
+
+const MAGIC: &[u8; 8] = b"RINGLIDX";
+const VERSION: u32 = 1;
+const HEADER_BYTES: usize = 64;
+const ENTRY_BYTES: usize = 56;
+
+/// What a sidecar says of one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SidecarEntry {
+    pub(crate) slot: u32,
+    pub(crate) first_offset: u64,
+    pub(crate) timestamp_before_ms: i64,
+    pub(crate) record_bytes: u64,
+    /// Withheld frames that were written here; who published them lists them, but their bytes are here.
+    pub(crate) withheld_frames: u32,
+    runs_count: u32,
+    runs_start: u64,
+    runs_bytes: u32,
+    runs_checksum: u32,
+}
+
+impl SidecarEntry {
+    pub(crate) fn has_runs(&self) -> bool {
+        self.runs_count > 0
+    }
+
+    /// Whether bytes of the partition stand in the segment.
+    pub(crate) fn has_bytes(&self) -> bool {
+        self.runs_count > 0 || self.withheld_frames > 0
+    }
+}
+
+/// Puts a sidecar together; partitions come in the order of their slots.
+pub(crate) struct SidecarBuilder {
+    segment: ManifestSegment,
+    entries: Vec<SidecarEntry>,
+    runs: Vec<u8>,
+}
+
+impl SidecarBuilder {
+    pub(crate) fn new(segment: ManifestSegment) -> SidecarBuilder {
+        SidecarBuilder { segment, entries: Vec::new(), runs: Vec::new() }
+    }
+
+    /// Adds a partition with its runs in this segment.
+    pub(crate) fn push<'a>(
+        &mut self,
+        slot: u32,
+        first_offset: u64,
+        timestamp_before_ms: i64,
+        withheld_frames: u32,
+        runs: impl Iterator<Item = &'a Run>,
+    ) {
+        debug_assert!(self.entries.last().is_none_or(|last| last.slot < slot));
+        let start = self.runs.len();
+        let mut entry = SidecarEntry {
+            slot,
+            first_offset,
+            timestamp_before_ms,
+            withheld_frames,
+            runs_start: start as u64,
+            ..SidecarEntry::default()
+        };
+        let (mut offset, mut position, mut timestamp) = (first_offset, self.segment.base.0, timestamp_before_ms);
+        for run in runs {
+            entry.runs_count += 1;
+            entry.record_bytes += u64::from(run.bytes);
+            self.runs.put_varint(run.base_offset - offset);
+            self.runs.put_varint(u64::from(run.count) << 1 | u64::from(run.publication.is_some()));
+            self.runs.put_varint(zigzag(run.position.0.wrapping_sub(position) as i64));
+            self.runs.put_varint(u64::from(run.bytes));
+            self.runs.put_varint(zigzag(run.timestamp_max_ms.wrapping_sub(timestamp)));
+            position = run.position.0 + u64::from(run.bytes);
+            if let Some(publication) = run.publication {
+                self.runs.put_varint(u64::from(run.first));
+                self.runs.put_varint(publication.position.0);
+                self.runs.put_varint(u64::from(publication.extra_bytes));
+                self.runs.put_varint(u64::from(publication.entry));
+            }
+            (offset, timestamp) = (run.end_offset(), run.timestamp_max_ms);
+        }
+        entry.runs_bytes = (self.runs.len() - start) as u32;
+        entry.runs_checksum = crc32c::crc32c(&self.runs[start..]);
+        self.entries.push(entry);
+    }
+
+    /// The file's bytes.
+    pub(crate) fn finish(self, end: Position) -> Vec<u8> {
+        let runs_base = (HEADER_BYTES + self.entries.len() * ENTRY_BYTES) as u64;
+        let mut bytes = Vec::with_capacity(runs_base as usize + self.runs.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.put_u32(VERSION);
+        bytes.put_u32(self.entries.len() as u32);
+        bytes.put_u64(self.segment.salt);
+        bytes.put_u64(end.0);
+        let checksum = crc32c::crc32c(&bytes);
+        bytes.put_u32(checksum);
+        bytes.resize(HEADER_BYTES, 0);
+        for entry in &self.entries {
+            let start = bytes.len();
+            bytes.put_u32(entry.slot);
+            bytes.put_u32(entry.runs_count);
+            bytes.put_u64(entry.first_offset);
+            bytes.put_i64(entry.timestamp_before_ms);
+            bytes.put_u64(entry.record_bytes);
+            bytes.put_u64(entry.runs_start + runs_base);
+            bytes.put_u32(entry.runs_bytes);
+            bytes.put_u32(entry.runs_checksum);
+            bytes.put_u32(entry.withheld_frames);
+            let checksum = entry_checksum(self.segment.salt, &bytes[start..]);
+            bytes.put_u32(checksum);
+        }
+        bytes.extend_from_slice(&self.runs);
+        bytes
+    }
+}
+
+fn entry_checksum(salt: u64, bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), bytes)
+}
+
+/// An open sidecar.
+#[derive(Clone)]
+pub(crate) struct Sidecar {
+    file: Arc<dyn File>,
+    segment: ManifestSegment,
+    entries: u32,
+}
+
+/// The sidecar cannot be used; it must be made anew.
+#[derive(Debug)]
+pub(crate) struct BadSidecar(pub(crate) String);
+
+impl From<io::Error> for BadSidecar {
+    fn from(error: io::Error) -> Self {
+        BadSidecar(error.to_string())
+    }
+}
+
+impl Sidecar {
+    /// Opens the sidecar of a segment whose frames end at `end`.
+    pub(crate) fn open(
+        file: Arc<dyn File>,
+        segment: ManifestSegment,
+        end: Position,
+        cache: &PageCache,
+    ) -> Result<Sidecar, BadSidecar> {
+        let header = cache.read(&*file, segment.salt, 0, HEADER_BYTES)?;
+        if &header[..8] != MAGIC || crc32c::crc32c(&header[..32]) != u32_at(&header, 32) {
+            return Err(BadSidecar("its header does not match its checksum".to_owned()));
+        }
+        if u32_at(&header, 8) != VERSION {
+            return Err(BadSidecar(format!("it has format version {}", u32_at(&header, 8))));
+        }
+        if u64_at(&header, 16) != segment.salt || u64_at(&header, 24) != end.0 {
+            return Err(BadSidecar("it belongs to an earlier use of the segment".to_owned()));
+        }
+        Ok(Sidecar { file, segment, entries: u32_at(&header, 12) })
+    }
+
+    /// The number of partitions it speaks of.
+    pub(crate) fn entries(&self) -> u32 {
+        self.entries
+    }
+
+    /// Entry number `at`.
+    pub(crate) fn entry_at(&self, at: u32, cache: &PageCache) -> Result<SidecarEntry, BadSidecar> {
+        let offset = (HEADER_BYTES + at as usize * ENTRY_BYTES) as u64;
+        let bytes = cache.read(&*self.file, self.segment.salt, offset, ENTRY_BYTES)?;
+        if entry_checksum(self.segment.salt, &bytes[..52]) != u32_at(&bytes, 52) {
+            return Err(BadSidecar(format!("entry {at} does not match its checksum")));
+        }
+        Ok(SidecarEntry {
+            slot: u32_at(&bytes, 0),
+            runs_count: u32_at(&bytes, 4),
+            first_offset: u64_at(&bytes, 8),
+            timestamp_before_ms: u64_at(&bytes, 16) as i64,
+            record_bytes: u64_at(&bytes, 24),
+            runs_start: u64_at(&bytes, 32),
+            runs_bytes: u32_at(&bytes, 40),
+            runs_checksum: u32_at(&bytes, 44),
+            withheld_frames: u32_at(&bytes, 48),
+        })
+    }
+
+    /// What it says of a partition, if that existed when the segment was sealed.
+    pub(crate) fn entry(&self, slot: u32, cache: &PageCache) -> Result<Option<SidecarEntry>, BadSidecar> {
+        let (mut low, mut high) = (0, self.entries);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let entry = self.entry_at(middle, cache)?;
+            match entry.slot.cmp(&slot) {
+                std::cmp::Ordering::Equal => return Ok(Some(entry)),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        Ok(None)
+    }
+
+    /// The runs of an entry.
+    pub(crate) fn runs(&self, entry: &SidecarEntry, cache: &PageCache) -> Result<Vec<Run>, BadSidecar> {
+        let bytes = cache.read(&*self.file, self.segment.salt, entry.runs_start, entry.runs_bytes as usize)?;
+        if crc32c::crc32c(&bytes) != entry.runs_checksum {
+            return Err(BadSidecar(format!("the runs of slot {} do not match their checksum", entry.slot)));
+        }
+        self.decode_runs(entry, &bytes)
+            .ok_or_else(|| BadSidecar(format!("the runs of slot {} cannot be read", entry.slot)))
+    }
+
+    fn decode_runs(&self, entry: &SidecarEntry, bytes: &[u8]) -> Option<Vec<Run>> {
+        let mut reader = Reader::new(bytes);
+        let (mut offset, mut position, mut timestamp) =
+            (entry.first_offset, self.segment.base.0, entry.timestamp_before_ms);
+        let mut runs = Vec::with_capacity(entry.runs_count as usize);
+        for _ in 0..entry.runs_count {
+            let base_offset = offset + reader.varint()?;
+            let count_and_kind = reader.varint()?;
+            let place = position.wrapping_add(unzigzag(reader.varint()?) as u64);
+            let run_bytes = reader.varint()? as u32;
+            let timestamp_max_ms = timestamp.wrapping_add(unzigzag(reader.varint()?));
+            let mut run = Run {
+                base_offset,
+                count: (count_and_kind >> 1) as u32,
+                first: 0,
+                position: Position(place),
+                bytes: run_bytes,
+                timestamp_max_ms,
+                publication: None,
+            };
+            position = place + u64::from(run_bytes);
+            if count_and_kind & 1 == 1 {
+                run.first = reader.varint()? as u32;
+                run.publication = Some(Publication {
+                    position: Position(reader.varint()?),
+                    extra_bytes: reader.varint()? as u32,
+                    entry: reader.varint()? as u32,
+                });
+            }
+            (offset, timestamp) = (run.end_offset(), timestamp_max_ms);
+            runs.push(run);
+        }
+        reader.is_empty().then_some(runs)
+    }
+}
+
+/// Writes a sidecar; durable, with its directory entry, after the storage's directory was synced.
+pub(crate) fn write(file: &dyn File, bytes: &[u8]) -> io::Result<()> {
+    let block = Block::copy_of(bytes);
+    file.write_at(block.slice(0, block.capacity()), 0)?;
+    file.sync()
+}

@@ -1,0 +1,258 @@
+//! Where a producer's records for one lane wait until the lane takes them.
+//!
+//! Senders append to the open batch; the lane takes it when it is ready to write, so the slower the
+//! device, the larger the batches: group commit clocks itself. A batch that reaches `batch_bytes` is
+//! sealed, and the lane may take it while it is still writing.
+//!
+//! Invariants:
+//! - An accumulator with records stands in its lane's queue exactly once.
+//! - Batches leave in the order they were opened.
+//! - Not more than `buffer_bytes_max` wait; senders block, or get `QueueFull`, but nothing is dropped.
+
+use super::batch::{Batch, Content, Outcome};
+use crate::error::{Error, Result};
+use crate::lane::shared::{LaneShared, Message};
+use crate::partition::shared::Partition;
+use crate::producer::Durability;
+use crate::record::Record;
+use crate::sync::{Signal, lock};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// Buffers kept for the next batches.
+const SPARE_MAX: usize = 8;
+
+/// Sealed batches after which a sender of many lets go of the lock.
+const ADDING_BATCHES_MAX: usize = 16;
+
+/// A batch with its records.
+pub(crate) struct FilledBatch {
+    pub(crate) batch: Arc<Batch>,
+    pub(crate) content: Content,
+    pub(crate) durability: Durability,
+}
+
+#[derive(Default)]
+pub(crate) struct Inner {
+    sealed: VecDeque<FilledBatch>,
+    open: Option<FilledBatch>,
+    /// It stands in the lane's queue, or the lane holds it.
+    queued: bool,
+    buffered_bytes: u64,
+    last: Option<Arc<Batch>>,
+    /// For each slot, the part of the open batch that it has: (serial of the batch, part).
+    parts: Vec<(u32, u32)>,
+    serial: u32,
+    spare: Vec<Content>,
+}
+
+/// See the module.
+pub(crate) struct Accumulator {
+    lane: Arc<LaneShared>,
+    durability: Durability,
+    batch_bytes: usize,
+    buffer_bytes_max: u64,
+    max_block: Duration,
+    inner: Mutex<Inner>,
+    room: Signal,
+    blocked: AtomicU32,
+}
+
+/// Where a record went: enough to find its receipt.
+pub(crate) struct Appended {
+    pub(crate) batch: Arc<Batch>,
+    pub(crate) part: u32,
+    pub(crate) index: u32,
+}
+
+impl Accumulator {
+    pub(crate) fn new(
+        lane: Arc<LaneShared>,
+        durability: Durability,
+        batch_bytes: usize,
+        buffer_bytes_max: u64,
+        max_block: Duration,
+    ) -> Accumulator {
+        Accumulator {
+            lane,
+            durability,
+            batch_bytes,
+            buffer_bytes_max,
+            max_block,
+            inner: Mutex::new(Inner::default()),
+            room: Signal::default(),
+            blocked: AtomicU32::new(0),
+        }
+    }
+
+    /// Starts adding records; the lane sees none of them before [`Adding::finish`].
+    pub(crate) fn adding(self: &Arc<Self>) -> Result<Adding<'_>> {
+        self.lane.check()?;
+        let mut inner = lock(&self.inner);
+        if inner.buffered_bytes > self.buffer_bytes_max {
+            inner = self.wait_for_room(inner)?;
+        }
+        Ok(Adding { accumulator: self, inner: Some(inner), sealed: false })
+    }
+
+    fn wait_for_room<'a>(&'a self, mut inner: MutexGuard<'a, Inner>) -> Result<MutexGuard<'a, Inner>> {
+        let start = Instant::now();
+        self.blocked.fetch_add(1, Ordering::SeqCst);
+        let result = loop {
+            let seen = self.room.look();
+            let buffered_bytes = inner.buffered_bytes;
+            if buffered_bytes <= self.buffer_bytes_max {
+                break Ok(inner);
+            }
+            drop(inner);
+            let waited = start.elapsed();
+            if waited >= self.max_block {
+                break Err(Error::QueueFull { buffered_bytes, waited_ms: waited.as_millis() as u64 });
+            }
+            if let Err(error) = self.lane.check() {
+                break Err(error);
+            }
+            self.room.wait(seen, (self.max_block - waited).min(Duration::from_millis(100)));
+            inner = lock(&self.inner);
+        };
+        self.blocked.fetch_sub(1, Ordering::SeqCst);
+        result
+    }
+
+    /// The last batch that was opened; when it is done, all before it are.
+    pub(crate) fn last(&self) -> Option<Arc<Batch>> {
+        lock(&self.inner).last.clone()
+    }
+
+    /// For the lane: takes sealed batches, and the open one too if `all`, until they have `bytes_max`.
+    /// Returns the bytes taken and whether anything is left.
+    pub(crate) fn take(&self, all: bool, bytes_max: usize, target: &mut Vec<FilledBatch>) -> (usize, bool) {
+        let mut inner = lock(&self.inner);
+        let mut taken = 0;
+        while taken < bytes_max {
+            let next = match inner.sealed.pop_front() {
+                Some(batch) => Some(batch),
+                None if all => inner.open.take(),
+                None => None,
+            };
+            let Some(batch) = next else { break };
+            taken += batch.content.len();
+            target.push(batch);
+        }
+        inner.buffered_bytes -= taken as u64;
+        let left = !inner.sealed.is_empty() || inner.open.is_some();
+        inner.queued = left;
+        drop(inner);
+        if taken > 0 && self.blocked.load(Ordering::SeqCst) > 0 {
+            self.room.notify();
+        }
+        (taken, left)
+    }
+
+    /// Ends all that waits with an error: the lane is gone.
+    pub(crate) fn refuse_all(&self, error: &Error) {
+        let mut batches = Vec::new();
+        self.take(true, usize::MAX, &mut batches);
+        for filled in batches {
+            let outcome = Outcome { log: self.lane.log, durability: self.durability, parts: Err(error.clone()) };
+            if filled.batch.complete(outcome) {
+                filled.batch.run_callbacks();
+            }
+        }
+    }
+
+    /// For the lane: a buffer that was copied out may be used again.
+    pub(crate) fn give_back(&self, mut content: Content) {
+        if content.capacity() <= self.batch_bytes * 2 + 4096 {
+            content.clear();
+            let mut inner = lock(&self.inner);
+            if inner.spare.len() < SPARE_MAX {
+                inner.spare.push(content);
+            }
+        }
+    }
+}
+
+/// Records being added under the accumulator's lock.
+pub(crate) struct Adding<'a> {
+    accumulator: &'a Arc<Accumulator>,
+    inner: Option<MutexGuard<'a, Inner>>,
+    sealed: bool,
+}
+
+impl Adding<'_> {
+    /// Adds a record whose size was checked.
+    #[inline]
+    pub(crate) fn push(
+        &mut self,
+        partition: &Arc<Partition>,
+        record: &Record<'_>,
+        size: usize,
+        timestamp_ms: i64,
+        due_ms: Option<i64>,
+    ) -> Appended {
+        let inner = &mut **self.inner.as_mut().expect("held until finish");
+        let slot = partition.slot as usize;
+        if inner.parts.len() <= slot {
+            inner.parts.resize(slot + 1, (0, 0));
+        }
+        if inner.open.is_none() {
+            inner.serial = inner.serial.wrapping_add(1).max(1);
+            let batch = Arc::new(Batch::default());
+            inner.last = Some(batch.clone());
+            let content = inner.spare.pop().unwrap_or_default();
+            inner.open = Some(FilledBatch { batch, content, durability: self.accumulator.durability });
+        }
+        let open = inner.open.as_mut().expect("just opened");
+        let (serial, part) = inner.parts[slot];
+        // A delayed record is a frame of its own, so that it can be cancelled alone.
+        let part = (serial == inner.serial && due_ms.is_none()).then_some(part);
+        let before = open.content.len();
+        let (part, index) = open.content.push(part, partition, record, size, timestamp_ms, due_ms);
+        if due_ms.is_none() {
+            inner.parts[slot] = (inner.serial, part);
+        }
+        inner.buffered_bytes += (open.content.len() - before) as u64;
+        let appended = Appended { batch: open.batch.clone(), part, index };
+        if open.content.len() >= self.accumulator.batch_bytes {
+            let full = inner.open.take().expect("is open");
+            inner.sealed.push_back(full);
+            self.sealed = true;
+        }
+        appended
+    }
+
+    /// Whether a sender that adds many should let the lane in: it waits for this lock.
+    pub(crate) fn is_long(&self) -> bool {
+        self.inner.as_ref().is_some_and(|inner| {
+            inner.buffered_bytes > self.accumulator.buffer_bytes_max || inner.sealed.len() >= ADDING_BATCHES_MAX
+        })
+    }
+
+    /// Hands the records over: the lane may take them from now on.
+    #[inline]
+    pub(crate) fn finish(mut self) {
+        let mut inner = self.inner.take().expect("held until finish");
+        let queue = !inner.queued && (inner.open.is_some() || !inner.sealed.is_empty());
+        if queue {
+            inner.queued = true;
+        }
+        drop(inner);
+        if queue {
+            self.accumulator.lane.push(Message::Ready(self.accumulator.clone()));
+        } else if self.sealed {
+            self.accumulator.lane.wake_for_bulk();
+        }
+    }
+}
+
+impl Drop for Adding<'_> {
+    /// An error in the middle of many: what was added before is handed over all the same.
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.take() {
+            Adding { accumulator: self.accumulator, inner: Some(inner), sealed: self.sealed }.finish();
+        }
+    }
+}

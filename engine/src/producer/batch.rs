@@ -1,0 +1,231 @@
+//! Records on their way to a lane, and the one completion that answers them all.
+//!
+//! Invariants:
+//! - A batch gets its outcome exactly once, and every handle to it sees that one.
+//! - The outcome is written before the event is set; no handle looks at it earlier.
+//! - Callbacks run on the dispatcher's thread (or on the thread that registers one too late), never on a lane.
+
+use crate::error::Error;
+use crate::partition::shared::Partition;
+use crate::producer::Durability;
+use crate::record::Record;
+use crate::sync::{Event, lock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::Waker;
+
+/// What became of the records of one partition in a batch.
+#[derive(Clone, Debug)]
+pub(crate) struct PartOutcome {
+    pub(crate) partition: u32,
+    pub(crate) topic: Arc<str>,
+    /// `None`: withheld.
+    pub(crate) base_offset: Option<u64>,
+    pub(crate) position: u64,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) log: u32,
+    pub(crate) durability: Durability,
+    pub(crate) parts: Result<Vec<PartOutcome>, Error>,
+}
+
+/// Runs when a batch has its outcome.
+pub(crate) type Callback = Box<dyn FnOnce(&Outcome) + Send>;
+
+#[derive(Default)]
+struct Listeners {
+    callbacks: Vec<Callback>,
+    wakers: Vec<Waker>,
+}
+
+/// The shared end of a batch: what handles hold.
+#[derive(Default)]
+pub(crate) struct Batch {
+    outcome: OnceLock<Outcome>,
+    event: Event,
+    has_listeners: AtomicBool,
+    listeners: Mutex<Listeners>,
+}
+
+impl Batch {
+    /// Gives the batch its outcome and releases who waits. `true`: callbacks are to be run with
+    /// [`Batch::run_callbacks`].
+    pub(crate) fn complete(&self, outcome: Outcome) -> bool {
+        let first = self.outcome.set(outcome).is_ok();
+        assert!(first, "a batch ends once");
+        self.event.set();
+        if !self.has_listeners.load(Ordering::SeqCst) {
+            return false;
+        }
+        let (wakers, callbacks) = {
+            let mut listeners = lock(&self.listeners);
+            (std::mem::take(&mut listeners.wakers), !listeners.callbacks.is_empty())
+        };
+        for waker in wakers {
+            waker.wake();
+        }
+        callbacks
+    }
+
+    /// Runs the callbacks that were registered in time.
+    pub(crate) fn run_callbacks(&self) {
+        let outcome = self.outcome.get().expect("run after completion");
+        let callbacks = std::mem::take(&mut lock(&self.listeners).callbacks);
+        for callback in callbacks {
+            callback(outcome);
+        }
+    }
+
+    pub(crate) fn outcome(&self) -> Option<&Outcome> {
+        if self.event.is_set() { self.outcome.get() } else { None }
+    }
+
+    pub(crate) fn wait(&self) -> &Outcome {
+        self.event.wait();
+        self.outcome.get().expect("set before the event")
+    }
+
+    pub(crate) fn wait_timeout(&self, timeout: std::time::Duration) -> Option<&Outcome> {
+        if self.event.wait_timeout(timeout) { self.outcome.get() } else { None }
+    }
+
+    /// Registers a callback; if the outcome is there already, it runs now, on this thread.
+    pub(crate) fn on_complete(&self, callback: Callback) {
+        {
+            let mut listeners = lock(&self.listeners);
+            self.has_listeners.store(true, Ordering::SeqCst);
+            // Checked under the lock: either the lane finds the callback, or we find the outcome.
+            if !self.event.is_set() {
+                listeners.callbacks.push(callback);
+                return;
+            }
+        }
+        callback(self.outcome.get().expect("set before the event"));
+    }
+
+    /// Registers a task; `false` if the outcome is there already.
+    pub(crate) fn wake_on_complete(&self, waker: &Waker) -> bool {
+        let mut listeners = lock(&self.listeners);
+        self.has_listeners.store(true, Ordering::SeqCst);
+        if self.event.is_set() {
+            return false;
+        }
+        if !listeners.wakers.iter().any(|known| known.will_wake(waker)) {
+            listeners.wakers.push(waker.clone());
+        }
+        true
+    }
+}
+
+/// Records of one partition within a batch: they become one frame.
+pub(crate) struct Part {
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) count: u32,
+    pub(crate) bytes: u32,
+    /// CRC32C of the records in the order they were added.
+    pub(crate) checksum: u32,
+    pub(crate) timestamp_max_ms: i64,
+    /// Withheld until this time.
+    pub(crate) due_ms: Option<i64>,
+    first_piece: u32,
+    last_piece: u32,
+}
+
+/// A stretch of the buffer that belongs to one part.
+#[derive(Clone, Copy)]
+struct Piece {
+    start: u32,
+    end: u32,
+    next: u32,
+}
+
+const NO_PIECE: u32 = u32::MAX;
+
+/// The encoded records of a batch: one buffer, and for each partition the stretches of it that are its own.
+#[derive(Default)]
+pub(crate) struct Content {
+    bytes: Vec<u8>,
+    pieces: Vec<Piece>,
+    pub(crate) parts: Vec<Part>,
+}
+
+impl Content {
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Appends a record to a part; a new one if `part` is none. Returns the part and the record's index in it.
+    #[inline]
+    pub(crate) fn push(
+        &mut self,
+        part: Option<u32>,
+        partition: &Arc<Partition>,
+        record: &Record<'_>,
+        size: usize,
+        timestamp_ms: i64,
+        due_ms: Option<i64>,
+    ) -> (u32, u32) {
+        let start = self.bytes.len();
+        record.encode_into(&mut self.bytes, size, timestamp_ms);
+        let end = self.bytes.len();
+        let part_index = part.unwrap_or_else(|| {
+            self.parts.push(Part {
+                partition: partition.clone(),
+                count: 0,
+                bytes: 0,
+                checksum: 0,
+                timestamp_max_ms: i64::MIN,
+                due_ms,
+                first_piece: NO_PIECE,
+                last_piece: NO_PIECE,
+            });
+            self.parts.len() as u32 - 1
+        });
+        let part = &mut self.parts[part_index as usize];
+        part.checksum = crc32c::crc32c_append(part.checksum, &self.bytes[start..end]);
+        part.timestamp_max_ms = part.timestamp_max_ms.max(timestamp_ms);
+        part.bytes += (end - start) as u32;
+        let index = part.count;
+        part.count += 1;
+        if part.last_piece != NO_PIECE && self.pieces[part.last_piece as usize].end == start as u32 {
+            self.pieces[part.last_piece as usize].end = end as u32;
+        } else {
+            let piece = self.pieces.len() as u32;
+            self.pieces.push(Piece { start: start as u32, end: end as u32, next: NO_PIECE });
+            match part.last_piece {
+                NO_PIECE => part.first_piece = piece,
+                last => self.pieces[last as usize].next = piece,
+            }
+            part.last_piece = piece;
+        }
+        (part_index, index)
+    }
+
+    /// Copies the records of a part, in their order, to `target`, which has the part's size.
+    pub(crate) fn copy_part(&self, part: &Part, target: &mut [u8]) {
+        let mut at = 0;
+        let mut piece = part.first_piece;
+        while piece != NO_PIECE {
+            let Piece { start, end, next } = self.pieces[piece as usize];
+            let source = &self.bytes[start as usize..end as usize];
+            target[at..at + source.len()].copy_from_slice(source);
+            at += source.len();
+            piece = next;
+        }
+        assert_eq!(at, target.len(), "a part knows its size");
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.pieces.clear();
+        self.parts.clear();
+    }
+
+    /// Memory worth keeping for the next batch.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+}

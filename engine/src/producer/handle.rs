@@ -1,0 +1,161 @@
+//! Handles to what was sent: wait, poll, await, or be called.
+
+use super::batch::{Batch, Outcome};
+use super::receipt::{Receipt, RecordId};
+use crate::error::{Error, Result};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// One record on its way. Dropping it changes nothing: the record is sent all the same.
+///
+/// It is a [`Future`] that needs no particular runtime.
+#[must_use = "without its receipt a record may be lost unnoticed; drop the handle explicitly if that is meant"]
+pub struct SendHandle {
+    pub(super) batch: Arc<Batch>,
+    pub(super) part: u32,
+    pub(super) index: u32,
+    pub(super) timestamp_ms: i64,
+}
+
+impl SendHandle {
+    /// Waits for the receipt.
+    pub fn wait(self) -> Result<Receipt> {
+        self.receipt(self.batch.wait())
+    }
+
+    /// Waits at most so long; `None`: not yet.
+    pub fn wait_timeout(&self, timeout: Duration) -> Option<Result<Receipt>> {
+        self.batch.wait_timeout(timeout).map(|outcome| self.receipt(outcome))
+    }
+
+    /// Whether the outcome is known.
+    pub fn is_done(&self) -> bool {
+        self.batch.outcome().is_some()
+    }
+
+    /// Has `callback` called with the receipt, on the engine's callback thread (or here and now, if
+    /// the outcome is known already). A callback that blocks delays other callbacks, nothing else.
+    pub fn on_complete(self, callback: impl FnOnce(Result<Receipt>) + Send + 'static) {
+        let SendHandle { batch, part, index, timestamp_ms } = self;
+        batch.on_complete(Box::new(move |outcome| callback(receipt(outcome, part, index, timestamp_ms))));
+    }
+
+    fn receipt(&self, outcome: &Outcome) -> Result<Receipt> {
+        receipt(outcome, self.part, self.index, self.timestamp_ms)
+    }
+}
+
+impl Future for SendHandle {
+    type Output = Result<Receipt>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(outcome) = self.batch.outcome() {
+            return Poll::Ready(self.receipt(outcome));
+        }
+        if self.batch.wake_on_complete(context.waker()) {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.receipt(self.batch.wait()))
+    }
+}
+
+impl std::fmt::Debug for SendHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SendHandle({})", if self.is_done() { "done" } else { "pending" })
+    }
+}
+
+fn receipt(outcome: &Outcome, part: u32, index: u32, timestamp_ms: i64) -> Result<Receipt> {
+    let parts = outcome.parts.as_ref().map_err(Error::clone)?;
+    let part = &parts[part as usize];
+    Ok(Receipt {
+        topic: part.topic.clone(),
+        partition: part.partition,
+        offset: part.base_offset.map(|base| base + u64::from(index)),
+        timestamp_ms,
+        durability: outcome.durability,
+        id: RecordId { log: outcome.log, position: part.position, index },
+    })
+}
+
+/// Records that were handed over together.
+#[must_use = "without their receipts records may be lost unnoticed; drop the handle explicitly if that is meant"]
+#[derive(Default)]
+pub struct BatchHandle {
+    stretches: Vec<Stretch>,
+    timestamps_ms: Vec<i64>,
+}
+
+/// Consecutive records of one part.
+struct Stretch {
+    batch: Arc<Batch>,
+    part: u32,
+    first: u32,
+    count: u32,
+}
+
+impl BatchHandle {
+    pub(super) fn with_capacity(count: usize) -> BatchHandle {
+        BatchHandle { stretches: Vec::new(), timestamps_ms: Vec::with_capacity(count) }
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, batch: Arc<Batch>, part: u32, index: u32, timestamp_ms: i64) {
+        self.timestamps_ms.push(timestamp_ms);
+        if let Some(last) = self.stretches.last_mut()
+            && last.part == part
+            && last.first + last.count == index
+            && Arc::ptr_eq(&last.batch, &batch)
+        {
+            last.count += 1;
+            return;
+        }
+        self.stretches.push(Stretch { batch, part, first: index, count: 1 });
+    }
+
+    /// How many records it stands for.
+    pub fn len(&self) -> usize {
+        self.timestamps_ms.len()
+    }
+
+    /// Whether it stands for none.
+    pub fn is_empty(&self) -> bool {
+        self.timestamps_ms.is_empty()
+    }
+
+    /// Waits for all and returns their receipts in the order of sending; the first error if one failed.
+    pub fn wait(self) -> Result<Vec<Receipt>> {
+        let mut receipts = Vec::with_capacity(self.len());
+        for stretch in &self.stretches {
+            let outcome = stretch.batch.wait();
+            for index in stretch.first..stretch.first + stretch.count {
+                receipts.push(receipt(outcome, stretch.part, index, self.timestamps_ms[receipts.len()])?);
+            }
+        }
+        Ok(receipts)
+    }
+
+    /// Waits for all, without making receipts.
+    pub fn wait_done(self) -> Result<()> {
+        for stretch in &self.stretches {
+            if let Err(error) = &stretch.batch.wait().parts {
+                return Err(error.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all outcomes are known.
+    pub fn is_done(&self) -> bool {
+        self.stretches.iter().all(|stretch| stretch.batch.outcome().is_some())
+    }
+}
+
+impl std::fmt::Debug for BatchHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BatchHandle({} records)", self.len())
+    }
+}

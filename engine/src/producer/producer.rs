@@ -1,0 +1,242 @@
+//! The producer: checks a record, chooses its partition, and appends it to its lane's accumulator.
+
+use super::accumulator::{Accumulator, Appended};
+use super::handle::{BatchHandle, SendHandle};
+use super::receipt::{Durability, RecordId};
+use crate::engine::EngineInner;
+use crate::error::{Error, Result};
+use crate::lane::shared::{Message, Reply};
+use crate::log::position::Position;
+use crate::partition::shared::Partition;
+use crate::record::{Record, Visibility};
+use crate::topic::Topic;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Options of [`Engine::producer`](crate::Engine::producer).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProducerOptions {
+    /// How far a record has come when its receipt is given. Default: synced.
+    pub durability: Durability,
+}
+
+impl ProducerOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the durability.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+}
+
+/// Sends records. Cheap to clone; clones share their buffers, and all calls may come from any thread.
+///
+/// ```
+/// # fn main() -> ringlane::Result<()> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// use ringlane::{Engine, Options, ProducerOptions, Record, TopicOptions};
+/// let engine = Engine::open(directory.path(), Options::new())?;
+/// let orders = engine.create_topic("orders", TopicOptions::new())?;
+/// let producer = engine.producer(ProducerOptions::new())?;
+/// let receipt = producer.send(&orders, Record::new(b"one"))?.wait()?;
+/// assert_eq!(receipt.offset, Some(0));
+/// # engine.close()
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Producer {
+    engine: Arc<EngineInner>,
+    /// One for each lane.
+    accumulators: Arc<[Arc<Accumulator>]>,
+}
+
+impl Producer {
+    pub(crate) fn new(engine: Arc<EngineInner>, options: &ProducerOptions) -> Producer {
+        let accumulators = engine
+            .lanes
+            .iter()
+            .map(|lane| {
+                Arc::new(Accumulator::new(
+                    lane.clone(),
+                    options.durability,
+                    engine.options.batch_bytes,
+                    engine.options.buffer_bytes_max,
+                    Duration::from_millis(engine.options.max_block_ms),
+                ))
+            })
+            .collect();
+        Producer { engine, accumulators }
+    }
+
+    /// Sends a record. Returns when the record is in the send buffer; the handle knows when it is
+    /// durable. Blocks only while the buffer is full, at most `max_block_ms`.
+    ///
+    /// # Errors
+    /// The record is refused, nothing was sent: `RecordTooLarge`, `InvalidPartition`, `TopicDeleted`,
+    /// `QueueFull`, `Poisoned`, `Closed`, `Forked`.
+    pub fn send(&self, topic: &Topic, record: Record<'_>) -> Result<SendHandle> {
+        let partition = self.partition_of(topic, &record)?;
+        let size = record.encoded_size(self.engine.options.record_bytes_max)?;
+        let now = match (record.timestamp_ms, record.visibility) {
+            (Some(timestamp_ms), Visibility::Now | Visibility::At(_)) => timestamp_ms,
+            _ => self.engine.clock.wall_ms(),
+        };
+        let (timestamp_ms, due_ms) = times(&record, now);
+        let mut adding = self.accumulators[partition.lane as usize].adding()?;
+        let appended = adding.push(partition, &record, size, timestamp_ms, due_ms);
+        adding.finish();
+        Ok(SendHandle { batch: appended.batch, part: appended.part, index: appended.index, timestamp_ms })
+    }
+
+    /// Sends records to one topic in one hand-over.
+    ///
+    /// # Errors
+    /// As [`Producer::send`]. If a record is refused for what it is, none is sent; if the buffer stays
+    /// full or the engine fails on the way, the records before are sent.
+    pub fn send_batch(&self, topic: &Topic, records: &[Record<'_>]) -> Result<BatchHandle> {
+        self.send_all(records.len(), |at| (topic, &records[at]))
+    }
+
+    /// Sends records to any topics in one hand-over for each lane.
+    ///
+    /// # Errors
+    /// As [`Producer::send_batch`].
+    pub fn send_many(&self, records: &[(&Topic, Record<'_>)]) -> Result<BatchHandle> {
+        self.send_all(records.len(), |at| (records[at].0, &records[at].1))
+    }
+
+    fn send_all<'a>(
+        &self,
+        count: usize,
+        record_at: impl Fn(usize) -> (&'a Topic, &'a Record<'a>),
+    ) -> Result<BatchHandle> {
+        let mut placed = Vec::with_capacity(count);
+        let now = self.engine.clock.wall_ms();
+        for at in 0..count {
+            let (topic, record) = record_at(at);
+            let partition = self.partition_of(topic, record)?;
+            placed.push((partition, record.encoded_size(self.engine.options.record_bytes_max)?));
+        }
+        let mut handle = BatchHandle::with_capacity(count);
+        if let [accumulator] = &*self.accumulators {
+            let mut adding = accumulator.adding()?;
+            for (at, (partition, size)) in placed.iter().enumerate() {
+                if adding.is_long() {
+                    adding.finish();
+                    adding = accumulator.adding()?;
+                }
+                let record = record_at(at).1;
+                let (timestamp_ms, due_ms) = times(record, now);
+                let appended = adding.push(partition, record, *size, timestamp_ms, due_ms);
+                handle.push(appended.batch, appended.part, appended.index, timestamp_ms);
+            }
+            adding.finish();
+            return Ok(handle);
+        }
+        // One lane's lock at a time: two senders must not wait for each other's.
+        let mut appended: Vec<Option<Appended>> = (0..count).map(|_| None).collect();
+        for (lane, accumulator) in self.accumulators.iter().enumerate() {
+            if !placed.iter().any(|(partition, _)| partition.lane as usize == lane) {
+                continue;
+            }
+            let mut adding = accumulator.adding()?;
+            for (at, (partition, size)) in placed.iter().enumerate() {
+                if partition.lane as usize == lane {
+                    if adding.is_long() {
+                        adding.finish();
+                        adding = accumulator.adding()?;
+                    }
+                    let record = record_at(at).1;
+                    let (timestamp_ms, due_ms) = times(record, now);
+                    appended[at] = Some(adding.push(partition, record, *size, timestamp_ms, due_ms));
+                }
+            }
+            adding.finish();
+        }
+        for (at, appended) in appended.into_iter().enumerate() {
+            let appended = appended.expect("every record has a lane");
+            handle.push(appended.batch, appended.part, appended.index, times(record_at(at).1, now).0);
+        }
+        Ok(handle)
+    }
+
+    /// Waits until everything that this producer and its clones sent before has its outcome; an error
+    /// is that of the last batch.
+    pub fn flush(&self) -> Result<()> {
+        for accumulator in self.accumulators.iter() {
+            if let Some(batch) = accumulator.last() {
+                batch.wait().parts.as_ref().map_err(Error::clone)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back a delayed record that is not visible yet. Durable on return.
+    ///
+    /// # Errors
+    /// `NotWithheld` if it was published or cancelled before, or never was.
+    pub fn cancel(&self, id: RecordId) -> Result<()> {
+        let lane = self.engine.lanes.iter().find(|lane| lane.log == id.log).ok_or(Error::NotWithheld)?;
+        let reply = Reply::new();
+        lane.check()?;
+        lane.push(Message::Cancel { identity: Position(id.position), reply: reply.clone() });
+        reply.wait()
+    }
+
+    #[inline]
+    fn partition_of<'a>(&self, topic: &'a Topic, record: &Record<'_>) -> Result<&'a Arc<Partition>> {
+        self.engine.check_fork()?;
+        let shared = &topic.shared;
+        if shared.deleted.load(Ordering::Acquire) {
+            return Err(Error::TopicDeleted { name: shared.name.to_string() });
+        }
+        let partitions = shared.partitions.len() as u32;
+        let index = match (record.partition, record.key) {
+            (Some(partition), _) if partition >= partitions => {
+                return Err(Error::InvalidPartition { topic: shared.name.to_string(), partition, partitions });
+            }
+            (Some(partition), _) => partition,
+            (None, _) if partitions == 1 => 0,
+            (None, Some(key)) => partition_of_key(key, partitions),
+            (None, None) => shared.turn.fetch_add(1, Ordering::Relaxed) % partitions,
+        };
+        Ok(&shared.partitions[index as usize])
+    }
+}
+
+/// The timestamp of a record sent `now`, and when it is due if it is delayed.
+fn times(record: &Record<'_>, now: i64) -> (i64, Option<i64>) {
+    let due_ms = match record.visibility {
+        Visibility::Now => None,
+        Visibility::At(time_ms) => Some(time_ms),
+        Visibility::After(delay) => Some(now.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))),
+    };
+    (record.timestamp_ms.unwrap_or(now), due_ms)
+}
+
+/// The partition of a key: CRC32C of the key, scaled. The same in every language.
+pub(crate) fn partition_of_key(key: &[u8], partitions: u32) -> u32 {
+    ((u64::from(crc32c::crc32c(key)) * u64::from(partitions)) >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_spread_over_all_partitions_and_stay() {
+        let mut counts = [0; 7];
+        for key in 0..7_000u32 {
+            counts[partition_of_key(&key.to_le_bytes(), 7) as usize] += 1;
+        }
+        assert!(counts.iter().all(|count| (800..1200).contains(count)), "{counts:?}");
+        assert_eq!(partition_of_key(b"order-7", 4), partition_of_key(b"order-7", 4));
+    }
+}

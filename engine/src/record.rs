@@ -1,0 +1,401 @@
+//! A record and its one layout: the same in the sender's buffer, in the log and in what a consumer reads.
+//!
+//! ```text
+//!  0  u32  size          bytes of the record without the padding that follows it
+//!  4  u8   flags         1 = has a key, 2 = value is null, 4 = has headers
+//!  5  u8   zero
+//!  6  u16  header_count
+//!  8  i64  timestamp_ms  since 1970-01-01 UTC, given by the sender
+//! 16  u32  key_size      only with flag 1
+//!  .  u32  headers_size  only with flag 4
+//!  .       key, headers, value
+//! ```
+//!
+//! Little-endian; each record begins at a multiple of eight. A header is `u16 name size, u32 value
+//! size, name, value`. Nothing in a record is assigned by a lane.
+//!
+//! Invariant: [`RecordRef::parse`] accepts exactly what [`Record::encode_into`] writes, and never
+//! looks outside the bytes it was given.
+
+use crate::error::{Error, Result};
+use std::time::Duration;
+
+/// Bytes of the fixed part.
+pub(crate) const RECORD_HEADER_BYTES: usize = 16;
+/// Records begin at multiples of this.
+pub(crate) const RECORD_ALIGNMENT: usize = 8;
+
+const FLAG_KEY: u8 = 1;
+const FLAG_NULL_VALUE: u8 = 2;
+const FLAG_HEADERS: u8 = 4;
+
+/// When a record becomes visible.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Visibility {
+    /// As soon as it is durable.
+    #[default]
+    Now,
+    /// At this time (ms since 1970-01-01 UTC), by the wall clock.
+    At(i64),
+    /// This long after it was sent.
+    After(Duration),
+}
+
+/// A name and a value that travel with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// Its name; names may repeat.
+    pub name: &'a str,
+    /// Its value.
+    pub value: &'a [u8],
+}
+
+/// A record to be sent. Borrowed: the engine copies it before the call returns.
+///
+/// ```
+/// use ringlane::Record;
+/// let record = Record::new(b"paid").key(b"order-7").timestamp_ms(1_700_000_000_000);
+/// assert_eq!(record.value, Some(&b"paid"[..]));
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Record<'a> {
+    /// The key: records with the same key go to the same partition.
+    pub key: Option<&'a [u8]>,
+    /// The value; null and empty differ.
+    pub value: Option<&'a [u8]>,
+    /// Names and values beside it.
+    pub headers: &'a [Header<'a>],
+    /// Milliseconds since 1970-01-01 UTC. Default: the time of sending.
+    pub timestamp_ms: Option<i64>,
+    /// Which partition. Default: by the key's hash, or in turn.
+    pub partition: Option<u32>,
+    /// When it becomes visible.
+    pub visibility: Visibility,
+}
+
+impl<'a> Record<'a> {
+    /// A record with a value and nothing else.
+    pub fn new(value: &'a [u8]) -> Self {
+        Record { value: Some(value), ..Record::default() }
+    }
+
+    /// Sets the key.
+    #[must_use]
+    pub fn key(mut self, key: &'a [u8]) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Sets the headers.
+    #[must_use]
+    pub fn headers(mut self, headers: &'a [Header<'a>]) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// Sets the timestamp.
+    #[must_use]
+    pub fn timestamp_ms(mut self, timestamp_ms: i64) -> Self {
+        self.timestamp_ms = Some(timestamp_ms);
+        self
+    }
+
+    /// Chooses the partition.
+    #[must_use]
+    pub fn partition(mut self, partition: u32) -> Self {
+        self.partition = Some(partition);
+        self
+    }
+
+    /// Makes it visible at a time (ms since 1970-01-01 UTC).
+    #[must_use]
+    pub fn visible_at(mut self, time_ms: i64) -> Self {
+        self.visibility = Visibility::At(time_ms);
+        self
+    }
+
+    /// Makes it visible after a delay.
+    #[must_use]
+    pub fn visible_after(mut self, delay: Duration) -> Self {
+        self.visibility = Visibility::After(delay);
+        self
+    }
+
+    /// Size in the log without padding, or why it cannot be sent.
+    pub(crate) fn encoded_size(&self, bytes_max: usize) -> Result<usize> {
+        let too_large = |bytes| Error::RecordTooLarge { bytes, bytes_max, option: "record_bytes_max" };
+        let mut size = RECORD_HEADER_BYTES + self.value.map_or(0, <[u8]>::len);
+        if let Some(key) = self.key {
+            size += 4 + key.len();
+        }
+        if !self.headers.is_empty() {
+            if self.headers.len() > usize::from(u16::MAX) {
+                return Err(Error::TooMany {
+                    what: "headers of a record",
+                    count: self.headers.len() as u64,
+                    count_max: u64::from(u16::MAX),
+                    advice: "send fewer headers",
+                });
+            }
+            size += 4;
+            for header in self.headers {
+                if header.name.len() > usize::from(u16::MAX) {
+                    return Err(too_large(size + header.name.len()));
+                }
+                size += 6 + header.name.len() + header.value.len();
+            }
+        }
+        if size > bytes_max { Err(too_large(size)) } else { Ok(size) }
+    }
+
+    /// Writes the record and its padding at the end of `target`; `size` is its encoded size.
+    #[inline]
+    pub(crate) fn encode_into(&self, target: &mut Vec<u8>, size: usize, timestamp_ms: i64) {
+        let start = target.len();
+        let padded = size.next_multiple_of(RECORD_ALIGNMENT);
+        target.reserve(padded);
+        let mut flags = 0;
+        if self.key.is_some() {
+            flags |= FLAG_KEY;
+        }
+        if self.value.is_none() {
+            flags |= FLAG_NULL_VALUE;
+        }
+        if !self.headers.is_empty() {
+            flags |= FLAG_HEADERS;
+        }
+        let mut fixed = [0u8; RECORD_HEADER_BYTES];
+        fixed[0..4].copy_from_slice(&(size as u32).to_le_bytes());
+        fixed[4] = flags;
+        fixed[6..8].copy_from_slice(&(self.headers.len() as u16).to_le_bytes());
+        fixed[8..16].copy_from_slice(&timestamp_ms.to_le_bytes());
+        target.extend_from_slice(&fixed);
+        if let Some(key) = self.key {
+            target.extend_from_slice(&(key.len() as u32).to_le_bytes());
+        }
+        if !self.headers.is_empty() {
+            let headers_size: usize = self.headers.iter().map(|h| 6 + h.name.len() + h.value.len()).sum();
+            target.extend_from_slice(&(headers_size as u32).to_le_bytes());
+        }
+        if let Some(key) = self.key {
+            target.extend_from_slice(key);
+        }
+        encode_headers(target, self.headers);
+        if let Some(value) = self.value {
+            target.extend_from_slice(value);
+        }
+        debug_assert_eq!(target.len() - start, size);
+        target.resize(start + padded, 0);
+    }
+}
+
+/// Appends headers in their layout.
+pub(crate) fn encode_headers(target: &mut Vec<u8>, headers: &[Header<'_>]) {
+    for header in headers {
+        target.extend_from_slice(&(header.name.len() as u16).to_le_bytes());
+        target.extend_from_slice(&(header.value.len() as u32).to_le_bytes());
+        target.extend_from_slice(header.name.as_bytes());
+        target.extend_from_slice(header.value);
+    }
+}
+
+/// A record in the log's own bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordRef<'a> {
+    bytes: &'a [u8],
+    value_start: u32,
+    headers_start: u32,
+    key_start: u32,
+}
+
+impl<'a> RecordRef<'a> {
+    /// Reads the record at the start of `bytes`; also returns where the next one begins. `None`: not a record.
+    #[inline]
+    pub fn parse(bytes: &'a [u8]) -> Option<(RecordRef<'a>, usize)> {
+        let fixed = bytes.get(..RECORD_HEADER_BYTES)?;
+        let size = u32::from_le_bytes([fixed[0], fixed[1], fixed[2], fixed[3]]) as usize;
+        let flags = fixed[4];
+        if size < RECORD_HEADER_BYTES || size > bytes.len() || flags > 7 || fixed[5] != 0 {
+            return None;
+        }
+        let next = size.next_multiple_of(RECORD_ALIGNMENT);
+        let record = &bytes[..size];
+        if flags & (FLAG_KEY | FLAG_HEADERS) == 0 {
+            let start = RECORD_HEADER_BYTES as u32;
+            if fixed[6] != 0 || fixed[7] != 0 || (flags & FLAG_NULL_VALUE != 0 && size != RECORD_HEADER_BYTES) {
+                return None;
+            }
+            return Some((
+                RecordRef { bytes: record, value_start: start, headers_start: start, key_start: start },
+                next,
+            ));
+        }
+        Self::parse_long(record, flags).map(|parsed| (parsed, next))
+    }
+
+    fn parse_long(record: &'a [u8], flags: u8) -> Option<RecordRef<'a>> {
+        let mut at = RECORD_HEADER_BYTES;
+        let mut size_of = |flag: u8| -> Option<usize> {
+            if flags & flag == 0 {
+                return Some(0);
+            }
+            let field = record.get(at..at + 4)?;
+            at += 4;
+            Some(u32::from_le_bytes([field[0], field[1], field[2], field[3]]) as usize)
+        };
+        let key_size = size_of(FLAG_KEY)?;
+        let headers_size = size_of(FLAG_HEADERS)?;
+        let headers_start = at.checked_add(key_size)?;
+        let value_start = headers_start.checked_add(headers_size)?;
+        let count = usize::from(u16::from_le_bytes([record[6], record[7]]));
+        if value_start > record.len()
+            || (flags & FLAG_NULL_VALUE != 0 && value_start != record.len())
+            || (flags & FLAG_HEADERS == 0) != (count == 0)
+        {
+            return None;
+        }
+        let headers = Headers { bytes: &record[headers_start..value_start] };
+        if headers.check() != Some(count) {
+            return None;
+        }
+        Some(RecordRef {
+            bytes: record,
+            value_start: value_start as u32,
+            headers_start: headers_start as u32,
+            key_start: at as u32,
+        })
+    }
+
+    /// The sender's timestamp, ms since 1970-01-01 UTC.
+    #[inline]
+    pub fn timestamp_ms(&self) -> i64 {
+        let mut field = [0; 8];
+        field.copy_from_slice(&self.bytes[8..16]);
+        i64::from_le_bytes(field)
+    }
+
+    /// The key, if there is one.
+    #[inline]
+    pub fn key(&self) -> Option<&'a [u8]> {
+        (self.bytes[4] & FLAG_KEY != 0).then(|| &self.bytes[self.key_start as usize..self.headers_start as usize])
+    }
+
+    /// The value; `None` is null, which differs from empty.
+    #[inline]
+    pub fn value(&self) -> Option<&'a [u8]> {
+        (self.bytes[4] & FLAG_NULL_VALUE == 0).then(|| &self.bytes[self.value_start as usize..])
+    }
+
+    /// The headers, in the order they were given.
+    pub fn headers(&self) -> Headers<'a> {
+        Headers { bytes: &self.bytes[self.headers_start as usize..self.value_start as usize] }
+    }
+
+    /// The record's own bytes, without padding.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+/// Iterates over the headers of a record.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Headers<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Headers<'a> {
+    /// Headers that stand elsewhere than in a record (the extra ones of a publish frame), if they are well-formed.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Headers<'a>> {
+        let headers = Headers { bytes };
+        headers.check().map(|_| headers)
+    }
+
+    /// The number of headers if the bytes hold only whole, valid ones.
+    fn check(self) -> Option<usize> {
+        let mut rest = self;
+        let mut count = 0;
+        while !rest.bytes.is_empty() {
+            rest.take_next()?;
+            count += 1;
+        }
+        Some(count)
+    }
+
+    fn take_next(&mut self) -> Option<Header<'a>> {
+        let sizes = self.bytes.get(..6)?;
+        let name_size = usize::from(u16::from_le_bytes([sizes[0], sizes[1]]));
+        let value_size = u32::from_le_bytes([sizes[2], sizes[3], sizes[4], sizes[5]]) as usize;
+        let name = std::str::from_utf8(self.bytes.get(6..6 + name_size)?).ok()?;
+        let value = self.bytes.get(6 + name_size..(6 + name_size).checked_add(value_size)?)?;
+        self.bytes = &self.bytes[6 + name_size + value_size..];
+        Some(Header { name, value })
+    }
+}
+
+impl<'a> Iterator for Headers<'a> {
+    type Item = Header<'a>;
+
+    fn next(&mut self) -> Option<Header<'a>> {
+        self.take_next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn encode(record: &Record<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        record.encode_into(&mut bytes, record.encoded_size(1 << 20).unwrap(), record.timestamp_ms.unwrap_or(5));
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_is_read_back(
+            key in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40)),
+            value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200)),
+            headers in proptest::collection::vec((".{0,9}", proptest::collection::vec(any::<u8>(), 0..20)), 0..5),
+            timestamp_ms in any::<i64>(),
+        ) {
+            let borrowed: Vec<Header<'_>> = headers.iter().map(|(name, value)| Header { name, value }).collect();
+            let record = Record { key: key.as_deref(), value: value.as_deref(), headers: &borrowed,
+                timestamp_ms: Some(timestamp_ms), ..Record::default() };
+            let bytes = encode(&record);
+            prop_assert_eq!(bytes.len() % RECORD_ALIGNMENT, 0);
+            let (read, next) = RecordRef::parse(&bytes).unwrap();
+            prop_assert_eq!(next, bytes.len());
+            prop_assert_eq!(read.key(), key.as_deref());
+            prop_assert_eq!(read.value(), value.as_deref());
+            prop_assert_eq!(read.timestamp_ms(), timestamp_ms);
+            prop_assert_eq!(read.headers().collect::<Vec<_>>(), borrowed);
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_refused_or_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            if let Some((record, _)) = RecordRef::parse(&bytes) {
+                let _ = (record.key(), record.value(), record.headers().count());
+            }
+        }
+    }
+
+    #[test]
+    fn null_and_empty_differ() {
+        let empty = encode(&Record::new(b""));
+        let null = encode(&Record::default());
+        assert_eq!(RecordRef::parse(&empty).unwrap().0.value(), Some(&b""[..]));
+        assert_eq!(RecordRef::parse(&null).unwrap().0.value(), None);
+    }
+
+    #[test]
+    fn a_hundred_bytes_cost_sixteen_and_padding() {
+        assert_eq!(encode(&Record::new(&[7; 100])).len(), 120);
+    }
+
+    #[test]
+    fn an_oversize_record_says_which_option_to_raise() {
+        let error = Record::new(&[0; 100]).encoded_size(64).unwrap_err();
+        assert!(error.to_string().contains("record_bytes_max"), "{error}");
+    }
+}

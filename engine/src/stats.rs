@@ -1,0 +1,160 @@
+//! A snapshot of what the engine does. Counters are read one by one, so they may be a moment apart.
+
+use crate::engine::{EngineInner, RecoverySummary};
+use crate::io::{IoReport, WriteStrategy};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+/// Statistics of an engine since it was opened.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Stats {
+    /// What it runs on, and why.
+    pub io: IoReport,
+    /// One entry for each lane.
+    pub lanes: Vec<LaneStats>,
+    /// Topics.
+    pub topics: usize,
+    /// Partitions of all topics.
+    pub partitions: usize,
+    /// Bytes of all segment files.
+    pub disk_bytes: u64,
+    /// Segment files, those waiting to be used among them.
+    pub segments: u64,
+    /// Segment files that were retired and wait to be used again.
+    pub segments_recycled: u64,
+    /// Segments that are ready for a lane, every block written.
+    pub segments_prepared: u64,
+    /// Memory of the tail caches.
+    pub tail_cache_bytes: u64,
+    /// Memory of the index page cache.
+    pub index_cache_bytes: u64,
+    /// Memory of the resident indexes.
+    pub index_bytes: u64,
+    /// Records that are durable and not visible yet.
+    pub withheld_records: u64,
+    /// The disk is full: records are refused, everything else goes on.
+    pub no_space: bool,
+    /// The first failure, if the engine is poisoned.
+    pub poisoned: Option<String>,
+    /// How long opening took.
+    pub opened_in_us: u64,
+    /// What opening found.
+    pub recovery: RecoverySummary,
+}
+
+/// Statistics of a lane since the engine was opened.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct LaneStats {
+    /// The lane.
+    pub lane: u32,
+    /// Batches taken from senders.
+    pub groups: u64,
+    /// Frames written, bookkeeping among them.
+    pub frames: u64,
+    /// Records taken.
+    pub records: u64,
+    /// Their bytes in the record layout.
+    pub payload_bytes: u64,
+    /// Bytes of all frames.
+    pub log_bytes: u64,
+    /// Bytes sent to the device: frames, pages written again, zeros and headers of prepared segments.
+    pub device_bytes: u64,
+    /// The zeros among them.
+    pub zero_fill_bytes: u64,
+    /// Writes.
+    pub writes: u64,
+    /// Flushes the device was asked for; a durable write counts as one.
+    pub flushes: u64,
+    /// How often the lane went to sleep.
+    pub wakeups: u64,
+    /// Durable writes that took far longer than their fellows.
+    pub stalls: u64,
+    /// How small durable writes are done now.
+    pub strategy: WriteStrategy,
+    /// How often that was changed because of stalls.
+    pub strategy_changes: u64,
+    /// Whether the lane writes into blocks that were never written, and flushes many writes at once.
+    pub streaming: bool,
+    /// Writes in flight now.
+    pub in_flight: u64,
+    /// The position behind the last frame.
+    pub tail: u64,
+    /// The end of the contiguous durable prefix.
+    pub durable: u64,
+    /// Segments begun.
+    pub segments: u64,
+    /// How often the lane waited for a segment.
+    pub segment_waits: u64,
+    /// Records withheld by this lane.
+    pub withheld_records: u64,
+    /// Writes that left because nothing was in flight.
+    pub left_idle: u64,
+    /// Writes that left because enough waited.
+    pub left_full: u64,
+    /// Batches by size: entry n counts those of 2^n up to 2^(n+1) records.
+    pub group_size_log2: Vec<u64>,
+}
+
+pub(crate) fn collect(inner: &EngineInner) -> Stats {
+    let lanes = inner.lanes.iter().zip(&inner.logs).map(|(lane, log)| {
+        let counters = &lane.counters;
+        let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let zero_fill_bytes = get(&counters.prepared_bytes);
+        LaneStats {
+            lane: lane.lane,
+            groups: get(&counters.groups),
+            frames: get(&counters.frames),
+            records: get(&counters.records),
+            payload_bytes: get(&counters.payload_bytes),
+            log_bytes: get(&counters.log_bytes),
+            device_bytes: get(&counters.written_bytes) + zero_fill_bytes,
+            zero_fill_bytes,
+            writes: get(&counters.writes),
+            flushes: get(&counters.flushes),
+            wakeups: get(&counters.wakeups),
+            stalls: get(&counters.stalls),
+            strategy: WriteStrategy::ALL
+                [usize::from(counters.strategy.load(Ordering::Relaxed)) % WriteStrategy::ALL.len()],
+            strategy_changes: get(&counters.strategy_changes),
+            streaming: counters.streaming.load(Ordering::Relaxed),
+            in_flight: get(&counters.in_flight),
+            tail: get(&counters.tail),
+            durable: log.durable().0,
+            segments: get(&counters.segments) + 1,
+            segment_waits: get(&counters.segment_waits),
+            withheld_records: get(&counters.withheld_records),
+            left_idle: get(&counters.left_idle),
+            left_full: get(&counters.left_full),
+            group_size_log2: counters.group_size_log2.iter().map(get).collect(),
+        }
+    });
+    let lanes: Vec<LaneStats> = lanes.collect();
+    let topics = inner.topics.read().unwrap_or_else(PoisonError::into_inner);
+    let index_bytes = topics
+        .values()
+        .flat_map(|topic| &topic.partitions)
+        .map(|partition| crate::sync::lock(&partition.index).memory_bytes() as u64)
+        .sum();
+    Stats {
+        io: inner.storage.report(),
+        topics: topics.len(),
+        partitions: inner.table.count(),
+        disk_bytes: inner.keeper.disk_bytes.load(Ordering::Relaxed),
+        segments: inner.keeper.segments.load(Ordering::Relaxed),
+        segments_recycled: inner.keeper.recycled.load(Ordering::Relaxed),
+        segments_prepared: inner.keeper.prepared.load(Ordering::Relaxed),
+        tail_cache_bytes: inner.logs.iter().map(|log| log.tail.bytes()).sum(),
+        index_cache_bytes: inner.pages.bytes(),
+        index_bytes,
+        withheld_records: lanes.iter().map(|lane| lane.withheld_records).sum(),
+        no_space: inner.lanes.iter().any(|lane| lane.supply.is_full()),
+        poisoned: inner.latch.check().err().map(|cause| cause.to_string()),
+        opened_in_us: inner.opened_in_us,
+        recovery: inner.recovered.clone(),
+        lanes,
+    }
+}

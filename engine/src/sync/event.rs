@@ -1,0 +1,84 @@
+//! Something that happens once.
+
+use super::futex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const PENDING: u32 = 0;
+const AWAITED: u32 = 1;
+const DONE: u32 = 2;
+
+/// A one-shot event. What was written before [`Event::set`] is seen by who sees it set.
+#[derive(Debug, Default)]
+pub(crate) struct Event {
+    state: AtomicU32,
+}
+
+impl Event {
+    pub(crate) fn new() -> Event {
+        Event { state: AtomicU32::new(PENDING) }
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.state.load(Ordering::Acquire) == DONE
+    }
+
+    /// Sets it and wakes all who wait, with a system call only if somebody does.
+    pub(crate) fn set(&self) {
+        if self.state.swap(DONE, Ordering::AcqRel) == AWAITED {
+            futex::wake_all(&self.state);
+        }
+    }
+
+    pub(crate) fn wait(&self) {
+        while !self.is_set() {
+            self.sleep(None);
+        }
+    }
+
+    /// Returns whether it was set in time.
+    pub(crate) fn wait_timeout(&self, timeout: Duration) -> bool {
+        let Some(deadline) = Instant::now().checked_add(timeout) else {
+            self.wait();
+            return true;
+        };
+        while !self.is_set() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            self.sleep(Some(left));
+        }
+        true
+    }
+
+    fn sleep(&self, timeout: Option<Duration>) {
+        let before = self.state.compare_exchange(PENDING, AWAITED, Ordering::AcqRel, Ordering::Acquire);
+        if before != Err(DONE) {
+            futex::wait(&self.state, AWAITED, timeout);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn all_waiters_are_released() {
+        let event = Arc::new(Event::new());
+        assert!(!event.wait_timeout(Duration::from_millis(1)));
+        let waiters: Vec<_> = (0..8)
+            .map(|_| {
+                let event = event.clone();
+                std::thread::spawn(move || event.wait())
+            })
+            .collect();
+        event.set();
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        assert!(event.is_set() && event.wait_timeout(Duration::MAX));
+    }
+}

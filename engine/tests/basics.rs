@@ -1,0 +1,243 @@
+//! Sending, reading, reopening, on every backend.
+
+mod common;
+
+use common::{BACKENDS, directory, drain, read_from, small, values};
+use ringlane::*;
+use std::time::Duration;
+
+#[test]
+fn what_is_sent_is_read_and_is_there_after_reopening() {
+    for backend in BACKENDS {
+        let directory = directory();
+        let engine = Engine::open(directory.path(), Options::new().backend(backend)).unwrap();
+        let topic = engine.create_topic("orders", TopicOptions::new().partitions(3)).unwrap();
+        let producer = engine.producer(ProducerOptions::new()).unwrap();
+        for number in 0..30u32 {
+            let value = number.to_string();
+            let headers = [Header { name: "n", value: value.as_bytes() }];
+            let record = Record::new(value.as_bytes()).key(b"k").headers(&headers).partition(number % 3);
+            let receipt = producer.send(&topic, record).unwrap().wait().unwrap();
+            assert_eq!(receipt.offset, Some(u64::from(number / 3)));
+            assert_eq!((receipt.durability, receipt.partition), (Durability::Synced, number % 3));
+        }
+        let expected: Vec<Vec<u8>> = (0..10u32).map(|n| (n * 3 + 1).to_string().into_bytes()).collect();
+        assert_eq!(values(&engine, &topic, 1), expected);
+        engine.close().unwrap();
+        assert_eq!(engine.topic("orders").unwrap().name(), "orders");
+        assert!(matches!(producer.send(&topic, Record::new(b"late")), Err(Error::Closed { .. })));
+
+        let engine = Engine::open(directory.path(), Options::new().backend(backend)).unwrap();
+        assert!(engine.recovery().clean && !engine.recovery().created, "{:?}", engine.recovery());
+        let topic = engine.topic("orders").unwrap();
+        assert_eq!(values(&engine, &topic, 1), expected, "{backend:?}");
+        let receipt = engine
+            .producer(ProducerOptions::new())
+            .unwrap()
+            .send(&topic, Record::new(b"more").partition(1))
+            .unwrap()
+            .wait()
+            .unwrap();
+        assert_eq!(receipt.offset, Some(10));
+        engine.close().unwrap();
+    }
+}
+
+#[test]
+fn many_segments_are_sealed_indexed_and_read_cold() {
+    for backend in BACKENDS {
+        let directory = directory();
+        let options = small().backend(backend);
+        let engine = Engine::open(directory.path(), options.clone()).unwrap();
+        let topic = engine.create_topic("t", TopicOptions::new().partitions(2)).unwrap();
+        let producer = engine.producer(ProducerOptions::new()).unwrap();
+        let value = |n: u64| {
+            let mut value = vec![b'x'; 900];
+            value[..8].copy_from_slice(&n.to_le_bytes());
+            value
+        };
+        let count = 12_000u64;
+        let mut handles = Vec::new();
+        for n in 0..count {
+            let bytes = value(n);
+            let record = Record::new(&bytes).partition((n % 2) as u32).timestamp_ms(n as i64);
+            handles.push(producer.send(&topic, record).unwrap());
+        }
+        for (n, handle) in handles.into_iter().enumerate() {
+            assert_eq!(handle.wait().unwrap().offset, Some(n as u64 / 2));
+        }
+        let check = |engine: &Engine| {
+            let topic = engine.topic("t").unwrap();
+            for partition in 0..2u64 {
+                let all = read_from(engine, &topic, partition as u32, Start::Beginning);
+                assert_eq!(all.len() as u64, count / 2);
+                for (offset, read) in all {
+                    assert_eq!(read, value(offset * 2 + partition));
+                }
+                for offset in [0, 1, 17, 3000, count / 2 - 1] {
+                    let (found, read) =
+                        read_from(engine, &topic, partition as u32, Start::Offset(offset)).swap_remove(0);
+                    assert_eq!((found, read), (offset, value(offset * 2 + partition)));
+                }
+                for time in [0, 5, 777, 9_000, count - 1] {
+                    let expected = (time.saturating_sub(partition)).div_ceil(2);
+                    let found = read_from(engine, &topic, partition as u32, Start::Timestamp(time as i64));
+                    if expected < count / 2 {
+                        assert_eq!(found[0].0, expected, "time {time} partition {partition}");
+                    } else {
+                        assert!(found.is_empty());
+                    }
+                }
+            }
+            assert_eq!(read_from(engine, &topic, 0, Start::Timestamp(count as i64)), []);
+        };
+        check(&engine);
+        engine.close().unwrap();
+        let report = verify(directory.path(), &mut |_| {}).unwrap();
+        assert!(!report.is_damaged(), "{report:?}");
+        assert_eq!(report.records, count);
+        let engine = Engine::open(directory.path(), options).unwrap();
+        check(&engine);
+        engine.close().unwrap();
+    }
+}
+
+#[test]
+fn delayed_records_become_visible_in_time_and_can_be_cancelled() {
+    let directory = directory();
+    let engine = Engine::open(directory.path(), Options::new()).unwrap();
+    let topic = engine.create_topic("t", TopicOptions::new()).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let delayed = |value: &'static [u8], ms| Record::new(value).visible_after(Duration::from_millis(ms));
+    let late = producer.send(&topic, delayed(b"late", 200)).unwrap().wait().unwrap();
+    let cancelled = producer.send(&topic, delayed(b"cancelled", 100)).unwrap().wait().unwrap();
+    let far = producer.send(&topic, delayed(b"far", 3_600_000)).unwrap().wait().unwrap();
+    assert_eq!((late.offset, cancelled.offset), (None, None));
+    let now = producer.send(&topic, Record::new(b"now")).unwrap().wait().unwrap();
+    assert_eq!(now.offset, Some(0));
+    producer.cancel(cancelled.id).unwrap();
+    assert_eq!(producer.cancel(cancelled.id), Err(Error::NotWithheld));
+    let mut consumer = engine.consumer(ConsumerOptions::new()).unwrap();
+    consumer.assign(&topic, 0, Start::Offset(1)).unwrap();
+    let records = consumer.poll(Duration::from_secs(20)).unwrap();
+    assert_eq!(records.iter().next().unwrap().value(), Some(&b"late"[..]));
+    drop(records);
+    assert_eq!(producer.cancel(late.id), Err(Error::NotWithheld));
+    assert_eq!(engine.stats().withheld_records, 1);
+    engine.close().unwrap();
+
+    // The far one survives, and the published one is still where it was.
+    let engine = Engine::open(directory.path(), Options::new()).unwrap();
+    let topic = engine.topic("t").unwrap();
+    assert_eq!(values(&engine, &topic, 0), [b"now".to_vec(), b"late".to_vec()]);
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let headers = [Header { name: "cause", value: b"test" }];
+    engine.publish_withheld(far.id, &headers).unwrap();
+    let mut consumer = engine.consumer(ConsumerOptions::new()).unwrap();
+    consumer.assign(&topic, 0, Start::Offset(2)).unwrap();
+    let records = consumer.poll(Duration::from_secs(20)).unwrap();
+    let record = records.iter().next().unwrap();
+    assert_eq!(record.value(), Some(&b"far"[..]));
+    assert_eq!(record.headers().collect::<Vec<_>>(), headers);
+    assert_eq!(producer.cancel(far.id), Err(Error::NotWithheld));
+    engine.close().unwrap();
+}
+
+#[test]
+fn a_follower_is_woken() {
+    let directory = directory();
+    let engine = Engine::open(directory.path(), Options::new()).unwrap();
+    let topic = engine.create_topic("t", TopicOptions::new()).unwrap();
+    let mut consumer = engine.consumer(ConsumerOptions::new()).unwrap();
+    consumer.assign_all(&topic, Start::End).unwrap();
+    let follower = std::thread::spawn(move || {
+        let records = consumer.poll(Duration::from_secs(60)).unwrap();
+        let values: Vec<_> = records.iter().map(|record| record.value().unwrap().to_vec()).collect();
+        drop(records);
+        (values, drain(&mut consumer))
+    });
+    std::thread::sleep(Duration::from_millis(30));
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    producer.send(&topic, Record::new(b"hello")).unwrap().wait().unwrap();
+    assert_eq!(follower.join().unwrap().0, [b"hello"]);
+    engine.close().unwrap();
+}
+
+#[test]
+fn deleted_topics_leave_nothing_and_their_segments_are_used_again() {
+    let directory = directory();
+    let engine = Engine::open(directory.path(), small()).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    for round in 0..6 {
+        let topic = engine.create_topic("t", TopicOptions::new()).unwrap();
+        let value = vec![round as u8; 10_000];
+        let records: Vec<_> = (0..400).map(|_| Record::new(&value)).collect();
+        producer.send_batch(&topic, &records).unwrap().wait().unwrap();
+        assert_eq!(values(&engine, &topic, 0).len(), 400);
+        engine.delete_topic("t").unwrap();
+        assert!(matches!(producer.send(&topic, Record::new(b"x")), Err(Error::TopicDeleted { .. })));
+        assert!(matches!(engine.topic("t"), Err(Error::UnknownTopic { .. })));
+    }
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while engine.stats().segments_recycled == 0 && std::time::Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let stats = engine.stats();
+    assert!(stats.segments < 24, "about 4 MiB a round, retired each time: {} segments", stats.segments);
+    engine.close().unwrap();
+    let engine = Engine::open(directory.path(), small()).unwrap();
+    assert!(engine.topics().is_empty());
+    let topic = engine.create_topic("t", TopicOptions::new()).unwrap();
+    assert_eq!(values(&engine, &topic, 0).len(), 0);
+    engine.close().unwrap();
+}
+
+#[test]
+fn buffered_records_get_their_receipt_at_once_and_are_durable_after_sync() {
+    let directory = directory();
+    let engine = Engine::open(directory.path(), Options::new().flush_interval_ms(60_000)).unwrap();
+    let topic = engine.create_topic("t", TopicOptions::new()).unwrap();
+    let producer = engine.producer(ProducerOptions::new().durability(Durability::Buffered)).unwrap();
+    let receipt = producer.send(&topic, Record::new(b"a")).unwrap().wait().unwrap();
+    assert_eq!((receipt.durability, receipt.offset), (Durability::Buffered, Some(0)));
+    assert!(values(&engine, &topic, 0).is_empty(), "consumers see durable records only");
+    engine.sync().unwrap();
+    assert_eq!(values(&engine, &topic, 0), [b"a"]);
+    engine.close().unwrap();
+}
+
+#[test]
+fn several_lanes_and_callbacks_and_awaiting() {
+    let directory = directory();
+    let engine = Engine::open(directory.path(), Options::new().lanes(Some(3))).unwrap();
+    let topic = engine.create_topic("t", TopicOptions::new().partitions(7)).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    for n in 0..700u32 {
+        let sender = sender.clone();
+        let bytes = n.to_le_bytes();
+        producer
+            .send(&topic, Record::new(&bytes))
+            .unwrap()
+            .on_complete(move |receipt| sender.send(receipt.unwrap().offset.unwrap()).unwrap());
+    }
+    producer.flush().unwrap();
+    let mut offsets: Vec<u64> = (0..700).map(|_| receiver.recv_timeout(Duration::from_secs(30)).unwrap()).collect();
+    offsets.sort_unstable();
+    assert_eq!(offsets, (0..700).map(|n| n / 7).collect::<Vec<_>>());
+    let many: Vec<_> = (0..70u32).map(|n| (&topic, Record::new(b"v").partition(n % 7))).collect();
+    let receipts = producer.send_many(&many).unwrap().wait().unwrap();
+    for (n, receipt) in receipts.iter().enumerate() {
+        assert_eq!((receipt.partition, receipt.offset), (n as u32 % 7, Some(100 + n as u64 / 7)));
+    }
+    let mut total = 0;
+    for partition in 0..7 {
+        total += values(&engine, &topic, partition).len();
+    }
+    assert_eq!(total, 770);
+    engine.close().unwrap();
+    let wrong = Engine::open(directory.path(), Options::new().lanes(Some(2))).unwrap_err();
+    assert!(matches!(wrong, Error::LaneCount { found: 3, wanted: 2, .. }));
+    let engine = Engine::open(directory.path(), Options::new()).unwrap();
+    assert_eq!(values(&engine, &engine.topic("t").unwrap(), 6).len(), 110);
+}
