@@ -19,7 +19,7 @@ use crate::lane::shared::{LaneShared, Message, Reply, poisoned};
 use crate::lane::supply::{Full, Prepared, SegmentSupply};
 use crate::lane::thread;
 use crate::lane::writer::BLOCK_BYTES;
-use crate::log::manifest::{self, Manifest, ManifestFiles, ManifestLog, SegmentState};
+use crate::log::manifest::{self, Manifest, ManifestFiles, ManifestLog, ManifestSegment, SegmentState};
 use crate::log::position::Position;
 use crate::log::segment::LOCK_FILE;
 use crate::options::{Options, Recovery};
@@ -37,6 +37,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
+
+/// Sealed segments with next to nothing in them, above which dead ones are looked for at opening.
+const NEARLY_EMPTY_MAX: usize = 4;
 
 /// An open engine. Cheap to clone; all calls may come from any thread.
 ///
@@ -562,16 +565,17 @@ impl Opening<'_> {
             }
         }
         let mut first = Vec::new();
-        for at in 0..manifest.logs.len() {
+        for (at, recovered) in recovered.iter().enumerate() {
             manifest.logs[at].generation += 1;
             let log = manifest.logs[at];
-            let checkpoint_bytes = recovered[at].state.encoded_bytes_max();
+            let checkpoint_bytes = recovered.state.encoded_bytes_max();
             let bytes_min = (checkpoint_bytes * 8).max(self.options.first_segment_bytes()).next_power_of_two();
             let prepared =
                 keeper::prepare_segment(&*self.storage, manifest, log.id, log.generation, bytes_min, bytes_min)?;
             first.push(zero_fill(prepared)?);
         }
         files.commit(manifest)?;
+        keeper::remove_strays(&*self.storage, manifest)?;
         Ok(first)
     }
 
@@ -650,6 +654,10 @@ fn zero_fill(mut prepared: Prepared) -> Result<Prepared> {
     Ok(prepared)
 }
 
+fn is_nearly_empty(segment: &ManifestSegment) -> bool {
+    segment.state == SegmentState::Sealed && segment.end.since(segment.base) < 64 << 10
+}
+
 /// Starts the lanes and the keeper.
 fn start(
     inner: &mut EngineInner,
@@ -659,6 +667,7 @@ fn start(
     first_segments: Vec<Prepared>,
 ) -> Result<()> {
     let window_bytes = manifest.window_bytes;
+    let nearly_empty = manifest.segments.iter().filter(|segment| is_nearly_empty(segment)).count();
     let has_deleted_topics = {
         let topics = inner.topics.read().unwrap_or_else(PoisonError::into_inner);
         lock(&inner.next_ids).0 as usize > topics.len()
@@ -733,7 +742,8 @@ fn start(
         .map_err(|error| Error::io("start", "the keeper's thread", None, &error))?;
     threads.push(keeper_thread);
     *lock(&inner.threads) = threads;
-    if has_deleted_topics {
+    // Each opening seals a segment, be it empty; those are taken back.
+    if has_deleted_topics || nearly_empty > NEARLY_EMPTY_MAX {
         inner.keeper.look_for_dead.store(true, Ordering::Release);
         inner.keeper.signal.notify();
     }

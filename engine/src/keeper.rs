@@ -12,7 +12,7 @@ use crate::lane::shared::{LaneShared, count};
 use crate::lane::supply::{Full, Prepared};
 use crate::log::manifest::{Manifest, ManifestFiles, ManifestSegment, SegmentState};
 use crate::log::position::Position;
-use crate::log::segment::{file_name, sidecar_name};
+use crate::log::segment::{file_name, parse_file_name, sidecar_name};
 use crate::options::Options;
 use crate::partition::sealed;
 use crate::partition::shared::{LogShared, Segment};
@@ -64,7 +64,7 @@ pub(crate) struct Keeper {
     pub(crate) options: Options,
     pub(crate) latch: Latch,
     pub(crate) shared: Arc<KeeperShared>,
-    /// Segments that recovery sealed and that have no sidecar yet.
+    /// Segments that recovery sealed and that have no sidecar yet, the oldest last.
     pub(crate) unindexed: Vec<(usize, Full)>,
     zeros: Option<Block>,
 }
@@ -143,14 +143,17 @@ impl Keeper {
         let mut worked = false;
         for lane in 0..self.lanes.len() {
             worked |= self.supply(lane)?;
-            if let Some(full) = self.lanes[lane].supply.take_full(self.logs[lane].durable()) {
+            // Oldest first: a segment's index is made from the runs in front, and takes them away.
+            if self.unindexed.is_empty()
+                && let Some(full) = self.lanes[lane].supply.take_full(self.logs[lane].durable())
+            {
                 self.seal(lane, &full, true)?;
                 worked = true;
             }
             // A lane that has segments can wait for zeros; one that starves cannot wait for anything else.
             worked |= self.write_zeros(lane)?;
         }
-        if !worked && let Some((lane, full)) = self.unindexed.pop() {
+        if let Some((lane, full)) = self.unindexed.pop() {
             self.seal(lane, &full, false)?;
             worked = true;
         }
@@ -482,8 +485,8 @@ pub(crate) fn prepare_segment(
             return Err(Error::NoSpace { needed_bytes: bytes, free_bytes });
         }
     }
-    let access = if recycled.is_some() { Access::Write } else { Access::Create };
-    let file = storage.open(&name, access).map_err(|error| no_space_or(fail("create", &error), bytes, storage))?;
+    let file =
+        storage.open(&name, Access::Create).map_err(|error| no_space_or(fail("create", &error), bytes, storage))?;
     let log_entry = manifest.logs.iter_mut().find(|entry| entry.id == log).expect("the log is in the manifest");
     let segment = ManifestSegment {
         file: file_number,
@@ -495,11 +498,14 @@ pub(crate) fn prepare_segment(
         bytes,
         end: Position(0),
     };
+    let mut whole = false;
     let result = (|| {
         if !file.lock(30_000).map_err(|error| fail("lock", &error))? {
             return Err(fail("lock", &std::io::Error::other("another process holds it")));
         }
-        if recycled.is_none() {
+        // Somebody may have removed or cut a free file: it is simply made again.
+        whole = recycled.is_some() && file.length().map_err(|error| fail("measure", &error))? >= bytes;
+        if !whole {
             file.allocate(bytes).map_err(|error| no_space_or(fail("allocate", &error), bytes, storage))?;
         }
         let page = Block::copy_of(&segment.header_page(manifest.engine_id, manifest.window_bytes));
@@ -523,8 +529,22 @@ pub(crate) fn prepare_segment(
         }
     }
     let is_written = recycled.is_some_and(|(_, old)| old.state == SegmentState::Recycled);
-    let written_bytes = if is_written { bytes } else { PAGE as u64 };
+    let written_bytes = if is_written && whole { bytes } else { PAGE as u64 };
     Ok(Prepared { manifest: segment, file, written_bytes, busy: false })
+}
+
+/// Removes segment files and indexes that the manifest does not name: a crash came between the two.
+pub(crate) fn remove_strays(storage: &dyn Storage, manifest: &Manifest) -> Result<()> {
+    let names = storage.list().map_err(|error| Error::io("list", "directory", None, &error))?;
+    for name in names {
+        let segment = name.strip_suffix(".index").unwrap_or(&name);
+        let Some(file) = parse_file_name(segment) else { continue };
+        let known = manifest.segments.iter().find(|segment| segment.file == file);
+        if known.is_none_or(|known| known.state.is_free() && name != segment) {
+            storage.remove(&name).map_err(|error| Error::io("remove", &name, None, &error))?;
+        }
+    }
+    Ok(())
 }
 
 /// A full disk is not a broken one.

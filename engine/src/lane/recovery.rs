@@ -20,6 +20,9 @@ use crate::partition::index::Run;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// How far into a segment that was perhaps never entered a frame is looked for.
+const PROBE_BYTES: u64 = 2 << 20;
+
 /// A stretch of acknowledged data that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -400,8 +403,13 @@ impl Walk<'_> {
         let mut last_valid = position;
         'segments: for open in &self.segments[at..] {
             let mut scan = SegmentScan::new(open.segment, open.file.clone());
-            let mut from = if open.segment.base == segment.base { position } else { open.segment.first_frame() };
-            while let Some(witness) = scan.find_valid(from, open.segment.limit()) {
+            // A later segment that was entered begins with a checkpoint; if there is no frame near its
+            // beginning, it was not entered, and reading all of it would only make opening slow.
+            let (mut from, limit) = match open.segment.base == segment.base {
+                true => (position, segment.limit()),
+                false => (open.segment.first_frame(), open.segment.first_frame().advance(PROBE_BYTES)),
+            };
+            while let Some(witness) = scan.find_valid(from, limit.min(open.segment.limit())) {
                 last_valid = witness.end();
                 if let Some(reason) = judge::accuse(position, window, &witness) {
                     accused = Some((witness.position, reason));

@@ -309,7 +309,8 @@ impl LogWriter {
         let start = page_floor(self.submitted.max(span.base));
         let whole = page_floor(limit).0.saturating_sub(start.0).min(BLOCK_BYTES as u64);
         let is_full = whole >= full_bytes || (span.end.is_some() && whole > 0 && waiting >= full_bytes);
-        if !is_full && !(idle && force) {
+        let may_be_small = idle && force;
+        if !is_full && !may_be_small {
             return None;
         }
         let whole_end = start.advance(whole);
@@ -384,8 +385,10 @@ impl LogWriter {
             }
         }
         let first = self.in_flight.iter().find(|flight| flight.state == Flight::Written)?;
+        // A segment that was left gets no more writes: what is still unflushed in it need not wait.
+        let left = first.segment.manifest.salt != self.segment.manifest.salt;
         let blocked = self.tail.0.saturating_sub(self.durable.0) + 2 * BLOCK_BYTES as u64 > self.window_bytes;
-        if flying && written < STREAMING_FLUSH_BYTES && !blocked {
+        if flying && written < STREAMING_FLUSH_BYTES && !blocked && !left {
             return None;
         }
         let token = self.next_token;
