@@ -11,6 +11,7 @@
 //! - A batch is taken on wholly or not at all: room for all of it is there before the first frame.
 
 use super::checkpoint;
+use super::cohort::Cohort;
 use super::entries::{self, DiscardEntry};
 use super::shared::{LaneShared, Message, Reply, count, poisoned};
 use super::state::{LogState, Withheld, reference_run};
@@ -51,7 +52,7 @@ const WINDOW_SLACK_BYTES: u64 = 1 << 20;
 /// What follows when a frame is durable.
 enum Effect {
     Publish { partition: Arc<Partition>, run: Run, may_merge: bool },
-    Complete { batch: Arc<Batch>, parts: Vec<PartOutcome> },
+    Complete { batch: Arc<Batch>, parts: Vec<PartOutcome>, records: u64 },
     Reply(Arc<Reply<()>>),
 }
 
@@ -94,6 +95,9 @@ pub(crate) struct Lane {
     /// When the first buffered record that is not written came.
     buffered_since: Option<u64>,
     linger_until: Option<u64>,
+    cohort: Cohort,
+    /// When to look whether the cohort is back.
+    look_at: Option<u64>,
     last_activity: u64,
     last_is_mark: bool,
     closing: Option<Arc<Reply<()>>>,
@@ -125,6 +129,8 @@ impl Lane {
             urgent: true,
             buffered_since: None,
             linger_until: None,
+            cohort: Cohort::new(),
+            look_at: None,
             last_activity: 0,
             last_is_mark: false,
             closing: None,
@@ -192,7 +198,7 @@ impl Lane {
     /// Takes what senders have collected: everything when nothing is in flight, full batches otherwise.
     fn gather(&mut self, now: u64) {
         let idle = self.writer.is_idle();
-        if idle && self.lingers(now) {
+        if idle && (self.lingers(now) || self.waits_for_cohort(now)) {
             return;
         }
         let mut budget = GATHER_BYTES_MAX;
@@ -213,6 +219,16 @@ impl Lane {
         if !self.gathered.is_empty() {
             self.encode_gathered(now);
         }
+    }
+
+    /// Whether senders that were just released are still on their way back.
+    fn waits_for_cohort(&mut self, now: u64) -> bool {
+        if self.cohort.waits_until().is_none() {
+            return false;
+        }
+        let waiting = self.ready.iter().map(|accumulator| accumulator.waiting_records()).sum();
+        self.look_at = self.cohort.look_again_at(now, waiting);
+        self.look_at.is_some()
     }
 
     /// Whether a small group should wait for company.
@@ -386,7 +402,7 @@ impl Lane {
         match durability {
             Durability::Synced => {
                 self.urgent = true;
-                self.effects.push_back((self.writer.tail(), Effect::Complete { batch, parts: outcomes }));
+                self.effects.push_back((self.writer.tail(), Effect::Complete { batch, parts: outcomes, records }));
             }
             Durability::Buffered => {
                 self.buffered_since.get_or_insert(now);
@@ -648,6 +664,11 @@ impl Lane {
             if let Some(lingering) = self.linger_until {
                 until(lingering);
             }
+            if let Some(look_at) = self.look_at {
+                // Single records do not end this sleep, full batches do.
+                until(look_at);
+                return if look_at <= now { Wait::No } else { self.sleep(true, deadline) };
+            }
             let can_gather = !self.ready.is_empty() && self.gathered.is_empty() && self.linger_until.is_none();
             if can_gather || (self.writer.waiting_bytes() > 0 && self.urgent) {
                 return Wait::No;
@@ -678,19 +699,29 @@ impl Lane {
             let (_, effect) = self.effects.pop_front().expect("looked at it");
             match effect {
                 Effect::Publish { partition, run, may_merge } => partition.publish(run, may_merge),
-                Effect::Complete { batch, parts } => self.complete_batch(&batch, Durability::Synced, Ok(parts)),
+                Effect::Complete { batch, parts, records } => {
+                    if self.complete_batch(&batch, Durability::Synced, Ok(parts)) {
+                        self.cohort.release(records);
+                    }
+                }
                 Effect::Reply(reply) => reply.set(Ok(())),
             }
         }
         // After the publications: who sees this position finds them in the indexes.
         self.parts.log.durable.store(durable.0, Ordering::Release);
         self.parts.shared.supply.note_durable(durable);
+        if self.writer.is_idle() {
+            self.cohort.begin(self.parts.clock.monotonic_ns());
+        }
     }
 
-    fn complete_batch(&self, batch: &Arc<Batch>, durability: Durability, parts: Result<Vec<PartOutcome>>) {
-        if batch.complete(Outcome { log: self.parts.log.id, durability, parts }) {
+    /// Answers a batch; returns whether somebody waited for it.
+    fn complete_batch(&self, batch: &Arc<Batch>, durability: Durability, parts: Result<Vec<PartOutcome>>) -> bool {
+        let completed = batch.complete(Outcome { log: self.parts.log.id, durability, parts });
+        if completed.callbacks {
             self.parts.dispatcher.dispatch(batch.clone());
         }
+        completed.released
     }
 
     // ----- failing -----
@@ -710,7 +741,9 @@ impl Lane {
         for (_, effect) in std::mem::take(&mut self.effects) {
             match effect {
                 Effect::Publish { .. } => {}
-                Effect::Complete { batch, .. } => self.complete_batch(&batch, Durability::Synced, Err(unknown.clone())),
+                Effect::Complete { batch, .. } => {
+                    self.complete_batch(&batch, Durability::Synced, Err(unknown.clone()));
+                }
                 Effect::Reply(reply) => reply.set(Err(unknown.clone())),
             }
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod catalog;
 pub(crate) mod checkpoint;
+pub(crate) mod cohort;
 pub(crate) mod entries;
 #[allow(clippy::module_inception)]
 pub(crate) mod lane;

@@ -17,6 +17,7 @@ pub(crate) fn spawn(parts: LaneParts, storage: Arc<dyn Storage>, core: Option<us
         .name(name)
         .spawn(move || {
             block_signals();
+            sharpen_timers();
             if let Some(core) = core {
                 pin(core);
             }
@@ -62,6 +63,14 @@ pub(crate) fn block_signals() {
         let mut set = std::mem::zeroed();
         libc::sigfillset(&mut set);
         libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+    }
+}
+
+/// Lanes wait for tens of microseconds; the default slack of 50 us would double that.
+fn sharpen_timers() {
+    // SAFETY: changes only this thread's timer slack.
+    unsafe {
+        libc::prctl(libc::PR_SET_TIMERSLACK, 1_000 as libc::c_ulong);
     }
 }
 

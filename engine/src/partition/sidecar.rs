@@ -289,3 +289,97 @@ pub(crate) fn write(file: &dyn File, bytes: &[u8]) -> io::Result<()> {
     file.write_at(block.slice(0, block.capacity()), 0)?;
     file.sync()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Access, Directory, DirectoryOptions, Storage, SystemClock};
+    use crate::log::manifest::SegmentState;
+
+    fn sample_segment(salt: u64) -> ManifestSegment {
+        let (base, end) = (Position(1 << 20), Position((1 << 20) + 900_000));
+        ManifestSegment { file: 1, log: 0, generation: 1, state: SegmentState::Sealed, salt, base, bytes: 1 << 20, end }
+    }
+
+    fn sample_runs(slot: u32) -> Vec<Run> {
+        let mut offset = u64::from(slot) * 100;
+        let mut runs = Vec::new();
+        for number in 0..200u64 {
+            let count = (number % 5 + 1) as u32;
+            let position = Position((1 << 20) + 4096 + number * 800);
+            let reference = Publication { position: Position(position.0 + 400), extra_bytes: 77, entry: 3 };
+            runs.push(Run {
+                base_offset: offset,
+                count,
+                first: if number % 7 == 0 { 2 } else { 0 },
+                position: if number % 7 == 0 { Position(number * 8) } else { position },
+                bytes: 200,
+                timestamp_max_ms: -50 + number as i64,
+                publication: (number % 7 == 0).then_some(reference),
+            });
+            offset += u64::from(count);
+        }
+        runs
+    }
+
+    fn build(slots: &[u32], salt: u64) -> Vec<u8> {
+        let mut builder = SidecarBuilder::new(sample_segment(salt));
+        for &slot in slots {
+            builder.push(slot, u64::from(slot) * 100, i64::MIN, slot % 2, sample_runs(slot).iter());
+        }
+        builder.finish(sample_segment(salt).end)
+    }
+
+    fn on_disk(bytes: &[u8], test: impl FnOnce(Arc<dyn File>)) {
+        let directory = tempfile::tempdir().unwrap();
+        let storage =
+            Directory::open(directory.path(), DirectoryOptions::default(), Arc::new(SystemClock::new())).unwrap();
+        let file = storage.open("index", Access::Create).unwrap();
+        write(&*file, bytes).unwrap();
+        test(file);
+    }
+
+    #[test]
+    fn every_partition_is_found_with_its_runs() {
+        let slots: Vec<u32> = (0..300).map(|n| n * 3).collect();
+        on_disk(&build(&slots, 9), |file| {
+            let cache = PageCache::new(1 << 20);
+            let sidecar = Sidecar::open(file, sample_segment(9), sample_segment(9).end, &cache).unwrap();
+            for &slot in &slots {
+                let entry = sidecar.entry(slot, &cache).unwrap().unwrap();
+                assert_eq!((entry.first_offset, entry.withheld_frames), (u64::from(slot) * 100, slot % 2));
+                assert_eq!(sidecar.runs(&entry, &cache).unwrap(), sample_runs(slot));
+            }
+            assert_eq!(sidecar.entry(1, &cache).unwrap(), None);
+        });
+    }
+
+    #[test]
+    fn a_sidecar_of_an_earlier_use_is_refused() {
+        on_disk(&build(&[0], 9), |file| {
+            let cache = PageCache::new(1 << 20);
+            assert!(Sidecar::open(file.clone(), sample_segment(8), sample_segment(8).end, &cache).is_err());
+            assert!(Sidecar::open(file, sample_segment(9), Position(5), &cache).is_err());
+        });
+    }
+
+    #[test]
+    fn each_damaged_byte_is_noticed_by_who_looks_at_it() {
+        let bytes = build(&[0, 5], 9);
+        for at in (0..36).chain(HEADER_BYTES..bytes.len()) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 4;
+            on_disk(&damaged, |file| {
+                let cache = PageCache::new(1 << 20);
+                let read = Sidecar::open(file, sample_segment(9), sample_segment(9).end, &cache).and_then(|sidecar| {
+                    for entry in 0..sidecar.entries() {
+                        let entry = sidecar.entry_at(entry, &cache)?;
+                        sidecar.runs(&entry, &cache)?;
+                    }
+                    Ok(())
+                });
+                assert!(read.is_err(), "byte {at}");
+            });
+        }
+    }
+}

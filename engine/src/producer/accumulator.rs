@@ -126,6 +126,13 @@ impl Accumulator {
         lock(&self.inner).last.clone()
     }
 
+    /// For the lane: records that wait here.
+    pub(crate) fn waiting_records(&self) -> u64 {
+        let inner = lock(&self.inner);
+        let records = |filled: &FilledBatch| filled.content.parts.iter().map(|part| u64::from(part.count)).sum::<u64>();
+        inner.sealed.iter().map(records).sum::<u64>() + inner.open.as_ref().map_or(0, records)
+    }
+
     /// For the lane: takes sealed batches, and the open one too if `all`, until they have `bytes_max`.
     /// Returns the bytes taken and whether anything is left.
     pub(crate) fn take(&self, all: bool, bytes_max: usize, target: &mut Vec<FilledBatch>) -> (usize, bool) {
@@ -157,7 +164,7 @@ impl Accumulator {
         self.take(true, usize::MAX, &mut batches);
         for filled in batches {
             let outcome = Outcome { log: self.lane.log, durability: self.durability, parts: Err(error.clone()) };
-            if filled.batch.complete(outcome) {
+            if filled.batch.complete(outcome).callbacks {
                 filled.batch.run_callbacks();
             }
         }

@@ -32,6 +32,14 @@ pub(crate) struct Outcome {
     pub(crate) parts: Result<Vec<PartOutcome>, Error>,
 }
 
+/// What completing a batch set in motion.
+pub(crate) struct Completed {
+    /// Somebody waited and goes on now.
+    pub(crate) released: bool,
+    /// Callbacks are to be run with [`Batch::run_callbacks`].
+    pub(crate) callbacks: bool,
+}
+
 /// Runs when a batch has its outcome.
 pub(crate) type Callback = Box<dyn FnOnce(&Outcome) + Send>;
 
@@ -51,23 +59,23 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Gives the batch its outcome and releases who waits. `true`: callbacks are to be run with
-    /// [`Batch::run_callbacks`].
-    pub(crate) fn complete(&self, outcome: Outcome) -> bool {
+    /// Gives the batch its outcome and releases who waits.
+    pub(crate) fn complete(&self, outcome: Outcome) -> Completed {
         let first = self.outcome.set(outcome).is_ok();
         assert!(first, "a batch ends once");
-        self.event.set();
+        let released = self.event.set();
         if !self.has_listeners.load(Ordering::SeqCst) {
-            return false;
+            return Completed { released, callbacks: false };
         }
         let (wakers, callbacks) = {
             let mut listeners = lock(&self.listeners);
             (std::mem::take(&mut listeners.wakers), !listeners.callbacks.is_empty())
         };
+        let released = released || !wakers.is_empty();
         for waker in wakers {
             waker.wake();
         }
-        callbacks
+        Completed { released, callbacks }
     }
 
     /// Runs the callbacks that were registered in time.

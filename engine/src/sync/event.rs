@@ -23,11 +23,13 @@ impl Event {
         self.state.load(Ordering::Acquire) == DONE
     }
 
-    /// Sets it and wakes all who wait, with a system call only if somebody does.
-    pub(crate) fn set(&self) {
-        if self.state.swap(DONE, Ordering::AcqRel) == AWAITED {
+    /// Sets it and wakes all who wait, with a system call only if somebody does; returns whether.
+    pub(crate) fn set(&self) -> bool {
+        let awaited = self.state.swap(DONE, Ordering::AcqRel) == AWAITED;
+        if awaited {
             futex::wake_all(&self.state);
         }
+        awaited
     }
 
     pub(crate) fn wait(&self) {

@@ -1,0 +1,112 @@
+//! Waiting for a cohort: senders that were just released come back with their next records at almost
+//! the same time, and the first of them should not leave alone.
+//!
+//! Invariants:
+//! - Only after several records were answered at once, and never for longer than [`WAIT_NS_MAX`].
+//! - A cohort that does not come back is soon not waited for: each disappointment halves the trust.
+
+/// Time that each sender of the cohort is given to come back.
+const WAIT_NS_PER_RECORD: u64 = 2_500;
+/// Longest wait.
+const WAIT_NS_MAX: u64 = 200_000;
+/// How often the lane looks whether all are back.
+const LOOK_NS: u64 = 15_000;
+const TRUST_MAX: u32 = 16;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Cohort {
+    released: u64,
+    until_ns: u64,
+    trust: u32,
+    /// Cohorts passed over since trust was lost; now and then one is tried again.
+    skipped: u32,
+}
+
+impl Cohort {
+    pub(crate) fn new() -> Cohort {
+        Cohort { released: 0, until_ns: 0, trust: TRUST_MAX, skipped: 0 }
+    }
+
+    /// `records` were answered, and somebody was waiting for them.
+    pub(crate) fn release(&mut self, records: u64) {
+        self.released += records;
+    }
+
+    /// The cohort is complete: the wait for its return begins.
+    pub(crate) fn begin(&mut self, now_ns: u64) {
+        if self.released < 2 {
+            self.released = 0;
+            return;
+        }
+        if self.trust == 0 {
+            self.skipped += 1;
+            self.released = 0;
+            if self.skipped >= 256 {
+                (self.skipped, self.trust) = (0, 1);
+            }
+            return;
+        }
+        self.until_ns = now_ns + (self.released * WAIT_NS_PER_RECORD).min(WAIT_NS_MAX);
+    }
+
+    /// Whether to wait on, with `waiting` records there now; if so, when to look again.
+    pub(crate) fn look_again_at(&mut self, now_ns: u64, waiting: u64) -> Option<u64> {
+        if self.until_ns == 0 {
+            return None;
+        }
+        if waiting >= self.released {
+            self.trust = (self.trust + 1).min(TRUST_MAX);
+        } else if now_ns < self.until_ns {
+            return Some(self.until_ns.min(now_ns + LOOK_NS));
+        } else if waiting * 2 < self.released {
+            self.trust /= 2;
+        }
+        self.released = 0;
+        self.until_ns = 0;
+        None
+    }
+
+    /// Until when the lane waits, if it does.
+    pub(crate) fn waits_until(&self) -> Option<u64> {
+        (self.until_ns != 0).then_some(self.until_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cohort_that_returns_is_waited_for() {
+        let mut cohort = Cohort::new();
+        cohort.release(64);
+        cohort.begin(1_000);
+        assert_eq!(cohort.look_again_at(1_000, 1), Some(1_000 + LOOK_NS));
+        assert_eq!(cohort.look_again_at(20_000, 64), None, "all are back");
+        assert_eq!(cohort.look_again_at(20_000, 0), None, "and nobody is waited for");
+    }
+
+    #[test]
+    fn a_lone_sender_is_not_waited_for() {
+        let mut cohort = Cohort::new();
+        cohort.release(1);
+        cohort.begin(1_000);
+        assert_eq!(cohort.waits_until(), None);
+    }
+
+    #[test]
+    fn a_cohort_that_stays_away_loses_trust_and_is_tried_again_much_later() {
+        let mut cohort = Cohort::new();
+        let mut waited = 0;
+        for round in 1..400u64 {
+            cohort.release(64);
+            cohort.begin(round * 1_000_000);
+            if cohort.look_again_at(round * 1_000_000, 1).is_some() {
+                waited += 1;
+                assert_eq!(cohort.look_again_at(round * 1_000_000 + WAIT_NS_MAX, 1), None);
+            }
+        }
+        assert!((5..=7).contains(&waited), "{waited}");
+    }
+}
