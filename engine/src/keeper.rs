@@ -26,7 +26,7 @@ use std::time::Duration;
 /// Zeros written in one go.
 const ZERO_BYTES: usize = 512 << 10;
 /// Above this rate a lane gets segments as they are: zero-filling would take the device from it.
-const BULK_BYTES_PER_SECOND: u64 = 150 << 20;
+const BULK_BYTES_PER_SECOND: u64 = 600 << 20;
 /// How long a lane's last segments say how fast it is.
 const RATE_MEMORY_NS: u64 = 1_000_000_000;
 /// A full disk is looked at again after this time.

@@ -1,9 +1,10 @@
 //! The machine's clocks.
 
 use super::Clock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-/// `CLOCK_MONOTONIC` and `CLOCK_REALTIME`.
+/// `CLOCK_MONOTONIC`, and `CLOCK_REALTIME_COARSE`: every record gets a timestamp, and the coarse clock
+/// costs a quarter of the fine one. It lags by at most one tick of the kernel (1 to 10 ms).
 #[derive(Debug)]
 pub struct SystemClock {
     start: Instant,
@@ -28,9 +29,9 @@ impl Clock for SystemClock {
     }
 
     fn wall_ms(&self) -> i64 {
-        match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(after) => after.as_millis() as i64,
-            Err(before) => -(before.duration().as_millis() as i64),
-        }
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the call fills the structure it is given; this clock is there since Linux 2.6.32.
+        unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &mut now) };
+        now.tv_sec * 1000 + now.tv_nsec / 1_000_000
     }
 }

@@ -27,7 +27,7 @@ use crate::partition::shared::{LogShared, Partition, Segment};
 use crate::partition::table::PartitionTable;
 use crate::producer::Durability;
 use crate::producer::accumulator::{Accumulator, FilledBatch};
-use crate::producer::batch::{Batch, Outcome, PartOutcome};
+use crate::producer::batch::{Batch, Content, Outcome, Part, PartOutcome};
 use crate::producer::dispatcher::Dispatcher;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -51,8 +51,17 @@ const WINDOW_SLACK_BYTES: u64 = 1 << 20;
 
 /// What follows when a frame is durable.
 enum Effect {
-    Publish { partition: Arc<Partition>, run: Run, may_merge: bool },
-    Complete { batch: Arc<Batch>, parts: Vec<PartOutcome>, records: u64 },
+    Publish {
+        partition: Arc<Partition>,
+        run: Run,
+        may_merge: bool,
+    },
+    /// Show a batch's records to readers, and then answer its senders, unless they were answered before.
+    Batch {
+        batch: Option<Arc<Batch>>,
+        parts: Vec<PartOutcome>,
+        records: u64,
+    },
     Reply(Arc<Reply<()>>),
 }
 
@@ -339,78 +348,75 @@ impl Lane {
     fn encode(&mut self, accumulator: &Accumulator, filled: FilledBatch, now: u64) {
         let FilledBatch { batch, mut content, durability } = filled;
         let append_time_ms = self.state.clamp_append_time(self.parts.clock.wall_ms());
-        let mut outcomes = Vec::with_capacity(content.parts.len());
-        let mut records = 0;
-        let mut payload = 0;
-        let parts = std::mem::take(&mut content.parts);
-        for part in &parts {
-            self.roll_if_full(part_frame_bytes(part));
-            let slot = part.partition.slot;
-            let (kind, base_offset, timestamp_max_ms) = match part.due_ms {
-                None => {
-                    let (base_offset, timestamp_max_ms) = self.state.assign(slot, part.count, part.timestamp_max_ms);
-                    let kind = Kind::Records { slot, count: part.count, base_offset, append_time_ms };
-                    (kind, Some(base_offset), timestamp_max_ms)
-                }
-                Some(due_ms) => {
-                    let reason = WithheldReason::Delayed;
-                    (Kind::Withheld { slot, count: part.count, due_ms, append_time_ms, reason }, None, 0)
-                }
-            };
-            let placed = self.writer.append(kind, part.bytes as usize, part.checksum, |target| {
-                content.copy_part(part, target);
-            });
-            self.note_frame(placed);
+        let mut parts = std::mem::take(&mut content.parts);
+        let mut outcomes = Vec::with_capacity(parts.len());
+        let (mut records, mut payload) = (0, 0);
+        for part in parts.drain(..) {
+            self.roll_if_full(part_frame_bytes(&part));
             records += u64::from(part.count);
             payload += u64::from(part.bytes);
-            match (base_offset, part.due_ms) {
-                (Some(base_offset), _) => {
-                    let run = Run {
-                        base_offset,
-                        count: part.count,
-                        first: 0,
-                        position: placed.position,
-                        bytes: placed.bytes,
-                        timestamp_max_ms,
-                        publication: None,
-                    };
-                    let effect =
-                        Effect::Publish { partition: part.partition.clone(), run, may_merge: !placed.starts_block };
-                    self.effects.push_back((placed.end, effect));
-                }
-                (None, due_ms) => {
-                    let withheld = Withheld {
-                        slot,
-                        count: part.count,
-                        due_ms: due_ms.unwrap_or_default(),
-                        frame_bytes: placed.bytes,
-                        timestamp_max_ms: part.timestamp_max_ms,
-                    };
-                    self.state.withhold(placed.position, withheld);
-                    *self.withheld_in_segment.entry(slot).or_default() += 1;
-                }
-            }
-            outcomes.push(PartOutcome {
-                partition: part.partition.partition,
-                topic: part.partition.topic.clone(),
-                base_offset,
-                position: placed.position.0,
+            outcomes.push(match part.due_ms {
+                None => self.encode_records(&content, part, append_time_ms),
+                Some(due_ms) => self.encode_withheld(&content, part, append_time_ms, due_ms),
             });
         }
+        content.parts = parts;
+        accumulator.give_back(content);
         self.count_group(records, payload);
         self.last_activity = now;
-        match durability {
+        let batch = match durability {
             Durability::Synced => {
                 self.urgent = true;
-                self.effects.push_back((self.writer.tail(), Effect::Complete { batch, parts: outcomes, records }));
+                Some(batch)
             }
             Durability::Buffered => {
                 self.buffered_since.get_or_insert(now);
-                self.complete_batch(&batch, durability, Ok(outcomes));
+                self.complete_batch(&batch, durability, Ok(outcomes.clone()));
+                None
             }
+        };
+        self.effects.push_back((self.writer.tail(), Effect::Batch { batch, parts: outcomes, records }));
+    }
+
+    fn encode_records(&mut self, content: &Content, part: Part, append_time_ms: i64) -> PartOutcome {
+        let slot = part.partition.slot;
+        let (base_offset, timestamp_max_ms) = self.state.assign(slot, part.count, part.timestamp_max_ms);
+        let kind = Kind::Records { slot, count: part.count, base_offset, append_time_ms };
+        let placed = self.append_part(kind, content, &part);
+        let run = Run {
+            base_offset,
+            count: part.count,
+            first: 0,
+            position: placed.position,
+            bytes: placed.bytes,
+            timestamp_max_ms,
+            publication: None,
+        };
+        PartOutcome {
+            partition: part.partition,
+            position: placed.position,
+            run: Some(run),
+            may_merge: !placed.starts_block,
         }
-        drop(parts);
-        accumulator.give_back(content);
+    }
+
+    fn encode_withheld(&mut self, content: &Content, part: Part, append_time_ms: i64, due_ms: i64) -> PartOutcome {
+        let (slot, count) = (part.partition.slot, part.count);
+        let kind = Kind::Withheld { slot, count, due_ms, append_time_ms, reason: WithheldReason::Delayed };
+        let placed = self.append_part(kind, content, &part);
+        let timestamp_max_ms = part.timestamp_max_ms;
+        let withheld = Withheld { slot, count, due_ms, frame_bytes: placed.bytes, timestamp_max_ms };
+        self.state.withhold(placed.position, withheld);
+        *self.withheld_in_segment.entry(slot).or_default() += 1;
+        PartOutcome { partition: part.partition, position: placed.position, run: None, may_merge: false }
+    }
+
+    fn append_part(&mut self, kind: Kind, content: &Content, part: &Part) -> Placed {
+        let placed = self.writer.append(kind, part.bytes as usize, part.checksum, |target| {
+            content.copy_part(part, target);
+        });
+        self.note_frame(placed);
+        placed
     }
 
     /// Counts a frame and shows its block to readers.
@@ -699,9 +705,16 @@ impl Lane {
             let (_, effect) = self.effects.pop_front().expect("looked at it");
             match effect {
                 Effect::Publish { partition, run, may_merge } => partition.publish(run, may_merge),
-                Effect::Complete { batch, parts, records } => {
-                    if self.complete_batch(&batch, Durability::Synced, Ok(parts)) {
-                        self.cohort.release(records);
+                Effect::Batch { batch, parts, records } => {
+                    for part in &parts {
+                        if let Some(run) = part.run {
+                            part.partition.publish(run, part.may_merge);
+                        }
+                    }
+                    // Readers first: who has a receipt can read the record.
+                    if let Some(batch) = batch {
+                        let released = self.complete_batch(&batch, Durability::Synced, Ok(parts));
+                        self.cohort.release(released, records);
                     }
                 }
                 Effect::Reply(reply) => reply.set(Ok(())),
@@ -715,8 +728,8 @@ impl Lane {
         }
     }
 
-    /// Answers a batch; returns whether somebody waited for it.
-    fn complete_batch(&self, batch: &Arc<Batch>, durability: Durability, parts: Result<Vec<PartOutcome>>) -> bool {
+    /// Answers a batch; returns how many waited for it.
+    fn complete_batch(&self, batch: &Arc<Batch>, durability: Durability, parts: Result<Vec<PartOutcome>>) -> u32 {
         let completed = batch.complete(Outcome { log: self.parts.log.id, durability, parts });
         if completed.callbacks {
             self.parts.dispatcher.dispatch(batch.clone());
@@ -740,8 +753,8 @@ impl Lane {
         let unknown = Error::UnknownOutcome { reason: cause.to_string() };
         for (_, effect) in std::mem::take(&mut self.effects) {
             match effect {
-                Effect::Publish { .. } => {}
-                Effect::Complete { batch, .. } => {
+                Effect::Publish { .. } | Effect::Batch { batch: None, .. } => {}
+                Effect::Batch { batch: Some(batch), .. } => {
                     self.complete_batch(&batch, Durability::Synced, Err(unknown.clone()));
                 }
                 Effect::Reply(reply) => reply.set(Err(unknown.clone())),
@@ -779,7 +792,7 @@ impl Lane {
     }
 }
 
-fn part_frame_bytes(part: &crate::producer::batch::Part) -> u64 {
+fn part_frame_bytes(part: &Part) -> u64 {
     // The larger of the two headers: exact enough to ask for room.
     frame_bytes(
         Kind::Withheld { slot: 0, count: 0, due_ms: 0, append_time_ms: 0, reason: WithheldReason::Delayed },

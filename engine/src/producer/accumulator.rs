@@ -48,6 +48,28 @@ pub(crate) struct Inner {
     spare: Vec<Content>,
 }
 
+impl Inner {
+    /// Closes the open batch.
+    fn seal(&mut self) {
+        if let Some(mut full) = self.open.take() {
+            full.content.sum_up();
+            self.sealed.push_back(full);
+        }
+    }
+
+    /// Closes the open batch, if there is one, and opens another; returns whether one was closed.
+    fn open_next(&mut self, durability: Durability) -> bool {
+        let closes = self.open.is_some();
+        self.seal();
+        self.serial = self.serial.wrapping_add(1).max(1);
+        let batch = Arc::new(Batch::default());
+        self.last = Some(batch.clone());
+        let content = self.spare.pop().unwrap_or_default();
+        self.open = Some(FilledBatch { batch, content, durability });
+        closes
+    }
+}
+
 /// See the module.
 pub(crate) struct Accumulator {
     lane: Arc<LaneShared>,
@@ -60,9 +82,8 @@ pub(crate) struct Accumulator {
     blocked: AtomicU32,
 }
 
-/// Where a record went: enough to find its receipt.
+/// Where a record went within the open batch.
 pub(crate) struct Appended {
-    pub(crate) batch: Arc<Batch>,
     pub(crate) part: u32,
     pub(crate) index: u32,
 }
@@ -190,7 +211,7 @@ pub(crate) struct Adding<'a> {
 }
 
 impl Adding<'_> {
-    /// Adds a record whose size was checked.
+    /// Adds a record whose size was checked, to the batch that [`Adding::batch`] names afterwards.
     #[inline]
     pub(crate) fn push(
         &mut self,
@@ -205,12 +226,8 @@ impl Adding<'_> {
         if inner.parts.len() <= slot {
             inner.parts.resize(slot + 1, (0, 0));
         }
-        if inner.open.is_none() {
-            inner.serial = inner.serial.wrapping_add(1).max(1);
-            let batch = Arc::new(Batch::default());
-            inner.last = Some(batch.clone());
-            let content = inner.spare.pop().unwrap_or_default();
-            inner.open = Some(FilledBatch { batch, content, durability: self.accumulator.durability });
+        if inner.open.as_ref().is_none_or(|open| open.content.len() >= self.accumulator.batch_bytes) {
+            self.sealed |= inner.open_next(self.accumulator.durability);
         }
         let open = inner.open.as_mut().expect("just opened");
         let (serial, part) = inner.parts[slot];
@@ -222,13 +239,14 @@ impl Adding<'_> {
             inner.parts[slot] = (inner.serial, part);
         }
         inner.buffered_bytes += (open.content.len() - before) as u64;
-        let appended = Appended { batch: open.batch.clone(), part, index };
-        if open.content.len() >= self.accumulator.batch_bytes {
-            let full = inner.open.take().expect("is open");
-            inner.sealed.push_back(full);
-            self.sealed = true;
-        }
-        appended
+        Appended { part, index }
+    }
+
+    /// The batch that the last record went to.
+    #[inline]
+    pub(crate) fn batch(&self) -> &Arc<Batch> {
+        let open = self.inner.as_ref().and_then(|inner| inner.open.as_ref());
+        &open.expect("a record was just added").batch
     }
 
     /// Whether a sender that adds many should let the lane in: it waits for this lock.
@@ -242,6 +260,14 @@ impl Adding<'_> {
     #[inline]
     pub(crate) fn finish(mut self) {
         let mut inner = self.inner.take().expect("held until finish");
+        match &mut inner.open {
+            Some(open) if open.content.len() >= self.accumulator.batch_bytes => {
+                inner.seal();
+                self.sealed = true;
+            }
+            Some(open) => open.content.sum_up(),
+            None => {}
+        }
         let queue = !inner.queued && (inner.open.is_some() || !inner.sealed.is_empty());
         if queue {
             inner.queued = true;
@@ -249,7 +275,8 @@ impl Adding<'_> {
         drop(inner);
         if queue {
             self.accumulator.lane.push(Message::Ready(self.accumulator.clone()));
-        } else if self.sealed {
+        }
+        if self.sealed {
             self.accumulator.lane.wake_for_bulk();
         }
     }

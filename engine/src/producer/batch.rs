@@ -6,6 +6,8 @@
 //! - Callbacks run on the dispatcher's thread (or on the thread that registers one too late), never on a lane.
 
 use crate::error::Error;
+use crate::log::position::Position;
+use crate::partition::index::Run;
 use crate::partition::shared::Partition;
 use crate::producer::Durability;
 use crate::record::Record;
@@ -15,17 +17,18 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Waker;
 
 /// What became of the records of one partition in a batch.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct PartOutcome {
-    pub(crate) partition: u32,
-    pub(crate) topic: Arc<str>,
-    /// `None`: withheld.
-    pub(crate) base_offset: Option<u64>,
-    pub(crate) position: u64,
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) position: Position,
+    /// The index entry of its records; `None`: they are withheld.
+    pub(crate) run: Option<Run>,
+    /// Whether the run may grow together with the one before it.
+    pub(crate) may_merge: bool,
 }
 
 /// What became of a batch.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Outcome {
     pub(crate) log: u32,
     pub(crate) durability: Durability,
@@ -34,8 +37,8 @@ pub(crate) struct Outcome {
 
 /// What completing a batch set in motion.
 pub(crate) struct Completed {
-    /// Somebody waited and goes on now.
-    pub(crate) released: bool,
+    /// Threads and tasks that waited and go on now.
+    pub(crate) released: u32,
     /// Callbacks are to be run with [`Batch::run_callbacks`].
     pub(crate) callbacks: bool,
 }
@@ -71,7 +74,7 @@ impl Batch {
             let mut listeners = lock(&self.listeners);
             (std::mem::take(&mut listeners.wakers), !listeners.callbacks.is_empty())
         };
-        let released = released || !wakers.is_empty();
+        let released = released + wakers.len() as u32;
         for waker in wakers {
             waker.wake();
         }
@@ -133,7 +136,7 @@ pub(crate) struct Part {
     pub(crate) partition: Arc<Partition>,
     pub(crate) count: u32,
     pub(crate) bytes: u32,
-    /// CRC32C of the records in the order they were added.
+    /// CRC32C of the records in the order they were added, as far as they are summed up.
     pub(crate) checksum: u32,
     pub(crate) timestamp_max_ms: i64,
     /// Withheld until this time.
@@ -153,11 +156,17 @@ struct Piece {
 const NO_PIECE: u32 = u32::MAX;
 
 /// The encoded records of a batch: one buffer, and for each partition the stretches of it that are its own.
+///
+/// Checksums are made by the sender's thread, and over as long a stretch as possible: a part that grows
+/// without interruption is summed up when another one grows, or at the end ([`Content::sum_up`]). So at
+/// most one part, the last that grew, has bytes that its checksum does not cover.
 #[derive(Default)]
 pub(crate) struct Content {
     bytes: Vec<u8>,
     pieces: Vec<Piece>,
     pub(crate) parts: Vec<Part>,
+    /// The part that grew last, and where its uncovered bytes begin; they reach to the end of `bytes`.
+    growing: Option<(u32, u32)>,
 }
 
 impl Content {
@@ -177,6 +186,9 @@ impl Content {
         due_ms: Option<i64>,
     ) -> (u32, u32) {
         let start = self.bytes.len();
+        if self.growing.is_some_and(|(growing, _)| Some(growing) != part) {
+            self.sum_up();
+        }
         record.encode_into(&mut self.bytes, size, timestamp_ms);
         let end = self.bytes.len();
         let part_index = part.unwrap_or_else(|| {
@@ -192,8 +204,8 @@ impl Content {
             });
             self.parts.len() as u32 - 1
         });
+        self.growing.get_or_insert((part_index, start as u32));
         let part = &mut self.parts[part_index as usize];
-        part.checksum = crc32c::crc32c_append(part.checksum, &self.bytes[start..end]);
         part.timestamp_max_ms = part.timestamp_max_ms.max(timestamp_ms);
         part.bytes += (end - start) as u32;
         let index = part.count;
@@ -210,6 +222,15 @@ impl Content {
             part.last_piece = piece;
         }
         (part_index, index)
+    }
+
+    /// Brings the checksums up to date; to be called before the lane may take the content.
+    #[inline]
+    pub(crate) fn sum_up(&mut self) {
+        if let Some((part, start)) = self.growing.take() {
+            let part = &mut self.parts[part as usize];
+            part.checksum = crc32c::crc32c_append(part.checksum, &self.bytes[start as usize..]);
+        }
     }
 
     /// Copies the records of a part, in their order, to `target`, which has the part's size.
@@ -230,6 +251,7 @@ impl Content {
         self.bytes.clear();
         self.pieces.clear();
         self.parts.clear();
+        self.growing = None;
     }
 
     /// Memory worth keeping for the next batch.

@@ -72,12 +72,12 @@ fn receipt(outcome: &Outcome, part: u32, index: u32, timestamp_ms: i64) -> Resul
     let parts = outcome.parts.as_ref().map_err(Error::clone)?;
     let part = &parts[part as usize];
     Ok(Receipt {
-        topic: part.topic.clone(),
-        partition: part.partition,
-        offset: part.base_offset.map(|base| base + u64::from(index)),
+        topic: part.partition.topic.clone(),
+        partition: part.partition.partition,
+        offset: part.run.map(|run| run.base_offset + u64::from(index)),
         timestamp_ms,
         durability: outcome.durability,
-        id: RecordId { log: outcome.log, position: part.position, index },
+        id: RecordId { log: outcome.log, position: part.position.0, index },
     })
 }
 
@@ -86,44 +86,42 @@ fn receipt(outcome: &Outcome, part: u32, index: u32, timestamp_ms: i64) -> Resul
 #[derive(Default)]
 pub struct BatchHandle {
     stretches: Vec<Stretch>,
-    timestamps_ms: Vec<i64>,
+    count: usize,
 }
 
-/// Consecutive records of one part.
+/// Consecutive records of one part with one timestamp.
 struct Stretch {
     batch: Arc<Batch>,
     part: u32,
     first: u32,
     count: u32,
+    timestamp_ms: i64,
 }
 
 impl BatchHandle {
-    pub(super) fn with_capacity(count: usize) -> BatchHandle {
-        BatchHandle { stretches: Vec::new(), timestamps_ms: Vec::with_capacity(count) }
-    }
-
     #[inline]
-    pub(super) fn push(&mut self, batch: Arc<Batch>, part: u32, index: u32, timestamp_ms: i64) {
-        self.timestamps_ms.push(timestamp_ms);
+    pub(super) fn push(&mut self, batch: &Arc<Batch>, part: u32, index: u32, timestamp_ms: i64) {
+        self.count += 1;
         if let Some(last) = self.stretches.last_mut()
             && last.part == part
             && last.first + last.count == index
-            && Arc::ptr_eq(&last.batch, &batch)
+            && last.timestamp_ms == timestamp_ms
+            && Arc::ptr_eq(&last.batch, batch)
         {
             last.count += 1;
             return;
         }
-        self.stretches.push(Stretch { batch, part, first: index, count: 1 });
+        self.stretches.push(Stretch { batch: batch.clone(), part, first: index, count: 1, timestamp_ms });
     }
 
     /// How many records it stands for.
     pub fn len(&self) -> usize {
-        self.timestamps_ms.len()
+        self.count
     }
 
     /// Whether it stands for none.
     pub fn is_empty(&self) -> bool {
-        self.timestamps_ms.is_empty()
+        self.count == 0
     }
 
     /// Waits for all and returns their receipts in the order of sending; the first error if one failed.
@@ -132,7 +130,7 @@ impl BatchHandle {
         for stretch in &self.stretches {
             let outcome = stretch.batch.wait();
             for index in stretch.first..stretch.first + stretch.count {
-                receipts.push(receipt(outcome, stretch.part, index, self.timestamps_ms[receipts.len()])?);
+                receipts.push(receipt(outcome, stretch.part, index, stretch.timestamp_ms)?);
             }
         }
         Ok(receipts)

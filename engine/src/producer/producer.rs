@@ -1,6 +1,7 @@
 //! The producer: checks a record, chooses its partition, and appends it to its lane's accumulator.
 
 use super::accumulator::{Accumulator, Appended};
+use super::batch::Batch;
 use super::handle::{BatchHandle, SendHandle};
 use super::receipt::{Durability, RecordId};
 use crate::engine::EngineInner;
@@ -91,8 +92,9 @@ impl Producer {
         let (timestamp_ms, due_ms) = times(&record, now);
         let mut adding = self.accumulators[partition.lane as usize].adding()?;
         let appended = adding.push(partition, &record, size, timestamp_ms, due_ms);
+        let batch = adding.batch().clone();
         adding.finish();
-        Ok(SendHandle { batch: appended.batch, part: appended.part, index: appended.index, timestamp_ms })
+        Ok(SendHandle { batch, part: appended.part, index: appended.index, timestamp_ms })
     }
 
     /// Sends records to one topic in one hand-over.
@@ -124,7 +126,7 @@ impl Producer {
             let partition = self.partition_of(topic, record)?;
             placed.push((partition, record.encoded_size(self.engine.options.record_bytes_max)?));
         }
-        let mut handle = BatchHandle::with_capacity(count);
+        let mut handle = BatchHandle::default();
         if let [accumulator] = &*self.accumulators {
             let mut adding = accumulator.adding()?;
             for (at, (partition, size)) in placed.iter().enumerate() {
@@ -135,13 +137,13 @@ impl Producer {
                 let record = record_at(at).1;
                 let (timestamp_ms, due_ms) = times(record, now);
                 let appended = adding.push(partition, record, *size, timestamp_ms, due_ms);
-                handle.push(appended.batch, appended.part, appended.index, timestamp_ms);
+                handle.push(adding.batch(), appended.part, appended.index, timestamp_ms);
             }
             adding.finish();
             return Ok(handle);
         }
         // One lane's lock at a time: two senders must not wait for each other's.
-        let mut appended: Vec<Option<Appended>> = (0..count).map(|_| None).collect();
+        let mut appended: Vec<Option<(Arc<Batch>, Appended)>> = (0..count).map(|_| None).collect();
         for (lane, accumulator) in self.accumulators.iter().enumerate() {
             if !placed.iter().any(|(partition, _)| partition.lane as usize == lane) {
                 continue;
@@ -155,14 +157,15 @@ impl Producer {
                     }
                     let record = record_at(at).1;
                     let (timestamp_ms, due_ms) = times(record, now);
-                    appended[at] = Some(adding.push(partition, record, *size, timestamp_ms, due_ms));
+                    let place = adding.push(partition, record, *size, timestamp_ms, due_ms);
+                    appended[at] = Some((adding.batch().clone(), place));
                 }
             }
             adding.finish();
         }
         for (at, appended) in appended.into_iter().enumerate() {
-            let appended = appended.expect("every record has a lane");
-            handle.push(appended.batch, appended.part, appended.index, times(record_at(at).1, now).0);
+            let (batch, place) = appended.expect("every record has a lane");
+            handle.push(&batch, place.part, place.index, times(record_at(at).1, now).0);
         }
         Ok(handle)
     }

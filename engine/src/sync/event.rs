@@ -23,13 +23,12 @@ impl Event {
         self.state.load(Ordering::Acquire) == DONE
     }
 
-    /// Sets it and wakes all who wait, with a system call only if somebody does; returns whether.
-    pub(crate) fn set(&self) -> bool {
-        let awaited = self.state.swap(DONE, Ordering::AcqRel) == AWAITED;
-        if awaited {
-            futex::wake_all(&self.state);
+    /// Sets it and wakes all who wait, with a system call only if somebody does; returns how many.
+    pub(crate) fn set(&self) -> u32 {
+        match self.state.swap(DONE, Ordering::AcqRel) {
+            AWAITED => futex::wake_all(&self.state),
+            _ => 0,
         }
-        awaited
     }
 
     pub(crate) fn wait(&self) {

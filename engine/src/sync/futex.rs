@@ -16,10 +16,10 @@ pub(super) fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
     }
 }
 
-/// Wakes everybody who sleeps on `word`.
-pub(super) fn wake_all(word: &AtomicU32) {
+/// Wakes everybody who sleeps on `word`; returns how many.
+pub(super) fn wake_all(word: &AtomicU32) -> u32 {
     // SAFETY: the address is only used as a key.
-    unsafe {
-        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, i32::MAX);
-    }
+    let woken =
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, i32::MAX) };
+    u32::try_from(woken).unwrap_or(0)
 }
