@@ -146,7 +146,7 @@ impl Lane {
             closing_marked: false,
             failed: false,
         };
-        lane.write_checkpoint();
+        lane.write_checkpoint(Position(0));
         lane
     }
 
@@ -332,11 +332,11 @@ impl Lane {
             resident: true,
         });
         count(&self.parts.shared.counters.segments, 1);
-        self.write_checkpoint();
+        self.write_checkpoint(end);
     }
 
-    fn write_checkpoint(&mut self) {
-        for body in checkpoint::encode_parts(&self.state) {
+    fn write_checkpoint(&mut self, previous_end: Position) {
+        for body in checkpoint::encode_parts(&self.state, previous_end) {
             let placed = self.writer.append_body(Kind::Checkpoint, &body);
             self.note_frame(placed);
         }

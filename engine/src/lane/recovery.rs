@@ -6,7 +6,7 @@
 //! - Nothing is cut that any valid frame or the manifest says was durable: that is damage, and opening fails.
 //! - One segment is read, plus those that were not finished.
 
-use super::checkpoint::Assembly;
+use super::checkpoint::{Assembly, previous_end};
 use super::state::LogState;
 use crate::error::{Error, Result};
 use crate::io::{Access, Block, File, PAGE, Storage};
@@ -116,7 +116,7 @@ pub(crate) fn recover(context: &RecoveryContext<'_>, log: u32) -> Result<Recover
         torn_bytes: 0,
         holes: Vec::new(),
     };
-    // Segments before the newest checkpoint that were not sealed yet: whole, but their end must be found.
+    // Segments before the newest checkpoint that were not sealed yet: whole, only their ends are wanted.
     for at in 0..start {
         walk.measure(at)?;
     }
@@ -229,32 +229,24 @@ fn without_checkpoint(context: &RecoveryContext<'_>, open: Vec<LiveSegment>) -> 
 }
 
 impl Walk<'_> {
-    /// Finds the end of a segment that a later checkpoint makes unnecessary to apply.
+    /// The end of a segment that a later checkpoint makes unnecessary to read: the segment after it
+    /// says it. What is damaged in it is noticed by who reads it.
     fn measure(&mut self, at: usize) -> Result<()> {
-        let LiveSegment { segment, file } = &self.segments[at];
-        let segment = *segment;
+        let (segment, next) = (self.segments[at].segment, &self.segments[at + 1]);
         if segment.state == SegmentState::Sealed {
             return Ok(());
         }
-        let mut scan = SegmentScan::new(segment, file.clone());
-        let mut position = segment.first_frame();
-        loop {
-            match scan.frame(position) {
-                Ok((header, _)) => {
-                    if let Kind::Withheld { slot, .. } = header.kind {
-                        *self.withheld.entry(segment.base).or_default().entry(slot).or_default() += 1;
-                    }
-                    position = header.end();
-                    if header.kind == Kind::End {
-                        self.used.push((segment, position));
-                        return Ok(());
-                    }
-                }
-                // A segment that the lane left has an End frame, durable before the next checkpoint's group.
-                Err(_) if position == segment.first_frame() => return Ok(()),
-                Err(no_frame) => {
-                    return self.damaged(segment, position, segment.limit(), &no_frame, "a later segment was begun");
-                }
+        let mut scan = SegmentScan::new(next.segment, next.file.clone());
+        let first = scan.frame(next.segment.first_frame()).ok();
+        let end = first.filter(|(header, _)| header.kind == Kind::Checkpoint).and_then(|(_, body)| previous_end(body));
+        match end.filter(|end| *end > segment.base && *end <= segment.limit()) {
+            Some(end) => {
+                self.used.push((segment, end));
+                Ok(())
+            }
+            None => {
+                let reason = "its checkpoint cannot be read, and the log went on behind it".to_owned();
+                Err(damage(next.segment, next.segment.first_frame(), next.segment.bytes, reason))
             }
         }
     }

@@ -1,5 +1,6 @@
 //! A partition: an index over its lane's log, and the ways to read it.
 
+pub(crate) mod cold;
 pub(crate) mod index;
 pub(crate) mod page_cache;
 pub(crate) mod reader;
