@@ -166,8 +166,8 @@ impl Engine {
         };
         // Whatever the outcome, these numbers are spent: an unknown outcome may show up after reopening.
         *next_ids = (id + 1, first_slot + options.partitions);
-        let reply = Reply::new();
-        inner.lanes[0].push(Message::Catalog { change: CatalogChange::Create(entry.clone()), reply: reply.clone() });
+        let (answer, reply) = Reply::pair();
+        inner.lanes[0].push(Message::Catalog { change: CatalogChange::Create(entry.clone()), reply: answer });
         reply.wait()?;
         let shared = inner.add_topic(&entry, |_| PartitionIndex::new(0, 0, i64::MIN));
         Ok(Topic { shared })
@@ -203,8 +203,8 @@ impl Engine {
         // Senders are stopped first; what they have sent before ends with a receipt.
         topic.deleted.store(true, Ordering::Release);
         let change = CatalogChange::Delete { topic: topic.id };
-        let reply = Reply::new();
-        inner.lanes[0].push(Message::Catalog { change, reply: reply.clone() });
+        let (answer, reply) = Reply::pair();
+        inner.lanes[0].push(Message::Catalog { change, reply: answer });
         if let Err(error) = reply.wait() {
             if !error.is_fatal() && !error.is_unknown_outcome() {
                 topic.deleted.store(false, Ordering::Release);
@@ -213,8 +213,8 @@ impl Engine {
         }
         let slots = topic.first_slot..topic.first_slot + topic.partitions.len() as u32;
         for lane in &inner.lanes[1..] {
-            let reply = Reply::new();
-            lane.push(Message::DropSlots { slots: slots.clone(), reply: reply.clone() });
+            let (answer, reply) = Reply::pair();
+            lane.push(Message::DropSlots { slots: slots.clone(), reply: answer });
             reply.wait()?;
         }
         inner.topics.write().unwrap_or_else(PoisonError::into_inner).remove(name);
@@ -248,8 +248,8 @@ impl Engine {
             .lanes
             .iter()
             .map(|lane| {
-                let reply = Reply::new();
-                lane.push(Message::Sync { reply: reply.clone() });
+                let (answer, reply) = Reply::pair();
+                lane.push(Message::Sync { reply: answer });
                 reply
             })
             .collect();
@@ -262,8 +262,8 @@ impl Engine {
         let lane = self.inner.lanes.iter().find(|lane| lane.log == id.log).ok_or(Error::NotWithheld)?;
         let mut extra_headers = Vec::new();
         crate::record::encode_headers(&mut extra_headers, headers);
-        let reply = Reply::new();
-        lane.push(Message::Publish { identity: Position(id.position), extra_headers, reply: reply.clone() });
+        let (answer, reply) = Reply::pair();
+        lane.push(Message::Publish { identity: Position(id.position), extra_headers, reply: answer });
         reply.wait()
     }
 
@@ -344,8 +344,8 @@ impl EngineInner {
         let mut replies = Vec::new();
         for lane in &self.lanes {
             lane.closed.store(true, Ordering::Release);
-            let reply = Reply::new();
-            lane.push(Message::Close { reply: reply.clone() });
+            let (answer, reply) = Reply::pair();
+            lane.push(Message::Close { reply: answer });
             replies.push(reply);
         }
         let mut outcome = Ok(());
@@ -582,10 +582,11 @@ impl Opening<'_> {
     fn share(&self, manifest: &Manifest, catalog: &Catalog, recovered: &[Recovered]) -> SharedParts {
         let pages = Arc::new(PageCache::new(self.options.index_cache_bytes));
         let lanes = manifest.logs.len() as u64;
+        let read_only = self.options.recovery == Recovery::Salvage;
         let mut logs = Vec::new();
         for (entry, log) in manifest.logs.iter().zip(recovered) {
             let tail = TailCache::new(self.options.tail_cache_bytes / lanes);
-            let shared = LogShared::new(entry.id, self.storage.clone(), tail, pages.clone());
+            let shared = LogShared::new(entry.id, self.storage.clone(), tail, pages.clone(), read_only);
             for segment in manifest.segments_of(entry.id) {
                 if segment.state == SegmentState::Sealed {
                     shared.add_segment(Arc::new(Segment::new(segment)));
@@ -749,8 +750,8 @@ fn start(
     }
     // The checkpoint of the new generation is durable before the first call.
     for lane in &inner.lanes {
-        let reply = Reply::new();
-        lane.push(Message::Sync { reply: reply.clone() });
+        let (answer, reply) = Reply::pair();
+        lane.push(Message::Sync { reply: answer });
         reply.wait()?;
     }
     Ok(())

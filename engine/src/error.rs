@@ -183,12 +183,6 @@ pub enum Error {
         /// First offset that is there.
         to: u64,
     },
-    /// The time given ran out; what was waited for may still happen.
-    #[error("timed out after {waited_ms} ms; the operation goes on and may still succeed")]
-    Timeout {
-        /// How long the call waited.
-        waited_ms: u64,
-    },
     /// The engine, producer or consumer is closed.
     #[error("{what} is closed")]
     Closed {
@@ -230,7 +224,7 @@ impl Error {
 
     /// What was sent may or may not be in the log.
     pub fn is_unknown_outcome(&self) -> bool {
-        matches!(self, Error::UnknownOutcome { .. } | Error::Timeout { .. })
+        matches!(self, Error::UnknownOutcome { .. })
     }
 
     /// A short stable name for programs: `unknown-topic`, `poisoned`, ...
@@ -255,7 +249,6 @@ impl Error {
             Error::UnknownOutcome { .. } => "unknown-outcome",
             Error::QueueFull { .. } => "queue-full",
             Error::Truncated { .. } => "truncated",
-            Error::Timeout { .. } => "timeout",
             Error::Closed { .. } => "closed",
             Error::NotWithheld => "not-withheld",
             Error::Forked => "forked",

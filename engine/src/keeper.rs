@@ -279,7 +279,12 @@ impl Keeper {
         if starving {
             shared.wake();
         }
-        count(&shared.counters.prepared_bytes, result?);
+        let written = match result {
+            // File systems that copy on write may refuse; the segment is used as it is.
+            Err(Error::Io(failure)) if failure.is_no_space() => return Ok(false),
+            other => other?,
+        };
+        count(&shared.counters.prepared_bytes, written);
         if !done {
             // Leaves the device to the lane for as long as it was used.
             std::thread::yield_now();

@@ -78,6 +78,12 @@ pub(super) fn try_lock(file: BorrowedFd<'_>) -> io::Result<bool> {
     }
 }
 
+/// Gives the lock of the open file up.
+pub(super) fn unlock(file: BorrowedFd<'_>) {
+    // SAFETY: no memory is passed. An error leaves the lock to the descriptor's end.
+    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
+}
+
 /// Bytes an unprivileged process can still write to the file system that holds `file`.
 pub(super) fn free_bytes(file: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: all zeroes is a valid value of this plain structure.

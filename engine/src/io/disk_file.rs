@@ -2,14 +2,17 @@
 //!
 //! Invariants:
 //! - Every transfer is repeated until it is whole, has failed, or has met the end of the file.
-//! - The lock belongs to the open file: it ends when the last descriptor and the last write
-//!   submitted on it are gone, which is what a recovering process waits for.
+//! - The lock belongs to the open file: it ends when the process is gone and with it the last write it
+//!   submitted, which is what a recovering process waits for; or when the process that took it drops
+//!   the file, even if a child of fork still has a copy of the descriptor.
 
+use super::fork::{self, ForkMark};
 use super::{Clock, File, PAGE, calls};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long the first wait for a lock is; each further one is twice as long, up to the longest.
@@ -22,12 +25,21 @@ pub(super) struct DiskFile {
     file: fs::File,
     direct: bool,
     clock: Arc<dyn Clock>,
+    locked: AtomicBool,
+    process: ForkMark,
 }
 
 impl DiskFile {
     /// Wraps an open file; `direct` says that it bypasses the page cache.
     pub(super) fn new(name: &str, file: fs::File, direct: bool, clock: Arc<dyn Clock>) -> DiskFile {
-        DiskFile { name: name.to_owned(), file, direct, clock }
+        DiskFile {
+            name: name.to_owned(),
+            file,
+            direct,
+            clock,
+            locked: AtomicBool::new(false),
+            process: fork::remember(),
+        }
     }
 
     /// O_DIRECT would answer EINVAL somewhere deep; here the mistake shows where it was made.
@@ -36,6 +48,16 @@ impl DiskFile {
             && bytes.len().is_multiple_of(PAGE)
             && bytes.as_ptr().addr().is_multiple_of(PAGE);
         assert!(!self.direct || aligned, "file {}: direct I/O needs aligned memory, offset and length", self.name);
+    }
+}
+
+impl Drop for DiskFile {
+    /// A child of fork shares the open file and with it the lock: closing our descriptor would not end
+    /// it. And a child must not end its parent's.
+    fn drop(&mut self) {
+        if self.locked.load(Ordering::Relaxed) && !self.process.is_forked() {
+            calls::unlock(self.file.as_fd());
+        }
     }
 }
 
@@ -109,6 +131,7 @@ impl File for DiskFile {
         let mut pause = LOCK_WAIT_FIRST;
         loop {
             if calls::try_lock(self.file.as_fd())? {
+                self.locked.store(true, Ordering::Relaxed);
                 return Ok(true);
             }
             let left = Duration::from_nanos(deadline.saturating_sub(self.clock.monotonic_ns()));

@@ -47,8 +47,8 @@ impl Cohort {
     pub(crate) fn begin(&mut self, now_ns: u64) {
         let (senders, records) = (self.senders, self.records);
         self.senders = 0;
-        if !(2..=RECORDS_MAX).contains(&records) {
-            self.records = 0;
+        if senders == 0 || !(2..=RECORDS_MAX).contains(&records) {
+            (self.records, self.until_ns) = (0, 0);
             return;
         }
         if self.trust == 0 {
@@ -98,6 +98,18 @@ mod tests {
         assert_eq!(cohort.look_again_at(1_000, 1), Some(1_000 + LOOK_NS));
         assert_eq!(cohort.look_again_at(20_000, 64), None, "all are back");
         assert_eq!(cohort.look_again_at(20_000, 0), None, "and nobody is waited for");
+    }
+
+    /// Records that nobody waited for, behind a cohort that is still waited for: the subtraction of the
+    /// one sender who is there anyway ran below zero, and the panic left a closing engine without an answer.
+    #[test]
+    fn a_group_without_waiting_senders_begins_nothing() {
+        let mut cohort = Cohort::new();
+        cohort.release(3, 3);
+        cohort.begin(1_000);
+        cohort.release(0, 5);
+        cohort.begin(2_000);
+        assert_eq!(cohort.waits_until(), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@
 use super::checkpoint;
 use super::cohort::Cohort;
 use super::entries::{self, DiscardEntry};
-use super::shared::{LaneShared, Message, Reply, count, poisoned};
+use super::shared::{Answer, LaneShared, Message, count, poisoned};
 use super::state::{LogState, Withheld, reference_run};
 use super::supply::{Full, Prepared, Supplied};
 use super::writer::{LogWriter, Placed};
@@ -27,7 +27,7 @@ use crate::partition::shared::{LogShared, Partition, Segment};
 use crate::partition::table::PartitionTable;
 use crate::producer::Durability;
 use crate::producer::accumulator::{Accumulator, FilledBatch};
-use crate::producer::batch::{Batch, Content, Outcome, Part, PartOutcome};
+use crate::producer::batch::{Content, Outcome, Part, PartOutcome, Ticket};
 use crate::producer::dispatcher::Dispatcher;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -58,11 +58,11 @@ enum Effect {
     },
     /// Show a batch's records to readers, and then answer its senders, unless they were answered before.
     Batch {
-        batch: Option<Arc<Batch>>,
+        batch: Option<Ticket>,
         parts: Vec<PartOutcome>,
         records: u64,
     },
-    Reply(Arc<Reply<()>>),
+    Reply(Answer),
 }
 
 /// What a lane is made of.
@@ -109,7 +109,7 @@ pub(crate) struct Lane {
     look_at: Option<u64>,
     last_activity: u64,
     last_is_mark: bool,
-    closing: Option<Arc<Reply<()>>>,
+    closing: Option<Answer>,
     closing_marked: bool,
     failed: bool,
 }
@@ -182,24 +182,32 @@ impl Lane {
     }
 
     fn has_ended(&mut self) -> bool {
-        let Some(reply) = &self.closing else { return false };
-        let nothing_left = self.ready.is_empty() && self.gathered.is_empty() && self.controls.is_empty();
-        if self.failed {
-            let cause = self.parts.shared.latch.check().map_err(poisoned);
-            reply.set(cause);
-            return true;
+        if self.closing.is_none() {
+            return false;
         }
-        if nothing_left && self.writer.is_clean() && self.writer.is_idle() && self.effects.is_empty() {
-            if self.closing_marked {
-                reply.set(Ok(()));
-                return true;
-            }
+        let nothing_left = self.ready.is_empty() && self.gathered.is_empty() && self.controls.is_empty();
+        let all_durable = self.writer.is_clean() && self.writer.is_idle() && self.effects.is_empty();
+        if !self.failed && !(nothing_left && all_durable) {
+            return false;
+        }
+        if !self.failed && !self.closing_marked {
             if self.ensure_room(64, true).is_ok_and(|room| room) {
                 self.append_mark(1);
             }
             self.closing_marked = true;
+            return false;
         }
-        false
+        if let Some(answer) = self.closing.take() {
+            answer.set(self.parts.shared.latch.check().map_err(poisoned));
+        }
+        true
+    }
+
+    /// The lane cannot go on: everybody who waits gets an answer. The latch was poisoned before.
+    pub(crate) fn abandon(&mut self) {
+        self.receive();
+        self.fail_everything();
+        self.has_ended();
     }
 
     // ----- gathering -----
@@ -280,7 +288,7 @@ impl Lane {
     }
 
     fn refuse(&mut self, accumulator: &Accumulator, filled: FilledBatch, error: Error) {
-        self.complete_batch(&filled.batch, filled.durability, Err(error));
+        self.complete_batch(filled.ticket, filled.durability, Err(error));
         accumulator.give_back(filled.content);
     }
 
@@ -346,7 +354,7 @@ impl Lane {
     // ----- encoding -----
 
     fn encode(&mut self, accumulator: &Accumulator, filled: FilledBatch, now: u64) {
-        let FilledBatch { batch, mut content, durability } = filled;
+        let FilledBatch { ticket, mut content, durability } = filled;
         let append_time_ms = self.state.clamp_append_time(self.parts.clock.wall_ms());
         let mut parts = std::mem::take(&mut content.parts);
         let mut outcomes = Vec::with_capacity(parts.len());
@@ -367,11 +375,11 @@ impl Lane {
         let batch = match durability {
             Durability::Synced => {
                 self.urgent = true;
-                Some(batch)
+                Some(ticket)
             }
             Durability::Buffered => {
                 self.buffered_since.get_or_insert(now);
-                self.complete_batch(&batch, durability, Ok(outcomes.clone()));
+                self.complete_batch(ticket, durability, Ok(outcomes.clone()));
                 None
             }
         };
@@ -522,7 +530,7 @@ impl Lane {
         }
     }
 
-    fn append_control(&mut self, kind: Kind, body: &[u8], reply: Option<Arc<Reply<()>>>) -> Placed {
+    fn append_control(&mut self, kind: Kind, body: &[u8], reply: Option<Answer>) -> Placed {
         self.roll_if_full(frame_bytes(kind, body.len()));
         let placed = self.writer.append_body(kind, body);
         self.note_frame(placed);
@@ -713,7 +721,7 @@ impl Lane {
                     }
                     // Readers first: who has a receipt can read the record.
                     if let Some(batch) = batch {
-                        let released = self.complete_batch(&batch, Durability::Synced, Ok(parts));
+                        let released = self.complete_batch(batch, Durability::Synced, Ok(parts));
                         self.cohort.release(released, records);
                     }
                 }
@@ -729,10 +737,11 @@ impl Lane {
     }
 
     /// Answers a batch; returns how many waited for it.
-    fn complete_batch(&self, batch: &Arc<Batch>, durability: Durability, parts: Result<Vec<PartOutcome>>) -> u32 {
-        let completed = batch.complete(Outcome { log: self.parts.log.id, durability, parts });
+    fn complete_batch(&self, ticket: Ticket, durability: Durability, parts: Result<Vec<PartOutcome>>) -> u32 {
+        let batch = ticket.batch().clone();
+        let completed = ticket.complete(Outcome { log: self.parts.log.id, durability, parts });
         if completed.callbacks {
-            self.parts.dispatcher.dispatch(batch.clone());
+            self.parts.dispatcher.dispatch(batch);
         }
         completed.released
     }
@@ -755,7 +764,7 @@ impl Lane {
             match effect {
                 Effect::Publish { .. } | Effect::Batch { batch: None, .. } => {}
                 Effect::Batch { batch: Some(batch), .. } => {
-                    self.complete_batch(&batch, Durability::Synced, Err(unknown.clone()));
+                    self.complete_batch(batch, Durability::Synced, Err(unknown.clone()));
                 }
                 Effect::Reply(reply) => reply.set(Err(unknown.clone())),
             }

@@ -62,7 +62,7 @@ pub(crate) struct RecoveryContext<'a> {
     pub(crate) storage: &'a dyn Storage,
     pub(crate) manifest: &'a Manifest,
     pub(crate) lock_wait_ms: u64,
-    /// Damage is reported in `holes` and reading goes on behind it; nothing is written.
+    /// Damage is reported in `holes`, and the log ends there; nothing is written.
     pub(crate) salvage: bool,
 }
 
@@ -99,8 +99,7 @@ pub(crate) fn recover(context: &RecoveryContext<'_>, log: u32) -> Result<Recover
     for segment in &segments[from..] {
         open.push(open_segment(context, *segment)?);
     }
-    let start = newest_checkpoint(&open);
-    let Some(start) = start else { return without_checkpoint(context, open) };
+    let Some(start) = proven_start(&open) else { return without_checkpoint(context, open) };
     let mut walk = Walk {
         context,
         segments: open,
@@ -174,6 +173,40 @@ fn open_segment(context: &RecoveryContext<'_>, segment: ManifestSegment) -> Resu
     file.read_at(page.as_mut_slice(), 0).map_err(|error| fail("read the header of", &error))?;
     segment.check_header(page.as_mut_slice(), context.manifest.engine_id, context.manifest.window_bytes)?;
     Ok(LiveSegment { segment, file })
+}
+
+/// The newest segment with a whole checkpoint, before which everything is known to be durable.
+///
+/// A checkpoint alone does not say that: the first write into a segment may land while the last ones into
+/// the segment before are still in flight. If then the machine dies, the log ends before the checkpoint.
+fn proven_start(segments: &[LiveSegment]) -> Option<usize> {
+    let mut start = newest_checkpoint(segments)?;
+    while start > 0
+        && segments[start - 1].segment.state == SegmentState::Live
+        && !proves_what_is_before(&segments[start])
+    {
+        start = newest_checkpoint(&segments[..start])?;
+    }
+    Some(start)
+}
+
+/// Whether a frame of this segment says that the segment before was durable to its end.
+fn proves_what_is_before(open: &LiveSegment) -> bool {
+    let mut scan = SegmentScan::new(open.segment, open.file.clone());
+    let mut position = open.segment.first_frame();
+    let mut end = None;
+    while let Ok((header, body)) = scan.frame(position) {
+        if position == open.segment.first_frame() {
+            end = previous_end(body);
+        }
+        match end {
+            // The first segment of a generation: all before it was recovered.
+            None => return true,
+            Some(end) if header.durable >= end => return true,
+            Some(_) => position = header.end(),
+        }
+    }
+    false
 }
 
 /// The newest segment with a whole checkpoint.

@@ -31,17 +31,17 @@ pub(crate) enum Message {
     /// An accumulator has records.
     Ready(Arc<Accumulator>),
     /// Log 0 only: change the catalog, durably.
-    Catalog { change: CatalogChange, reply: Arc<Reply<()>> },
+    Catalog { change: CatalogChange, reply: Answer },
     /// Forget the partitions of a deleted topic.
-    DropSlots { slots: std::ops::Range<u32>, reply: Arc<Reply<()>> },
+    DropSlots { slots: std::ops::Range<u32>, reply: Answer },
     /// Take back a withheld record, durably.
-    Cancel { identity: Position, reply: Arc<Reply<()>> },
+    Cancel { identity: Position, reply: Answer },
     /// Publish a withheld record now, with extra headers, durably.
-    Publish { identity: Position, extra_headers: Vec<u8>, reply: Arc<Reply<()>> },
+    Publish { identity: Position, extra_headers: Vec<u8>, reply: Answer },
     /// Reply when everything taken so far is durable.
-    Sync { reply: Arc<Reply<()>> },
+    Sync { reply: Answer },
     /// Finish everything, write the closing mark, end.
-    Close { reply: Arc<Reply<()>> },
+    Close { reply: Answer },
 }
 
 impl Message {
@@ -60,24 +60,51 @@ impl Message {
 }
 
 /// An answer that somebody waits for.
-pub(crate) struct Reply<T> {
+pub(crate) struct Reply {
     event: Event,
-    value: Mutex<Option<Result<T>>>,
+    value: Mutex<Option<Result<()>>>,
 }
 
-impl<T> Reply<T> {
-    pub(crate) fn new() -> Arc<Reply<T>> {
-        Arc::new(Reply { event: Event::new(), value: Mutex::new(None) })
+/// The answering end of a [`Reply`]. Dropped without an answer (its lane broke down), it answers that
+/// the outcome is unknown: nobody waits for ever.
+pub(crate) struct Answer(Arc<Reply>);
+
+impl Reply {
+    /// Both ends.
+    pub(crate) fn pair() -> (Answer, Arc<Reply>) {
+        let reply = Arc::new(Reply { event: Event::new(), value: Mutex::new(None) });
+        (Answer(reply.clone()), reply)
     }
 
-    pub(crate) fn set(&self, value: Result<T>) {
-        *lock(&self.value) = Some(value);
-        self.event.set();
-    }
-
-    pub(crate) fn wait(&self) -> Result<T> {
+    pub(crate) fn wait(&self) -> Result<()> {
         self.event.wait();
         lock(&self.value).take().expect("a reply is taken once")
+    }
+}
+
+impl Answer {
+    pub(crate) fn set(self, value: Result<()>) {
+        self.0.fill(value);
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.0.fill(Err(Error::UnknownOutcome { reason: "the lane that had it in hand broke down".to_owned() }));
+    }
+}
+
+impl Reply {
+    /// The first value stays.
+    fn fill(&self, value: Result<()>) {
+        {
+            let mut held = lock(&self.value);
+            if self.event.is_set() {
+                return;
+            }
+            *held = Some(value);
+        }
+        self.event.set();
     }
 }
 

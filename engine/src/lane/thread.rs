@@ -29,6 +29,7 @@ pub(crate) fn spawn(parts: LaneParts, storage: Arc<dyn Storage>, core: Option<us
 fn run(parts: LaneParts, storage: &dyn Storage) {
     let shared = parts.shared.clone();
     let peers = parts.peers.clone();
+    let mut lane = None;
     let result = catch_unwind(AssertUnwindSafe(|| {
         let ring = match storage.ring() {
             Ok(ring) => ring,
@@ -38,7 +39,7 @@ fn run(parts: LaneParts, storage: &dyn Storage) {
             }
         };
         shared.set_waker(ring.waker());
-        let mut lane = Lane::new(parts, ring);
+        let lane = lane.insert(Lane::new(parts, ring));
         while lane.turn() {}
     }));
     if let Err(panic) = result {
@@ -52,7 +53,10 @@ fn run(parts: LaneParts, storage: &dyn Storage) {
         for peer in &peers {
             peer.wake();
         }
+        // What even this leaves open is answered when the lane is dropped.
+        let _ = catch_unwind(AssertUnwindSafe(|| lane.as_mut().map(Lane::abandon)));
     }
+    drop(lane);
     shared.end();
 }
 

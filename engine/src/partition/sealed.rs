@@ -7,7 +7,7 @@
 
 use super::index::{PartitionIndex, Run};
 use super::shared::{LogShared, Segment};
-use super::sidecar::{Sidecar, SidecarBuilder, SidecarEntry};
+use super::sidecar::{MemoryFile, Sidecar, SidecarBuilder, SidecarEntry};
 use crate::error::{Error, Result};
 use crate::io::Access;
 use crate::lane::state::LogState;
@@ -131,9 +131,13 @@ pub(crate) fn rebuild(log: &LogShared, segment: &Arc<Segment>) -> Result<Sidecar
     Ok(sidecar)
 }
 
-/// Writes a sidecar's bytes, durably, and opens it.
+/// Writes a sidecar's bytes, durably, and opens it; where nothing may be written it stays in memory.
 pub(crate) fn store(log: &LogShared, segment: &Segment, end: Position, bytes: &[u8]) -> Result<Sidecar> {
     let name = sidecar_name(segment.manifest.file);
+    if log.read_only {
+        let file = Arc::new(MemoryFile::new(&name, bytes));
+        return Sidecar::open(file, segment.manifest, end, &log.pages).map_err(|bad| unusable(segment, &bad.0));
+    }
     let fail = |operation, error: &std::io::Error| Error::io(operation, &name, None, error);
     log.pages.forget(segment.manifest.salt);
     let file = log.storage.open(&name, Access::Create).map_err(|error| fail("open", &error))?;

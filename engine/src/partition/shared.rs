@@ -66,6 +66,8 @@ pub(crate) struct LogShared {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) tail: TailCache,
     pub(crate) pages: Arc<PageCache>,
+    /// Nothing may be written, not even what is made anew.
+    pub(crate) read_only: bool,
     segments: RwLock<BTreeMap<Position, Arc<Segment>>>,
     /// Identities whose bytes stand elsewhere now.
     relocations: RwLock<BTreeMap<Position, Position>>,
@@ -74,12 +76,19 @@ pub(crate) struct LogShared {
 }
 
 impl LogShared {
-    pub(crate) fn new(id: u32, storage: Arc<dyn Storage>, tail: TailCache, pages: Arc<PageCache>) -> LogShared {
+    pub(crate) fn new(
+        id: u32,
+        storage: Arc<dyn Storage>,
+        tail: TailCache,
+        pages: Arc<PageCache>,
+        read_only: bool,
+    ) -> LogShared {
         LogShared {
             id,
             storage,
             tail,
             pages,
+            read_only,
             segments: RwLock::new(BTreeMap::new()),
             relocations: RwLock::new(BTreeMap::new()),
             durable: AtomicU64::new(0),

@@ -283,6 +283,48 @@ impl Sidecar {
     }
 }
 
+/// A sidecar where none may be written.
+pub(crate) struct MemoryFile {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl MemoryFile {
+    pub(crate) fn new(name: &str, bytes: &[u8]) -> MemoryFile {
+        MemoryFile { name: name.to_owned(), bytes: bytes.to_vec() }
+    }
+}
+
+impl File for MemoryFile {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.bytes.len() as u64)
+    }
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let rest = self.bytes.get(offset as usize..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+    fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn allocate(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+    fn lock(&self, _: u64) -> io::Result<bool> {
+        Ok(true)
+    }
+    fn descriptor(&self) -> Option<std::os::fd::RawFd> {
+        None
+    }
+}
+
 /// Writes a sidecar; durable, with its directory entry, after the storage's directory was synced.
 pub(crate) fn write(file: &dyn File, bytes: &[u8]) -> io::Result<()> {
     let block = Block::copy_of(bytes);

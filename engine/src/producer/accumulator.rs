@@ -9,7 +9,7 @@
 //! - Batches leave in the order they were opened.
 //! - Not more than `buffer_bytes_max` wait; senders block, or get `QueueFull`, but nothing is dropped.
 
-use super::batch::{Batch, Content, Outcome};
+use super::batch::{Batch, Content, Outcome, Ticket};
 use crate::error::{Error, Result};
 use crate::lane::shared::{LaneShared, Message};
 use crate::partition::shared::Partition;
@@ -29,7 +29,7 @@ const ADDING_BATCHES_MAX: usize = 16;
 
 /// A batch with its records.
 pub(crate) struct FilledBatch {
-    pub(crate) batch: Arc<Batch>,
+    pub(crate) ticket: Ticket,
     pub(crate) content: Content,
     pub(crate) durability: Durability,
 }
@@ -65,7 +65,7 @@ impl Inner {
         let batch = Arc::new(Batch::default());
         self.last = Some(batch.clone());
         let content = self.spare.pop().unwrap_or_default();
-        self.open = Some(FilledBatch { batch, content, durability });
+        self.open = Some(FilledBatch { ticket: Ticket::new(batch), content, durability });
         closes
     }
 }
@@ -185,8 +185,9 @@ impl Accumulator {
         self.take(true, usize::MAX, &mut batches);
         for filled in batches {
             let outcome = Outcome { log: self.lane.log, durability: self.durability, parts: Err(error.clone()) };
-            if filled.batch.complete(outcome).callbacks {
-                filled.batch.run_callbacks();
+            let batch = filled.ticket.batch().clone();
+            if filled.ticket.complete(outcome).callbacks {
+                batch.run_callbacks();
             }
         }
     }
@@ -246,7 +247,7 @@ impl Adding<'_> {
     #[inline]
     pub(crate) fn batch(&self) -> &Arc<Batch> {
         let open = self.inner.as_ref().and_then(|inner| inner.open.as_ref());
-        &open.expect("a record was just added").batch
+        open.expect("a record was just added").ticket.batch()
     }
 
     /// Whether a sender that adds many should let the lane in: it waits for this lock.

@@ -61,9 +61,39 @@ pub(crate) struct Batch {
     listeners: Mutex<Listeners>,
 }
 
-impl Batch {
+/// The duty to give a batch its outcome. Dropped without one (its lane broke down), it says that the
+/// outcome is unknown: no sender waits for ever.
+pub(crate) struct Ticket(Arc<Batch>);
+
+impl Ticket {
+    pub(crate) fn new(batch: Arc<Batch>) -> Ticket {
+        Ticket(batch)
+    }
+
+    pub(crate) fn batch(&self) -> &Arc<Batch> {
+        &self.0
+    }
+
     /// Gives the batch its outcome and releases who waits.
-    pub(crate) fn complete(&self, outcome: Outcome) -> Completed {
+    pub(crate) fn complete(self, outcome: Outcome) -> Completed {
+        self.0.complete(outcome)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.0.outcome.get().is_none() {
+            let reason = "the lane that had it in hand broke down".to_owned();
+            let parts = Err(Error::UnknownOutcome { reason });
+            if self.0.complete(Outcome { log: 0, durability: Durability::Synced, parts }).callbacks {
+                self.0.run_callbacks();
+            }
+        }
+    }
+}
+
+impl Batch {
+    fn complete(&self, outcome: Outcome) -> Completed {
         let first = self.outcome.set(outcome).is_ok();
         assert!(first, "a batch ends once");
         let released = self.event.set();

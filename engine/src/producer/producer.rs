@@ -187,9 +187,9 @@ impl Producer {
     /// `NotWithheld` if it was published or cancelled before, or never was.
     pub fn cancel(&self, id: RecordId) -> Result<()> {
         let lane = self.engine.lanes.iter().find(|lane| lane.log == id.log).ok_or(Error::NotWithheld)?;
-        let reply = Reply::new();
+        let (answer, reply) = Reply::pair();
         lane.check()?;
-        lane.push(Message::Cancel { identity: Position(id.position), reply: reply.clone() });
+        lane.push(Message::Cancel { identity: Position(id.position), reply: answer });
         reply.wait()
     }
 

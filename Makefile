@@ -1,0 +1,52 @@
+# The commands of the README. `make help` lists them; the work is in scripts/.
+
+PREFIX ?= /usr/local
+INPUT ?=
+BENCH ?= all
+CARGO ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+
+# A toolchain that was just installed may not be on the path of this shell yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+export CARGO
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench install fmt lint docs setup release
+
+help:
+	@echo 'make demo [INPUT=FILE]      send every line of a file, read it back, kill the writer, lose nothing'
+	@echo 'make test                   every test and check; the last line counts passed and failed'
+	@echo 'make bench [BENCH="ARGS"]   measure device and engine in turns; default: all'
+	@echo 'make install [PREFIX=DIR]   the command ringlane into DIR/bin; default: /usr/local'
+	@echo 'make fmt                    format the code'
+	@echo 'make lint                   formatting, clippy, tidy, licences; no tests'
+	@echo 'make docs                   the documentation of the API, into $(TARGET_DIR)/doc'
+
+setup:
+	@scripts/setup.sh
+
+release: setup
+	@echo 'building ringlane, optimized ...' >&2
+	@$(CARGO) build --release --quiet -p ringlane-cli
+
+demo: release
+	@INPUT='$(INPUT)' scripts/demo.sh '$(TARGET_DIR)/release/ringlane'
+
+test:
+	@scripts/test.sh
+
+bench: release
+	@'$(TARGET_DIR)/release/ringlane' bench $(BENCH)
+
+install: release
+	install -D -m 755 '$(TARGET_DIR)/release/ringlane' '$(DESTDIR)$(PREFIX)/bin/ringlane'
+
+fmt: setup
+	@$(CARGO) fmt --all
+
+lint:
+	@scripts/test.sh lint
+
+docs: setup
+	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --quiet
+	@echo '$(TARGET_DIR)/doc/ringlane/index.html'

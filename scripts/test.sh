@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# All tests and checks. One line for each step that is well; the whole output of each that is not.
+# The last line is `N passed, N failed`: tests of all test binaries, and one more failure for each
+# check, build or test binary that failed without counting itself. `lint` leaves the tests out.
+#
+# Bounds: RINGLANE_TEST_MINUTES (default 15) for running the tests, once they are built. A hang is a failure.
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH="$PATH:$HOME/.cargo/bin"
+export CARGO_TERM_COLOR=never
+cargo="${CARGO:-cargo}"
+what="${1:-all}"
+minutes="${RINGLANE_TEST_MINUTES:-15}"
+
+output="$(mktemp -d)"
+trap 'rm -rf "$output"' EXIT
+passed=0
+failed=0
+ignored=0
+broken=()
+started=$SECONDS
+
+# step NAME COMMAND...: runs it; shows its output only if it fails.
+step() {
+    local name="$1" begin=$SECONDS
+    shift
+    if "$@" >"$output/step" 2>&1; then
+        printf 'ok      %-34s %4d s\n' "$name" $((SECONDS - begin))
+        return 0
+    fi
+    printf 'FAILED  %-34s %4d s\n' "$name" $((SECONDS - begin))
+    sed 's/^/    /' "$output/step"
+    broken+=("$name")
+    return 1
+}
+
+check() {
+    step "$@" || failed=$((failed + 1))
+}
+
+# The sum of one figure over all `test result:` lines.
+sum() {
+    sed -n "s/^test result:.* \([0-9][0-9]*\) $1.*/\1/p" "$output/tests" | awk '{ sum += $1 } END { print sum + 0 }'
+}
+
+clippy_of_the_engine_alone() {
+    # Without the features that other members of the workspace switch on.
+    "$cargo" clippy --quiet -p ringlane --all-targets -- -D warnings
+}
+
+cargo_deny() {
+    "$cargo" deny --all-features check bans licenses sources || return 1
+    "$cargo" deny --all-features check advisories >"$output/advisories" 2>&1 && return 0
+    cat "$output/advisories"
+    # Without a network there is no list of advisories to check against; that is nobody's fault.
+    grep -qi 'failed to fetch' "$output/advisories"
+}
+
+run_tests() {
+    local begin=$SECONDS status=0
+    timeout --kill-after=30 "$((minutes * 60))" \
+        "$cargo" test --quiet --no-fail-fast >"$output/tests" 2>&1 || status=$?
+    passed=$(sum passed)
+    ignored=$(sum ignored)
+    local counted
+    counted=$(sum failed)
+    failed=$((failed + counted))
+    if [ "$status" = 0 ] && [ "$counted" = 0 ] && [ "$passed" -gt 0 ]; then
+        printf 'ok      %-34s %4d s\n' 'tests' $((SECONDS - begin))
+        return
+    fi
+    printf 'FAILED  %-34s %4d s\n' 'tests' $((SECONDS - begin))
+    sed 's/^/    /' "$output/tests"
+    case "$status" in
+        124 | 137) broken+=("tests (stopped after $minutes minutes)") ;;
+        *) broken+=("tests") ;;
+    esac
+    # A test binary that was killed or timed out prints no result; it must not pass for zero failures.
+    [ "$counted" -gt 0 ] || failed=$((failed + 1))
+}
+
+finish() {
+    echo
+    [ ${#broken[@]} = 0 ] || printf 'failed: %s\n' "${broken[@]}"
+    [ "$ignored" = 0 ] || echo "ignored: $ignored"
+    echo "time: $((SECONDS - started)) s"
+    if [ "$what" = lint ]; then echo "lint: $failed failed"; else echo "$passed passed, $failed failed"; fi
+    [ "$failed" = 0 ]
+    exit
+}
+
+if ! step 'setup' scripts/setup.sh; then
+    failed=1
+    finish
+fi
+check 'tidy' scripts/tidy.sh
+check 'tidy, its own test' scripts/tidy.sh --self-test
+check 'licences' python3 scripts/licences.py
+if command -v cargo-deny >/dev/null; then
+    check 'cargo deny' cargo_deny
+fi
+check 'format' "$cargo" fmt --all --check
+check 'clippy' "$cargo" clippy --quiet --all-targets -- -D warnings
+check 'clippy, the engine alone' clippy_of_the_engine_alone
+# Not among the default members: their tools take time to build.
+if "$cargo" metadata --no-deps --format-version 1 2>/dev/null | grep -q '"name":"ringlane-benches"'; then
+    check 'clippy, benches' "$cargo" clippy --quiet -p ringlane-benches --all-targets -- -D warnings
+fi
+[ "$what" = lint ] && finish
+check 'documentation' env RUSTDOCFLAGS='-D warnings' "$cargo" doc --no-deps --quiet
+
+# Tests make temporary directories. On a disk they see what users see; in memory, only half of it.
+if [ -z "${TMPDIR:-}" ] && [ "$(stat -f -c %T /tmp)" = tmpfs ]; then
+    mkdir -p "$PWD/target"
+    TMPDIR="$(mktemp -d "$PWD/target/tmp.XXXXXX")"
+    export TMPDIR
+    trap 'rm -rf "$output" "$TMPDIR"' EXIT
+fi
+if step 'building the tests' "$cargo" test --quiet --no-run; then
+    run_tests
+else
+    failed=$((failed + 1))
+fi
+finish
