@@ -60,6 +60,7 @@ enum Effect {
     Batch {
         batch: Option<Ticket>,
         parts: Vec<PartOutcome>,
+        published: usize,
         records: u64,
     },
     Reply(Answer),
@@ -359,8 +360,19 @@ impl Lane {
         let mut parts = std::mem::take(&mut content.parts);
         let mut outcomes = Vec::with_capacity(parts.len());
         let (mut records, mut payload) = (0, 0);
+        // Parts of the batch that an earlier effect shows to readers.
+        let mut published = 0;
         for part in parts.drain(..) {
-            self.roll_if_full(part_frame_bytes(&part));
+            let total = part_frame_bytes(&part);
+            if total > self.writer.room() {
+                // What stands in the old segment must be in the index before that is sealed, and the
+                // batch itself is durable only in the new one.
+                let parts = outcomes[published..].to_vec();
+                published = outcomes.len();
+                self.effects
+                    .push_back((self.writer.tail(), Effect::Batch { batch: None, parts, published: 0, records: 0 }));
+                self.roll_if_full(total);
+            }
             records += u64::from(part.count);
             payload += u64::from(part.bytes);
             outcomes.push(match part.due_ms {
@@ -383,7 +395,7 @@ impl Lane {
                 None
             }
         };
-        self.effects.push_back((self.writer.tail(), Effect::Batch { batch, parts: outcomes, records }));
+        self.effects.push_back((self.writer.tail(), Effect::Batch { batch, parts: outcomes, published, records }));
     }
 
     fn encode_records(&mut self, content: &Content, part: Part, append_time_ms: i64) -> PartOutcome {
@@ -713,8 +725,8 @@ impl Lane {
             let (_, effect) = self.effects.pop_front().expect("looked at it");
             match effect {
                 Effect::Publish { partition, run, may_merge } => partition.publish(run, may_merge),
-                Effect::Batch { batch, parts, records } => {
-                    for part in &parts {
+                Effect::Batch { batch, parts, published, records } => {
+                    for part in &parts[published..] {
                         if let Some(run) = part.run {
                             part.partition.publish(run, part.may_merge);
                         }

@@ -74,6 +74,7 @@ impl PartitionReader {
             return Ok(None);
         }
         let Some(run) = self.runs.front().copied() else { return Ok(None) };
+        assert!(run.base_offset <= self.offset, "runs follow each other without gaps");
         let mut chunk = self.load(&run)?;
         chunk.skip += (self.offset - run.base_offset) as u32;
         chunk.count = (run.count - (self.offset - run.base_offset) as u32).min(count_max);
