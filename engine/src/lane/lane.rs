@@ -188,7 +188,8 @@ impl Lane {
         }
         let nothing_left = self.ready.is_empty() && self.gathered.is_empty() && self.controls.is_empty();
         let all_durable = self.writer.is_clean() && self.writer.is_idle() && self.effects.is_empty();
-        if !self.failed && !(nothing_left && all_durable) {
+        let may_end = self.failed || (nothing_left && all_durable);
+        if !may_end {
             return false;
         }
         if !self.failed && !self.closing_marked {

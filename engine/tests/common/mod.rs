@@ -1,6 +1,10 @@
 //! What the integration tests share.
 #![allow(dead_code)]
 
+pub(crate) mod child;
+pub(crate) mod storage;
+pub(crate) mod watchdog;
+
 use ringlane::{Backend, Consumer, ConsumerOptions, Engine, Options, Start, Topic};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -44,5 +48,15 @@ pub(crate) fn drain(consumer: &mut Consumer) -> Vec<(u64, Vec<u8>)> {
             return all;
         }
         all.extend(records.iter().map(|record| (record.offset(), record.value().unwrap_or(b"null").to_vec())));
+    }
+}
+
+/// Asserts that an error has this code and that its message says all of `words`.
+#[track_caller]
+pub(crate) fn assert_says(error: &ringlane::Error, code: &str, words: &[&str]) {
+    let text = error.to_string();
+    assert_eq!(error.code(), code, "{text}");
+    for word in words {
+        assert!(text.contains(word), "`{word}` is not in: {text}");
     }
 }

@@ -1,0 +1,84 @@
+//! The arguments that sub-commands share: the directory, and the engine's options.
+
+use crate::failure::{Failure, Result};
+use clap::Args;
+use ringlane::{Engine, Options};
+use std::path::PathBuf;
+
+/// Which directory.
+#[derive(Args, Clone)]
+pub struct DirectoryArguments {
+    /// The engine's directory
+    #[arg(long = "dir", value_name = "DIR", env = "RINGLANE_DIR")]
+    pub path: PathBuf,
+}
+
+/// Options of the engine, by name.
+#[derive(Args, Clone, Default)]
+pub struct OptionArguments {
+    /// An option of the engine, such as tail_cache_bytes=16777216; may be given several times
+    #[arg(short = 'o', long = "option", value_name = "OPTION=VALUE", value_parser = parse_setting)]
+    pub settings: Vec<(String, String)>,
+}
+
+/// Where an engine is and how to open it.
+#[derive(Args, Clone)]
+pub struct EngineArguments {
+    #[command(flatten)]
+    pub directory: DirectoryArguments,
+    #[command(flatten)]
+    pub options: OptionArguments,
+}
+
+impl OptionArguments {
+    /// Applies the settings to `options`.
+    pub fn apply(&self, mut options: Options) -> Result<Options> {
+        for (name, value) in &self.settings {
+            options.set(name, value).map_err(|error| Failure::Usage(error.to_string()))?;
+        }
+        Ok(options)
+    }
+}
+
+impl EngineArguments {
+    /// Opens the engine. Commands that only look at what is there do not `create` a directory: a
+    /// mistyped name should be an error, not an empty engine.
+    pub fn open(&self, create: bool) -> Result<Engine> {
+        self.open_with(Options::new().create(create))
+    }
+
+    /// Opens the engine with other defaults than its own.
+    pub fn open_with(&self, defaults: Options) -> Result<Engine> {
+        Ok(Engine::open(&self.directory.path, self.options.apply(defaults)?)?)
+    }
+}
+
+fn parse_setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        _ => Err(format!("expected OPTION=VALUE; options are {}", Options::NAMES.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_a_name_and_a_value() {
+        assert_eq!(parse_setting("lanes=2"), Ok(("lanes".into(), "2".into())));
+        assert_eq!(parse_setting("a=b=c"), Ok(("a".into(), "b=c".into())));
+        for bad in ["lanes", "=2", ""] {
+            assert!(parse_setting(bad).unwrap_err().contains("tail_cache_bytes"), "the message lists the options");
+        }
+    }
+
+    #[test]
+    fn settings_reach_the_options_and_wrong_ones_are_named() {
+        let arguments = |name: &str, value: &str| OptionArguments { settings: vec![(name.into(), value.into())] };
+        let options = arguments("tail_cache_bytes", "1048576").apply(Options::new()).unwrap();
+        assert_eq!(options.tail_cache_bytes, 1 << 20);
+        let Err(Failure::Usage(message)) = arguments("tail_cash", "1").apply(Options::new()) else { panic!() };
+        assert!(message.contains("tail_cash") && message.contains("tail_cache_bytes"), "{message}");
+    }
+}

@@ -1,0 +1,98 @@
+//! Consuming from the device: a log much larger than the cache, sequentially, and one of 1,000
+//! partitions that were written interleaved.
+
+use super::{feed, many};
+use crate::bench::limit::{self, Amount, Operation, RawFile};
+use crate::bench::measure::{Latency, Sample};
+use crate::bench::noise::Values;
+use crate::bench::report::{Limit, Report, Row, in_words};
+use crate::bench::setup::{EngineSlice, Setup, drop_page_cache, log_bytes_per_record, measure, raw, wait_for_rest};
+use crate::failure::{Failure, Result};
+use ringlane::{ConsumerOptions, Engine, Options, ProducerOptions, Start, Topic, TopicOptions};
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// What the engine may keep in memory: a small part of the log.
+const TAIL_CACHE_BYTES: u64 = 16 << 20;
+
+/// Measures it.
+pub fn run(setup: &Setup, report: &mut Report) -> Result {
+    setup.announce("cold");
+    let file = RawFile::prepared(&setup.directory, setup.log_bytes).map_err(raw)?;
+    let choices = [(1 << 20, 4), (1 << 20, 1), (256 << 10, 4), (256 << 10, 1)];
+    let (block_bytes, depth) = feed::better_blocks(&file, Operation::Read, &choices, setup.log_bytes / 4)?;
+    let words = in_words("raw sequential reads", block_bytes, depth, &file);
+    for interleaved in [false, true] {
+        let (log_bytes, topic_records) = write(setup, interleaved)?;
+        let engine = reopen(setup)?;
+        let topic = engine.topic("bench")?;
+        let (mut limits, mut slices) = (Vec::new(), Vec::new());
+        for turn in 0..setup.slices {
+            wait_for_rest(&engine);
+            limits.push(
+                limit::blocks(&file, Operation::Read, block_bytes, depth, Amount::Bytes(setup.log_bytes))
+                    .map_err(raw)?,
+            );
+            // Another partition each time: what the last one brought into memory must not help.
+            let partition = (turn as u32 * 97 + 13) % topic.partitions();
+            let records = topic_records / u64::from(topic.partitions());
+            slices.push(measure(&engine, || consume(&engine, &topic, partition, records))?);
+        }
+        let name = if interleaved { "cold-interleaved" } else { "cold" };
+        let row = Row::of_engine(name, &slices, setup.record_bytes, log_bytes)
+            .with_limit(Limit::of_bytes(&limits, log_bytes));
+        report.row(row, &words)?;
+        setup.remove(engine)?;
+    }
+    Ok(())
+}
+
+fn options() -> Options {
+    Options::new().tail_cache_bytes(TAIL_CACHE_BYTES)
+}
+
+/// Writes the log; returns the bytes of a record in it, and how many records there are.
+fn write(setup: &Setup, interleaved: bool) -> Result<(f64, u64)> {
+    let engine = setup.engine("cold", options())?;
+    let partitions = if interleaved { many::PARTITIONS } else { 1 };
+    let topic = engine.create_topic("bench", TopicOptions::new().partitions(partitions))?;
+    let producer = engine.producer(ProducerOptions::new())?;
+    let mut values = Values::new(setup.record_bytes);
+    let records = feed::records_of_a_slice(setup).next_multiple_of(u64::from(partitions));
+    let written: EngineSlice = measure(&engine, || {
+        if !interleaved {
+            return feed::send(setup, &producer, &topic, &mut values, records);
+        }
+        let begin = Instant::now();
+        for _ in 0..records / u64::from(partitions) {
+            many::send_round(&producer, &topic, &mut values)?;
+        }
+        Ok(Sample { operations: records, bytes: 0, elapsed: begin.elapsed(), latency: Latency::new() })
+    })?;
+    engine.close()?;
+    Ok((log_bytes_per_record(&[written]), records))
+}
+
+fn reopen(setup: &Setup) -> Result<Engine> {
+    drop_page_cache(&setup.path("cold"))?;
+    setup.engine("cold", options())
+}
+
+/// Reads a whole partition.
+fn consume(engine: &Engine, topic: &Topic, partition: u32, records: u64) -> Result<Sample> {
+    let mut consumer = engine.consumer(ConsumerOptions::new())?;
+    let begin = Instant::now();
+    consumer.assign(topic, partition, Start::Beginning)?;
+    let mut read = 0;
+    while read < records {
+        let batch = consumer.poll(Duration::from_secs(10))?;
+        if batch.is_empty() {
+            return Err(Failure::Check(format!("only {read} of {records} records came back")));
+        }
+        for record in &batch {
+            black_box(record.value().map(<[u8]>::len));
+            read += 1;
+        }
+    }
+    Ok(Sample { operations: read, bytes: 0, elapsed: begin.elapsed(), latency: Latency::new() })
+}

@@ -1,0 +1,13 @@
+//! One file for each workload.
+
+pub(super) mod bulk;
+pub(super) mod cold;
+pub(super) mod device;
+pub(super) mod group;
+pub(super) mod grow;
+pub(super) mod inflight;
+pub(super) mod lone;
+pub(super) mod many;
+pub(super) mod tail;
+
+mod feed;

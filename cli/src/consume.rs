@@ -1,0 +1,222 @@
+//! `ringlane consume`: prints records, from where it is told to the end, or on and on.
+//!
+//! Invariants:
+//! - Records of a partition come in the order of their offsets; partitions are interleaved.
+//! - Without `--follow` it ends when every partition has reached the end it had at the start.
+//! - Records that are no longer kept, or cannot be read, are an error, never a silent gap. With
+//!   `-o recovery=salvage` what cannot be read is passed over, each gap is told on standard error, and
+//!   the exit code is still 1.
+
+use crate::arguments::EngineArguments;
+use crate::failure::{Failure, Result};
+use crate::output::Output;
+use crate::record_json::RecordLine;
+use crate::{interrupt, text};
+use clap::Args;
+use ringlane::{Consumer, ConsumerOptions, Engine, Error, Hole, Options, RecordView, Recovery, Start, Topic};
+use std::ops::Range;
+use std::time::Duration;
+
+/// Arguments of `consume`.
+#[derive(Args)]
+pub struct ConsumeArguments {
+    /// The topic
+    #[arg(short, long)]
+    topic: String,
+    /// Only this partition [default: all]
+    #[arg(short, long)]
+    partition: Option<u32>,
+    /// Where to begin: beginning, end, offset:N, or timestamp:MS (ms since 1970-01-01 UTC)
+    #[arg(long, value_name = "START", default_value = "beginning", value_parser = parse_start)]
+    from: Start,
+    /// Wait for more at the end, until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+    /// End after so many records
+    #[arg(short = 'n', long, value_name = "RECORDS")]
+    max: Option<u64>,
+    /// One JSON object a line, with key, headers, offset and timestamp
+    #[arg(long)]
+    json: bool,
+    /// Print the key and this before the value
+    #[arg(long, value_name = "SEPARATOR", conflicts_with = "json")]
+    key_separator: Option<String>,
+    #[command(flatten)]
+    engine: EngineArguments,
+}
+
+/// How long one poll waits: also how late a Ctrl-C may be noticed.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Runs `ringlane consume`.
+pub fn run(arguments: &ConsumeArguments) -> Result {
+    let engine = arguments.engine.open(false)?;
+    let topic = engine.topic(&arguments.topic)?;
+    interrupt::catch();
+    let printed = print(arguments, &engine, &topic);
+    // Closing matters even if nobody reads any more: the next command should not have to recover.
+    let closed = engine.close();
+    printed?;
+    Ok(closed?)
+}
+
+fn print(arguments: &ConsumeArguments, engine: &Engine, topic: &Topic) -> Result {
+    let partitions = match arguments.partition {
+        Some(partition) => partition..partition + 1,
+        None => 0..topic.partitions(),
+    };
+    let mut reading = Reading {
+        arguments,
+        topic,
+        consumer: engine.consumer(ConsumerOptions::new())?,
+        output: Output::new(),
+        left: arguments.max.unwrap_or(u64::MAX),
+    };
+    match arguments.engine.options.apply(Options::new())?.recovery {
+        Recovery::Salvage => reading.salvage(partitions, engine.holes())?,
+        Recovery::Strict => reading.read(partitions)?,
+    }
+    reading.output.finish()
+}
+
+struct Reading<'a> {
+    arguments: &'a ConsumeArguments,
+    topic: &'a Topic,
+    consumer: Consumer,
+    output: Output,
+    left: u64,
+}
+
+impl Reading<'_> {
+    fn read(&mut self, partitions: Range<u32>) -> Result {
+        let mut ends = Vec::new();
+        for partition in partitions {
+            ends.push((partition, self.topic.partition_info(partition)?.next_offset));
+            self.consumer.assign(self.topic, partition, self.arguments.from)?;
+        }
+        while self.left > 0 && !interrupt::came() {
+            if !self.arguments.follow {
+                ends.retain(|&(partition, end)| self.position(partition) < end);
+                if ends.is_empty() {
+                    break;
+                }
+            }
+            self.poll()?;
+            if self.arguments.follow {
+                self.output.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one partition after the other, and passes over what cannot be read, record by record:
+    /// an error does not say how many records it concerns.
+    fn salvage(&mut self, partitions: Range<u32>, holes: &[Hole]) -> Result {
+        for hole in holes {
+            eprintln!(
+                "warning: {}, position {}: {} bytes are lost: {}",
+                hole.file, hole.position, hole.bytes, hole.reason
+            );
+        }
+        let mut lost = 0;
+        for partition in partitions {
+            let end = self.topic.partition_info(partition)?.next_offset;
+            self.consumer.assign(self.topic, partition, self.arguments.from)?;
+            let mut gap: Option<(u64, Error)> = None;
+            while self.left > 0 && !interrupt::came() {
+                let offset = self.position(partition);
+                if offset >= end {
+                    break;
+                }
+                match self.poll() {
+                    Ok(()) => lost += tell(gap.take(), partition, offset),
+                    Err(Failure::Engine(error @ (Error::Damaged { .. } | Error::Io(_)))) => {
+                        // Records before the bad place may have come with earlier polls.
+                        let offset = self.position(partition);
+                        gap.get_or_insert((offset, error));
+                        self.consumer.seek(self.topic, partition, Start::Offset(offset + 1))?;
+                    }
+                    Err(failure) => return Err(failure),
+                }
+            }
+            lost += tell(gap, partition, end);
+            self.consumer.unassign(self.topic, partition);
+        }
+        self.output.flush()?;
+        if lost > 0 || !holes.is_empty() {
+            return Err(Failure::Check(format!("{lost} records could not be read; what could be is printed")));
+        }
+        Ok(())
+    }
+
+    fn position(&self, partition: u32) -> u64 {
+        self.consumer.position(self.topic, partition).unwrap_or(u64::MAX)
+    }
+
+    fn poll(&mut self) -> Result {
+        let records = self.consumer.poll(POLL).map_err(explain)?;
+        for record in records.iter().take(usize::try_from(self.left).unwrap_or(usize::MAX)) {
+            write_record(self.arguments, &mut self.output, &record)?;
+            self.left -= 1;
+        }
+        Ok(())
+    }
+}
+
+/// Adds how this command goes on where the engine says only what its callers would do.
+fn explain(error: Error) -> Failure {
+    match error {
+        Error::Truncated { to, .. } => Failure::Check(format!("{error} (--from offset:{to})")),
+        error => Failure::Engine(error),
+    }
+}
+
+/// Tells of a gap that ends before `end`, and how many offsets it has.
+fn tell(gap: Option<(u64, Error)>, partition: u32, end: u64) -> u64 {
+    let Some((start, error)) = gap else { return 0 };
+    eprintln!("warning: partition {partition}: offsets {start} to {} cannot be read: {error}", end - 1);
+    end - start
+}
+
+fn write_record(arguments: &ConsumeArguments, output: &mut Output, record: &RecordView<'_>) -> Result {
+    if arguments.json {
+        return output.json(&RecordLine::new(record));
+    }
+    let mut write = |bytes: &[u8]| match output.is_terminal {
+        true => output.text(&text::printable(bytes)),
+        false => output.bytes(bytes),
+    };
+    if let Some(separator) = &arguments.key_separator {
+        write(record.key().unwrap_or_default())?;
+        write(separator.as_bytes())?;
+    }
+    write(record.value().unwrap_or_default())?;
+    output.text("\n")
+}
+
+fn parse_start(text: &str) -> Result<Start, String> {
+    let start = match text.split_once(':') {
+        None if text == "beginning" => Some(Start::Beginning),
+        None if text == "end" => Some(Start::End),
+        Some(("offset", number)) => number.parse().ok().map(Start::Offset),
+        Some(("timestamp", number)) => number.parse().ok().map(Start::Timestamp),
+        _ => None,
+    };
+    start.ok_or_else(|| "expected beginning, end, offset:N or timestamp:MS".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_starts_are_understood() {
+        assert_eq!(parse_start("beginning"), Ok(Start::Beginning));
+        assert_eq!(parse_start("end"), Ok(Start::End));
+        assert_eq!(parse_start("offset:12"), Ok(Start::Offset(12)));
+        assert_eq!(parse_start("timestamp:-5"), Ok(Start::Timestamp(-5)));
+        for bad in ["", "start", "12", "offset:", "offset:-1", "offset:1:2", "timestamp:now", "Beginning"] {
+            parse_start(bad).unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The command `ringlane`: the tree of its arguments, and the exit codes.
+//!
+//! Invariants:
+//! - Exit code 0: done. 1: it failed, or damage was found. 2: the command line is wrong.
+//! - What a program may read goes to standard output; errors, progress and summaries go to standard
+//!   error. An error is one line that begins with `error: ` and says what to do.
+//! - A reader that goes away (`ringlane consume ... | head`) ends the command without an error.
+
+// A program has no users of its items outside: `pub` here means for the other modules.
+#![allow(unreachable_pub)]
+
+mod arguments;
+mod base64;
+mod bench;
+mod consume;
+mod demo;
+mod failure;
+mod inspect;
+mod interrupt;
+mod output;
+mod produce;
+mod progress;
+mod record_json;
+mod render;
+mod stats;
+mod text;
+mod topic;
+mod verify;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Ringlane: an embedded, durable message log. This command makes topics, sends, reads, checks and
+/// measures.
+#[derive(Parser)]
+#[command(name = "ringlane", version, disable_help_subcommand = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Create, list, describe and delete topics
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
+    /// Send records: one for each line, or as JSON
+    Produce(produce::ProduceArguments),
+    /// Print records
+    Consume(consume::ConsumeArguments),
+    /// Show the manifest and the segments, or the frames of a segment
+    Inspect(inspect::InspectArguments),
+    /// Check every checksum; exit code 1 if anything is damaged
+    Verify(verify::VerifyArguments),
+    /// Open the engine and print its statistics
+    Stats(stats::StatsArguments),
+    /// Measure the device and the engine side by side
+    Bench(bench::BenchArguments),
+    /// Produce a file, consume it, kill the producer half-way, and show that nothing is lost
+    Demo(demo::DemoArguments),
+    /// The process that `demo` kills
+    #[command(hide = true)]
+    DemoWriter(demo::WriterArguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Topic(command) => topic::run(&command),
+        Command::Produce(arguments) => produce::run(&arguments),
+        Command::Consume(arguments) => consume::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Stats(arguments) => stats::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::DemoWriter(arguments) => demo::run_writer(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_tree_of_arguments_is_sound() {
+        super::Arguments::command().debug_assert();
+    }
+}

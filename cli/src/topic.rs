@@ -1,0 +1,166 @@
+//! `ringlane topic`: create, list, describe, delete.
+
+use crate::arguments::EngineArguments;
+use crate::failure::Result;
+use crate::output::Output;
+use crate::{render, text};
+use clap::{Args, Subcommand};
+use ringlane::{PartitionInfo, Topic, TopicOptions};
+use serde::Serialize;
+
+/// What to do with topics.
+#[derive(Subcommand)]
+pub enum TopicCommand {
+    /// Create a topic (and the directory, if it is not there)
+    Create(CreateArguments),
+    /// List all topics
+    List(ListArguments),
+    /// Show a topic and its partitions
+    Describe(NameArguments),
+    /// Delete a topic and its records, for good
+    Delete(NameArguments),
+}
+
+/// Arguments of `topic create`.
+#[derive(Args)]
+pub struct CreateArguments {
+    /// The new topic's name
+    name: String,
+    /// How many partitions; cannot be changed later
+    #[arg(short, long, default_value_t = 1)]
+    partitions: u32,
+    /// Print the topic as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineArguments,
+}
+
+/// Arguments of `topic list`.
+#[derive(Args)]
+pub struct ListArguments {
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineArguments,
+}
+
+/// Arguments of `topic describe` and `topic delete`.
+#[derive(Args)]
+pub struct NameArguments {
+    /// The topic's name
+    name: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineArguments,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    name: String,
+    id: u32,
+    partitions: u32,
+    records: u64,
+    created_ms: i64,
+}
+
+#[derive(Serialize)]
+struct Description {
+    #[serde(flatten)]
+    summary: Summary,
+    partition: Vec<PartitionInfo>,
+}
+
+/// Runs `ringlane topic`.
+pub fn run(command: &TopicCommand) -> Result {
+    match command {
+        TopicCommand::Create(arguments) => create(arguments),
+        TopicCommand::List(arguments) => list(arguments),
+        TopicCommand::Describe(arguments) => describe(arguments),
+        TopicCommand::Delete(arguments) => delete(arguments),
+    }
+}
+
+fn create(arguments: &CreateArguments) -> Result {
+    let engine = arguments.engine.open(true)?;
+    let topic = engine.create_topic(&arguments.name, TopicOptions::new().partitions(arguments.partitions))?;
+    let summary = summarize(&topic)?;
+    engine.close()?;
+    let mut output = Output::new();
+    if arguments.json {
+        output.json(&summary)?;
+    } else {
+        output.line(format_args!("created topic `{}` with {} partitions", summary.name, summary.partitions))?;
+    }
+    output.finish()
+}
+
+fn list(arguments: &ListArguments) -> Result {
+    let engine = arguments.engine.open(false)?;
+    let summaries = engine.topics().iter().map(summarize).collect::<Result<Vec<_>>>()?;
+    engine.close()?;
+    let mut output = Output::new();
+    if arguments.json {
+        summaries.iter().try_for_each(|summary| output.json(summary))?;
+    } else {
+        let mut lines = vec![["NAME", "ID", "PARTITIONS", "RECORDS", "CREATED"].map(str::to_owned).to_vec()];
+        lines.extend(summaries.iter().map(|summary| {
+            let (id, partitions) = (summary.id.to_string(), summary.partitions.to_string());
+            vec![summary.name.clone(), id, partitions, text::grouped(summary.records), text::utc(summary.created_ms)]
+        }));
+        output.text(&render::aligned(&lines, &[false, true, true, true, false]))?;
+    }
+    output.finish()
+}
+
+fn describe(arguments: &NameArguments) -> Result {
+    let engine = arguments.engine.open(false)?;
+    let topic = engine.topic(&arguments.name)?;
+    let description = Description { summary: summarize(&topic)?, partition: partitions(&topic)? };
+    engine.close()?;
+    let mut output = Output::new();
+    if arguments.json {
+        output.json(&description)?;
+    } else {
+        output.text(&render::fields(&description.summary))?;
+        output.line(format_args!("created     {}\n", text::utc(description.summary.created_ms)))?;
+        output.text(&render::table(&description.partition))?;
+    }
+    output.finish()
+}
+
+fn delete(arguments: &NameArguments) -> Result {
+    let engine = arguments.engine.open(false)?;
+    let summary = summarize(&engine.topic(&arguments.name)?)?;
+    engine.delete_topic(&arguments.name)?;
+    engine.close()?;
+    let mut output = Output::new();
+    if arguments.json {
+        output.json(&summary)?;
+    } else {
+        output.line(format_args!(
+            "deleted topic `{}` and its {} records",
+            summary.name,
+            text::grouped(summary.records)
+        ))?;
+    }
+    output.finish()
+}
+
+fn partitions(topic: &Topic) -> Result<Vec<PartitionInfo>> {
+    (0..topic.partitions()).map(|partition| Ok(topic.partition_info(partition)?)).collect()
+}
+
+fn summarize(topic: &Topic) -> Result<Summary> {
+    let records = partitions(topic)?.iter().map(|partition| partition.next_offset - partition.first_offset).sum();
+    Ok(Summary {
+        name: topic.name().to_owned(),
+        id: topic.id(),
+        partitions: topic.partitions(),
+        records,
+        created_ms: topic.created_ms(),
+    })
+}

@@ -1,0 +1,82 @@
+//! The bench: that it measures everything and prints what was promised. Never how fast it is.
+
+use crate::home::{Home, Run};
+
+const KEYS: [&str; 16] = [
+    "workload",
+    "records_per_s",
+    "mb_per_s",
+    "p50_us",
+    "p99_us",
+    "p999_us",
+    "limit_records_per_s",
+    "limit_mb_per_s",
+    "limit_p50_us",
+    "limit_p99_us",
+    "ratio",
+    "device_bytes_per_payload_byte",
+    "flushes_per_record",
+    "cpu_ns_per_record",
+    "io_backend",
+    "lanes",
+];
+
+/// As little as can be measured.
+const SMALL: [&str; 10] = [
+    "--slices",
+    "1",
+    "--duration",
+    "40ms",
+    "--log-mib",
+    "16",
+    "-o",
+    "segment_bytes_max=4194304",
+    "-o",
+    "segments_prepared=1",
+];
+
+fn bench(home: &Home, arguments: &[&str]) -> Run {
+    let mut command = home.command(&[&["bench"], arguments, &SMALL].concat());
+    command.env_remove("RINGLANE_DIR");
+    Run::of(command.spawn().expect("the command starts"))
+}
+
+#[test]
+fn every_workload_has_its_lines_and_every_line_its_keys() {
+    let home = Home::new();
+    let rows = bench(&home, &["all", "--json"]).ok().json();
+    let names: Vec<&str> = rows.iter().map(|row| row["workload"].as_str().unwrap()).collect();
+    let expected =
+        ["lone", "busy", "group", "inflight", "bulk", "grow", "many", "many-one", "tail", "cold", "cold-interleaved"];
+    assert_eq!(names, expected);
+    for row in &rows {
+        let keys: Vec<&String> = row.as_object().unwrap().keys().collect();
+        assert_eq!(keys, KEYS, "{row}");
+        for key in ["records_per_s", "mb_per_s", "limit_records_per_s", "limit_mb_per_s", "ratio", "cpu_ns_per_record"]
+        {
+            assert!(row[key].as_f64().is_some_and(|figure| figure >= 0.0), "{key}: {row}");
+        }
+        let reads = row["workload"] == "tail" || row["workload"].as_str().unwrap().starts_with("cold");
+        assert_eq!(row["device_bytes_per_payload_byte"].is_null(), reads, "{row}");
+        assert_eq!(row["flushes_per_record"].is_null(), reads, "{row}");
+        assert_eq!((row["lanes"].as_u64(), row["io_backend"].is_string()), (Some(1), true));
+    }
+    assert!(home.list().is_empty(), "what was written is gone: {:?}", home.list());
+}
+
+#[test]
+fn a_table_is_for_people() {
+    let home = Home::new();
+    let run = bench(&home, &["lone", "--record-bytes", "1000", "-o", "backend=plain"]).ok();
+    let lines: Vec<&str> = run.text().lines().collect();
+    assert!(lines[0].starts_with("workload") && lines[1].starts_with("lone") && lines[2].contains("limit:"), "{run:?}");
+}
+
+#[test]
+fn wrong_arguments_are_known_before_anything_is_measured() {
+    let home = Home::new();
+    bench(&home, &["fast"]).fails(2, &["fast", "lone"]);
+    bench(&home, &["lone", "--depth", "0"]).fails(2, &["depth"]);
+    bench(&home, &["lone", "-o", "nothing=1"]).fails(2, &["nothing"]);
+    assert!(home.list().is_empty());
+}

@@ -1,0 +1,12 @@
+//! The command as users run it: arguments in, output and exit codes out, on real directories.
+
+// Everything here is for this one program.
+#![allow(unreachable_pub)]
+
+mod bench;
+mod damage;
+mod demo;
+mod follow;
+mod home;
+mod produce_consume;
+mod topic;

@@ -1,0 +1,104 @@
+//! Topics, and the arguments that all sub-commands share.
+
+use crate::home::Home;
+use serde_json::json;
+
+#[test]
+fn topics_are_created_listed_described_and_deleted() {
+    let home = Home::new();
+    let created = home.run(&["topic", "create", "orders", "--partitions", "3"]).ok();
+    assert_eq!(created.text(), "created topic `orders` with 3 partitions\n");
+    home.run(&["topic", "create", "audit"]).ok();
+    home.feed(&["produce", "-t", "orders"], b"a\nb\nc\nd\n").ok();
+
+    let listed = home.run(&["topic", "list", "--json"]).ok().json();
+    let names: Vec<_> = listed.iter().map(|topic| (&topic["name"], &topic["partitions"], &topic["records"])).collect();
+    assert_eq!(names, [(&json!("audit"), &json!(1), &json!(0)), (&json!("orders"), &json!(3), &json!(4))]);
+    let table = home.run(&["topic", "list"]).ok();
+    assert!(table.text().starts_with("NAME "), "{}", table.text());
+    assert_eq!(table.text().lines().count(), 3);
+
+    let described = &home.run(&["topic", "describe", "orders", "--json"]).ok().json()[0];
+    assert_eq!(described["partition"][0], json!({"partition": 0, "lane": 0, "first_offset": 0, "next_offset": 2}));
+    assert!(home.run(&["topic", "describe", "orders"]).ok().text().contains("next_offset"));
+
+    let deleted = home.run(&["topic", "delete", "orders"]).ok();
+    assert_eq!(deleted.text(), "deleted topic `orders` and its 4 records\n");
+    home.run(&["topic", "describe", "orders"]).fails(1, &["no topic `orders`", "create it"]);
+}
+
+#[test]
+fn what_cannot_be_made_is_refused_with_the_reason() {
+    let home = Home::with_topic("orders", 2);
+    home.run(&["topic", "create", "orders"]).fails(1, &["exists already", "2 partitions"]);
+    home.run(&["topic", "create", "none", "--partitions", "0"]).fails(1, &["partitions"]);
+    home.run(&["topic", "create", "a/b"]).fails(1, &["a/b", "not a valid topic name"]);
+    home.run(&["topic", "create", ""]).fails(1, &["not a valid topic name"]);
+    home.run(&["topic", "delete", "nothing"]).fails(1, &["no topic `nothing`"]);
+    home.run(&["topic", "create", "x", "--partitions", "many"]).fails(2, &["many"]);
+}
+
+#[test]
+fn the_directory_comes_from_the_argument_or_the_environment_and_is_required() {
+    let home = Home::with_topic("orders", 1);
+    let elsewhere = home.file("plain-file", b"");
+    let mut command = home.command(&["topic", "list"]);
+    command.env_remove("RINGLANE_DIR");
+    crate::home::Run::of(command.spawn().unwrap()).fails(2, &["--dir"]);
+    let engine = home.engine();
+    let mut command = home.command(&["topic", "list", "--json", "--dir", engine.to_str().unwrap()]);
+    command.env("RINGLANE_DIR", &elsewhere);
+    assert_eq!(crate::home::Run::of(command.spawn().unwrap()).ok().json().len(), 1);
+    home.run(&["topic", "list", "--dir", elsewhere.to_str().unwrap()]).fails(1, &["plain-file"]);
+}
+
+#[test]
+fn looking_at_a_directory_that_is_not_there_does_not_make_it() {
+    let home = Home::new();
+    for arguments in [
+        &["topic", "list"][..],
+        &["topic", "describe", "orders"],
+        &["topic", "delete", "orders"],
+        &["consume", "-t", "orders"],
+        &["stats"],
+        &["inspect"],
+        &["verify"],
+    ] {
+        home.run(arguments).fails(1, &["engine"]);
+        assert!(!home.engine().exists(), "{arguments:?} made a directory");
+    }
+}
+
+#[test]
+fn options_of_the_engine_are_checked_by_name_and_value() {
+    let home = Home::with_topic("orders", 1);
+    home.run(&["stats", "-o", "tail_cash=1"]).fails(2, &["tail_cash", "tail_cache_bytes"]);
+    home.run(&["stats", "-o", "lanes=many"]).fails(2, &["lanes", "many"]);
+    home.run(&["stats", "-o", "lanes"]).fails(2, &["OPTION=VALUE"]);
+    home.run(&["stats", "-o", "segments_prepared=0"]).fails(1, &["segments_prepared", "1 to 16"]);
+    let stats = &home.run(&["stats", "--json", "-o", "backend=plain", "-o", "pin_lanes=false"]).ok().json()[0];
+    assert_eq!(stats["io"]["backend"], "plain");
+    assert_eq!(stats["topics"], 1);
+    let text = home.run(&["stats"]).ok();
+    assert!(text.text().contains("io.backend"), "{}", text.text());
+}
+
+#[test]
+fn a_foreign_directory_is_left_alone() {
+    let home = Home::new();
+    std::fs::create_dir(home.engine()).unwrap();
+    std::fs::write(home.engine().join("manifest"), vec![b'x'; 16384]).unwrap();
+    home.run(&["topic", "create", "orders"]).fails(1, &["manifest"]);
+    assert_eq!(std::fs::read(home.engine().join("manifest")).unwrap(), vec![b'x'; 16384]);
+}
+
+#[test]
+fn help_is_there_for_every_command_and_nonsense_is_a_usage_error() {
+    let home = Home::new();
+    for command in ["topic", "produce", "consume", "inspect", "verify", "stats", "bench", "demo"] {
+        assert!(home.run(&[command, "--help"]).ok().text().contains("Usage: ringlane"), "{command}");
+    }
+    assert!(!home.run(&["--help"]).ok().text().contains("demo-writer"), "the demo's own process is not for users");
+    home.run(&["fly"]).fails(2, &["fly"]);
+    home.run(&[]).fails(2, &["Usage"]);
+}
