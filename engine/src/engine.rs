@@ -711,6 +711,7 @@ fn start(
             ));
         }
     }
+    keeper.export();
     let cores = thread::usable_cores();
     let pin = inner.options.pin_lanes && lanes.len() < cores.len();
     let blocks = (inner.options.tail_cache_bytes as usize / BLOCK_BYTES).clamp(4, 64);

@@ -166,7 +166,8 @@ impl Keeper {
         Ok(worked)
     }
 
-    fn export(&self) {
+    /// Shows the figures that statistics report.
+    pub(crate) fn export(&self) {
         let bytes: u64 = self.manifest.segments.iter().map(|segment| segment.bytes).sum();
         let recycled = self.manifest.segments.iter().filter(|s| s.state == SegmentState::Recycled).count();
         let written = |lane: &Arc<LaneShared>| lock(&lane.supply.state).ready.iter().filter(|p| p.is_written()).count();

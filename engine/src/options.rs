@@ -112,8 +112,8 @@ options! {
     /// Producers collect records of a lane up to this size before they hand them over on their own.
     /// Default 64 KiB.
     batch_bytes: usize = 64 << 10, |text| parse(text, "a number of bytes");
-    /// Bytes that a producer may have waiting for one lane before its senders block. Default 32 MiB.
-    buffer_bytes_max: u64 = 32 << 20, |text| parse(text, "a number of bytes");
+    /// Bytes that a producer may have waiting for one lane before its senders block. Default 16 MiB.
+    buffer_bytes_max: u64 = 16 << 20, |text| parse(text, "a number of bytes");
     /// How long a sender waits for room before it gets `QueueFull`. Default 60,000 ms.
     max_block_ms: u64 = 60_000, |text| parse(text, "a number of ms");
     /// Wait this long for company before a small group is written. Default 0 us: never.

@@ -661,10 +661,11 @@ impl Lane {
             }
         }
         self.completions = completions;
+        // Before the answers: who gets one sees counters that include it.
+        self.export_counters();
         if grown && !self.parts.shared.latch.is_poisoned() {
             self.apply_effects();
         }
-        self.export_counters();
     }
 
     fn choose_wait(&mut self) -> Wait {

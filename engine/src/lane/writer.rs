@@ -305,6 +305,12 @@ impl LogWriter {
         if flying >= depth || waiting == 0 {
             return None;
         }
+        // Drain, flush, go on; meanwhile the next writes gather.
+        let must_drain = self.unflushed_bytes() >= STREAMING_FLUSH_BYTES
+            || self.flushing.is_some_and(|(_, salt)| salt == span.segment.manifest.salt);
+        if streaming && must_drain {
+            return None;
+        }
         let limit = span.end.map_or(self.tail, |(limit, _)| limit);
         let start = page_floor(self.submitted.max(span.base));
         let whole = page_floor(limit).0.saturating_sub(start.0).min(BLOCK_BYTES as u64);
@@ -370,32 +376,29 @@ impl LogWriter {
         }
     }
 
+    /// Bytes of streamed writes that no flush covers yet.
+    fn unflushed_bytes(&self) -> u64 {
+        self.in_flight.iter().filter(|flight| !flight.durable).map(|flight| flight.bytes).sum()
+    }
+
     /// The flush that should go out now, if any.
+    ///
+    /// A file is flushed only while no write to it flies: beside writes into blocks that were never
+    /// written a flush was measured to take 150 to 480 ms on ext4, for each of them dirties what it
+    /// flushes. Drained first, it takes less than one, and the bandwidth is the same.
     pub(crate) fn next_flush(&mut self) -> Option<Flush> {
         if self.flushing.is_some() {
             return None;
         }
-        let mut written = 0;
-        let mut flying = false;
-        for flight in &self.in_flight {
-            match flight.state {
-                Flight::Flying => flying = true,
-                Flight::Written => written += flight.bytes,
-                Flight::Durable => {}
-            }
-        }
         let first = self.in_flight.iter().find(|flight| flight.state == Flight::Written)?;
-        // A segment that was left gets no more writes: what is still unflushed in it need not wait.
-        let left = first.segment.manifest.salt != self.segment.manifest.salt;
-        let blocked = self.tail.0.saturating_sub(self.durable.0) + 2 * BLOCK_BYTES as u64 > self.window_bytes;
-        if flying && written < STREAMING_FLUSH_BYTES && !blocked && !left {
+        let salt = first.segment.manifest.salt;
+        let is_same = |flight: &&InFlight| flight.segment.manifest.salt == salt;
+        if self.in_flight.iter().filter(is_same).any(|flight| flight.state == Flight::Flying) {
             return None;
         }
         let token = self.next_token;
         self.next_token += 1;
-        // Writes whose completions were seen are covered; those that still fly have later tokens or not.
-        self.flushing = Some((token, first.segment.manifest.salt));
-        let salt = first.segment.manifest.salt;
+        self.flushing = Some((token, salt));
         let file = first.segment.file.clone();
         for flight in &mut self.in_flight {
             if flight.state == Flight::Written && flight.segment.manifest.salt == salt {

@@ -166,7 +166,7 @@ impl Accumulator {
                 None => None,
             };
             let Some(batch) = next else { break };
-            taken += batch.content.len();
+            taken += batch.content.memory_bytes();
             target.push(batch);
         }
         inner.buffered_bytes -= taken as u64;
@@ -234,12 +234,12 @@ impl Adding<'_> {
         let (serial, part) = inner.parts[slot];
         // A delayed record is a frame of its own, so that it can be cancelled alone.
         let part = (serial == inner.serial && due_ms.is_none()).then_some(part);
-        let before = open.content.len();
+        let before = open.content.memory_bytes();
         let (part, index) = open.content.push(part, partition, record, size, timestamp_ms, due_ms);
         if due_ms.is_none() {
             inner.parts[slot] = (inner.serial, part);
         }
-        inner.buffered_bytes += (open.content.len() - before) as u64;
+        inner.buffered_bytes += (open.content.memory_bytes() - before) as u64;
         Appended { part, index }
     }
 

@@ -204,6 +204,12 @@ impl Content {
         self.bytes.len()
     }
 
+    /// Memory it takes: what the bound on waiting records counts. With one record for each partition
+    /// the bookkeeping is as large as the records.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.bytes.len() + self.pieces.len() * size_of::<Piece>() + self.parts.len() * size_of::<Part>()
+    }
+
     /// Appends a record to a part; a new one if `part` is none. Returns the part and the record's index in it.
     #[inline]
     pub(crate) fn push(
