@@ -1,0 +1,37 @@
+//! A process that forks: the child is told, the parent goes on.
+
+mod common;
+
+use common::directory;
+use ringlane::*;
+
+/// The child of a fork shares the parent's open files, and with them their locks. After the parent had
+/// closed its engine, opening again found everything locked until the child ended.
+#[test]
+fn a_child_that_lives_on_does_not_keep_the_directory_locked() {
+    let directory = directory();
+    let engine = Engine::open(directory.path(), Options::new()).unwrap();
+    let mut ends = [0; 2];
+    // SAFETY: the array takes two descriptors. The child only reads from a pipe and exits.
+    let child = unsafe {
+        assert_eq!(libc::pipe(ends.as_mut_ptr()), 0);
+        let child = libc::fork();
+        if child == 0 {
+            libc::close(ends[1]);
+            let mut byte = 0u8;
+            libc::read(ends[0], std::ptr::from_mut(&mut byte).cast(), 1);
+            libc::_exit(0);
+        }
+        child
+    };
+    engine.close().unwrap();
+    drop(engine);
+    let engine = Engine::open(directory.path(), Options::new()).unwrap();
+    engine.create_topic("t", TopicOptions::new()).unwrap();
+    engine.close().unwrap();
+    // SAFETY: ends the child by closing its pipe, and collects it.
+    unsafe {
+        libc::close(ends[1]);
+        assert_eq!(libc::waitpid(child, std::ptr::null_mut(), 0), child);
+    }
+}
