@@ -13,8 +13,15 @@ const MARK: &str = "\u{1}";
 /// In the child: its order, a word for what to do and an argument. `None`: this is no child.
 pub(crate) fn order() -> Option<(String, String)> {
     let order = std::env::var(ORDER).ok()?;
+    die_with_parent();
     let (word, argument) = order.split_once(' ').unwrap_or((&order, ""));
     Some((word.to_owned(), argument.to_owned()))
+}
+
+/// A child, or one of fork, does not outlive a parent that was aborted.
+pub(crate) fn die_with_parent() {
+    // SAFETY: changes a setting of this process only.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
 }
 
 /// In the child: says a line to the parent. One system call, so that lines of several threads do not mix,

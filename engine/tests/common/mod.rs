@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod child;
+pub(crate) mod ring;
 pub(crate) mod storage;
 pub(crate) mod watchdog;
 
