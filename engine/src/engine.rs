@@ -259,6 +259,7 @@ impl Engine {
     /// Publishes a withheld record now, with extra headers: the way of dead letters. For tests until those exist.
     #[doc(hidden)]
     pub fn publish_withheld(&self, id: crate::RecordId, headers: &[crate::Header<'_>]) -> Result<()> {
+        self.inner.check_usable()?;
         let lane = self.inner.lanes.iter().find(|lane| lane.log == id.log).ok_or(Error::NotWithheld)?;
         let mut extra_headers = Vec::new();
         crate::record::encode_headers(&mut extra_headers, headers);
@@ -428,17 +429,13 @@ struct Opening<'a> {
 impl Opening<'_> {
     fn run(self, started_ns: u64) -> Result<EngineInner> {
         let salvage = self.options.recovery == Recovery::Salvage;
+        self.check_is_ours(salvage)?;
         let lock_file = if salvage { None } else { Some(self.take_lock()?) };
         let loaded = manifest::load(&*self.storage, self.path)?;
         let created = loaded.is_none();
         let (mut manifest, bad_copy) = match loaded {
             Some(loaded) => (loaded.manifest, loaded.bad_copy),
-            None if !self.options.create || salvage => {
-                return Err(Error::InvalidDirectory {
-                    path: self.path.to_owned(),
-                    reason: "holds no engine; check the path, or open with create = true".to_owned(),
-                });
-            }
+            None if !self.options.create || salvage => return Err(self.no_engine()),
             None => (self.new_manifest(), None),
         };
         self.check_lanes(&manifest)?;
@@ -497,11 +494,34 @@ impl Opening<'_> {
             clock: self.clock,
             options: self.options,
         };
-        if let Some(files) = files {
-            start(&mut inner, manifest, files, recovered, first_segments)?;
+        if let Some(files) = files
+            && let Err(error) = start(&mut inner, manifest, files, recovered, first_segments)
+        {
+            // Threads that run hold locks; whoever opens next would wait for them.
+            if !lock(&inner.threads).is_empty() {
+                let _ = inner.close();
+            }
+            return Err(inner.latch.check().map_or_else(Error::Io, |()| error));
         }
         inner.opened_in_us = (inner.clock.monotonic_ns() - started_ns) / 1000;
         Ok(inner)
+    }
+
+    /// Before anything is written: a directory that is not ours stays as it is. What another process is
+    /// just writing is judged later, under the lock.
+    fn check_is_ours(&self, salvage: bool) -> Result<()> {
+        match manifest::load(&*self.storage, self.path) {
+            Err(foreign @ Error::ForeignFormat { .. }) => Err(foreign),
+            Ok(None) if !self.options.create || salvage => Err(self.no_engine()),
+            _ => Ok(()),
+        }
+    }
+
+    fn no_engine(&self) -> Error {
+        Error::InvalidDirectory {
+            path: self.path.to_owned(),
+            reason: "holds no engine; check the path, or open with create = true".to_owned(),
+        }
     }
 
     /// Takes the lock, or says who holds it.
@@ -517,7 +537,8 @@ impl Opening<'_> {
             let (pid, program) = read_holder(&*file);
             return Err(Error::Locked { path: self.path.to_owned(), pid, program });
         }
-        let program = std::env::args().next().unwrap_or_else(|| "unknown".to_owned());
+        let program = std::env::args_os().next();
+        let program = program.map_or("unknown".into(), |name| name.to_string_lossy().into_owned());
         let text = format!("{} {}\n", std::process::id(), program);
         let mut page = vec![0u8; PAGE];
         let length = text.len().min(PAGE);
@@ -556,13 +577,20 @@ impl Opening<'_> {
         files: &ManifestFiles,
         recovered: &[Recovered],
     ) -> Result<Vec<Prepared>> {
+        let mut has_unused = false;
+        for unused in recovered.iter().flat_map(|log| &log.unused) {
+            for segment in manifest.segments.iter_mut().filter(|segment| segment.file == unused.file) {
+                segment.state = SegmentState::Raw;
+                has_unused = true;
+            }
+        }
+        if has_unused {
+            // Before such a file gets the header of another segment: if opening ends in between, the
+            // manifest must not say that it is live.
+            files.commit(manifest)?;
+        }
         for log in recovered {
             note_ends(manifest, log);
-            for unused in &log.unused {
-                for segment in manifest.segments.iter_mut().filter(|segment| segment.file == unused.file) {
-                    segment.state = SegmentState::Raw;
-                }
-            }
         }
         let mut first = Vec::new();
         for (at, recovered) in recovered.iter().enumerate() {

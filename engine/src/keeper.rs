@@ -121,7 +121,7 @@ impl Keeper {
                     };
                     self.latch.poison(cause);
                     for lane in &self.lanes {
-                        lane.wake();
+                        lane.nudge();
                     }
                     return;
                 }
@@ -196,6 +196,8 @@ impl Keeper {
                 self.set_state(prepared.manifest.file, state, Position(0));
             }
             self.log_entry(lane).next_base = base;
+            // Before one of them is used again, with another header.
+            self.commit()?;
         }
         if missing == 0 {
             return Ok(gave_back);
@@ -209,7 +211,7 @@ impl Keeper {
                 };
                 shared.supply.set_no_space(None);
                 if starving {
-                    shared.wake();
+                    shared.nudge();
                 }
                 Ok(true)
             }
@@ -217,7 +219,7 @@ impl Keeper {
                 let news = !shared.supply.is_full();
                 shared.supply.set_no_space(Some((needed_bytes, free_bytes)));
                 if news || lock(&shared.supply.state).starving {
-                    shared.wake();
+                    shared.nudge();
                 }
                 Ok(false)
             }
@@ -278,7 +280,7 @@ impl Keeper {
             (starving, done)
         };
         if starving {
-            shared.wake();
+            shared.nudge();
         }
         let written = match result {
             // File systems that copy on write may refuse; the segment is used as it is.
@@ -515,9 +517,12 @@ pub(crate) fn prepare_segment(
             file.allocate(bytes).map_err(|error| no_space_or(fail("allocate", &error), bytes, storage))?;
         }
         let page = Block::copy_of(&segment.header_page(manifest.engine_id, manifest.window_bytes));
-        file.write_at(page.slice(0, PAGE), 0).map_err(|error| fail("write the header of", &error))?;
+        file.write_at(page.slice(0, PAGE), 0)
+            .map_err(|error| no_space_or(fail("write the header of", &error), bytes, storage))?;
         file.sync().map_err(|error| no_space_or(fail("flush", &error), bytes, storage))?;
-        storage.sync_directory().map_err(|error| Error::io("sync", "directory", None, &error))
+        storage
+            .sync_directory()
+            .map_err(|error| no_space_or(Error::io("sync", "directory", None, &error), bytes, storage))
     })();
     if let Err(error) = result {
         if recycled.is_none() {

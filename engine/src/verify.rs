@@ -8,11 +8,11 @@ use crate::inspect::{load_manifest, open_storage};
 use crate::io::{Access, Block, File, PAGE, Storage};
 use crate::lane::checkpoint::Assembly;
 use crate::lane::state::LogState;
-use crate::log::frame::Kind;
+use crate::log::frame::{BadFrame, Kind};
 use crate::log::judge;
 use crate::log::manifest::{Manifest, ManifestSegment, SegmentState};
 use crate::log::position::Position;
-use crate::log::scan::SegmentScan;
+use crate::log::scan::{NoFrame, SegmentScan};
 use crate::log::segment::{LOCK_FILE, file_name, sidecar_name};
 use crate::partition::page_cache::PageCache;
 use crate::partition::sidecar::Sidecar;
@@ -223,7 +223,13 @@ impl Verifier<'_> {
                 Ok(frame) => frame,
                 Err(no_frame) => {
                     let what = no_frame.to_string();
-                    match self.accusation(segment, position, rest) {
+                    let proof = match no_frame {
+                        NoFrame::Bad(BadFrame::Version(_)) => {
+                            Some("its checksum is right: use a newer library".to_owned())
+                        }
+                        _ => self.accusation(segment, position, rest),
+                    };
+                    match proof {
                         Some(proof) => {
                             let limit =
                                 if segment.state == SegmentState::Sealed { segment.end } else { segment.limit() };

@@ -1,5 +1,7 @@
 //! Sending, reading, reopening, on every backend.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{BACKENDS, directory, drain, read_from, small, values};

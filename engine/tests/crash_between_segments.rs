@@ -5,6 +5,8 @@
 //! was durable: records that nobody had a receipt for then looked like damage to acknowledged ones, and
 //! the engine stopped when it made the index of that segment.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::ring::open_with_ring;

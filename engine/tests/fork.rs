@@ -1,5 +1,7 @@
 //! A process that forks: the child is told, the parent goes on.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::directory;

@@ -3,6 +3,8 @@
 //! A lane once panicked in its arithmetic while the engine was closing. Its thread ended, the answer to
 //! the closing call was lost with it, and `close` waited for ever.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::directory;

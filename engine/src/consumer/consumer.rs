@@ -10,7 +10,7 @@ use crate::engine::EngineInner;
 use crate::error::{Error, Result};
 use crate::partition::reader::PartitionReader;
 use crate::partition::sealed;
-use crate::partition::shared::Partition;
+use crate::partition::shared::{Partition, TopicShared};
 use crate::sync::{Signal, lock};
 use crate::topic::Topic;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ pub enum Start {
 
 struct Assignment {
     reader: PartitionReader,
-    topic: u32,
+    topic: Arc<TopicShared>,
 }
 
 /// Reads partitions. One thread at a time; it may move from thread to thread.
@@ -97,16 +97,18 @@ impl Consumer {
     /// Begins to read a partition; if it is assigned already, goes on at `start`.
     ///
     /// # Errors
-    /// `InvalidPartition`, `Truncated` (an offset that is no longer kept), `Damaged`, `Io`.
+    /// `InvalidPartition`, `TopicDeleted`, `Truncated` (an offset that is no longer kept), `Damaged`, `Io`.
     pub fn assign(&mut self, topic: &Topic, partition: u32, start: Start) -> Result<()> {
         self.engine.check_fork()?;
+        topic.shared.check()?;
         let shared = topic.partition(partition)?.clone();
         let offset = resolve(&shared, start)?;
         match self.find(topic, partition) {
             Some(at) => self.assignments[at].reader.seek(offset),
             None => {
                 shared.watch(&self.signal);
-                self.assignments.push(Assignment { reader: PartitionReader::new(shared, offset), topic: topic.id() });
+                let reader = PartitionReader::new(shared, offset);
+                self.assignments.push(Assignment { reader, topic: topic.shared.clone() });
             }
         }
         Ok(())
@@ -152,7 +154,8 @@ impl Consumer {
     ///
     /// # Errors
     /// `Truncated` where records are no longer kept: seek, and go on. `Damaged` where acknowledged data
-    /// cannot be read. `Closed` when the engine is closed and everything was read.
+    /// cannot be read. `TopicDeleted` until its partitions are unassigned. `Closed` when the engine is
+    /// closed and everything was read.
     pub fn poll(&mut self, timeout: Duration) -> Result<Records> {
         self.engine.check_fork()?;
         let mut deadline = None;
@@ -192,7 +195,9 @@ impl Consumer {
                     return Ok(records);
                 }
                 let room = u32::try_from(room).unwrap_or(u32::MAX);
-                match assignment.reader.next_chunk(room) {
+                // Deleted in the midst of a read: that read may have met what the segment is used for now.
+                let next = assignment.reader.next_chunk(room);
+                match assignment.topic.check().and(next) {
                     Ok(Some(chunk)) => {
                         bytes += chunk.bytes().len();
                         records.push(assignment.reader.partition.clone(), chunk);
@@ -210,7 +215,7 @@ impl Consumer {
     fn find(&self, topic: &Topic, partition: u32) -> Option<usize> {
         self.assignments
             .iter()
-            .position(|assigned| assigned.topic == topic.id() && assigned.reader.partition.partition == partition)
+            .position(|assigned| assigned.topic.id == topic.id() && assigned.reader.partition.partition == partition)
     }
 }
 

@@ -5,14 +5,17 @@
 //! blocked calls instead; no supported kernel does.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-static MARK: OnceLock<&'static AtomicU8> = OnceLock::new();
-static UNMARKED: AtomicU8 = AtomicU8::new(1);
+/// The page holds the number of its process; zero in a child that has not taken one yet.
+static MARK: OnceLock<&'static AtomicU32> = OnceLock::new();
+static UNMARKED: AtomicU32 = AtomicU32::new(1);
+/// A child inherits this, so its number differs from those of the processes it comes from.
+static NEXT: AtomicU32 = AtomicU32::new(1);
 
-fn mark() -> &'static AtomicU8 {
+fn mark() -> &'static AtomicU32 {
     MARK.get_or_init(|| {
-        // SAFETY: a fresh private page of our own, never unmapped; one byte of it is used as an atomic.
+        // SAFETY: a fresh private page of our own, never unmapped; its beginning is used as an atomic.
         unsafe {
             let page = libc::mmap(
                 std::ptr::null_mut(),
@@ -25,27 +28,40 @@ fn mark() -> &'static AtomicU8 {
             if page == libc::MAP_FAILED || libc::madvise(page, super::PAGE, libc::MADV_WIPEONFORK) != 0 {
                 return &UNMARKED;
             }
-            let mark = &*page.cast::<AtomicU8>();
-            mark.store(1, Ordering::Relaxed);
-            mark
+            &*page.cast::<AtomicU32>()
         }
     })
 }
 
-/// Remembers this process; called when an engine is opened.
+/// Remembers this process; called when an engine is opened. A child of fork that opens one itself is a
+/// process like any other.
 pub(crate) fn remember() -> ForkMark {
-    ForkMark(mark())
+    let page = mark();
+    if page.load(Ordering::Relaxed) == 0 {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let _ = page.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed);
+    }
+    ForkMark { page, process: page.load(Ordering::Relaxed) }
 }
 
 /// Knows the process that made it.
 #[derive(Clone, Copy)]
-pub(crate) struct ForkMark(&'static AtomicU8);
+pub(crate) struct ForkMark {
+    page: &'static AtomicU32,
+    process: u32,
+}
+
+impl Default for ForkMark {
+    fn default() -> Self {
+        remember()
+    }
+}
 
 impl ForkMark {
     /// Whether this is a child of the process that made it.
     #[inline]
     pub(crate) fn is_forked(self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
+        self.page.load(Ordering::Relaxed) != self.process
     }
 }
 
@@ -55,11 +71,11 @@ mod tests {
     fn a_child_notices() {
         let mark = super::remember();
         assert!(!mark.is_forked());
-        // SAFETY: the child only loads a byte and exits.
+        // SAFETY: the child only uses atomics and exits.
         unsafe {
             let child = libc::fork();
             if child == 0 {
-                libc::_exit(i32::from(mark.is_forked()));
+                libc::_exit(i32::from(mark.is_forked() && !super::remember().is_forked() && mark.is_forked()));
             }
             let mut status = 0;
             assert_eq!(libc::waitpid(child, &mut status, 0), child);

@@ -655,7 +655,7 @@ impl Lane {
             match completion.result {
                 Ok(()) => grown |= self.writer.complete(completion.token),
                 Err(error) => {
-                    let name = file_name(self.writer.segment().manifest().file);
+                    let name = file_name(self.writer.file_of(completion.token));
                     self.poison(IoFailure::new("write or flush", &name, None, &error));
                 }
             }
@@ -765,7 +765,7 @@ impl Lane {
     fn poison(&mut self, cause: IoFailure) {
         self.parts.shared.latch.poison(cause);
         for peer in &self.parts.peers {
-            peer.wake();
+            peer.nudge();
         }
     }
 

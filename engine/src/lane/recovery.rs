@@ -236,8 +236,15 @@ fn without_checkpoint(context: &RecoveryContext<'_>, open: Vec<LiveSegment>) -> 
         let bad = segment.first_frame();
         let sealed = (segment.state == SegmentState::Sealed).then(|| judge::accuse_sealed(bad, segment.end)).flatten();
         let mut scan = SegmentScan::new(*segment, file.clone());
-        let witness = scan.find_valid(bad, segment.limit());
-        let accused = sealed.or_else(|| witness.and_then(|w| judge::accuse(bad, context.manifest.window_bytes, &w)));
+        if let Err(NoFrame::Bad(BadFrame::Version(found))) = scan.frame(bad) {
+            return Err(newer(segment, found));
+        }
+        let mut accused = sealed;
+        let mut from = bad;
+        while let (None, Some(witness)) = (&accused, scan.find_valid(from, segment.limit())) {
+            accused = judge::accuse(bad, context.manifest.window_bytes, &witness);
+            from = witness.end();
+        }
         if let Some(reason) = accused {
             return Err(Error::Damaged {
                 file: file_name(segment.file),
@@ -408,11 +415,7 @@ impl Walk<'_> {
         no_frame: &NoFrame,
     ) -> Result<SegmentEnd> {
         if let NoFrame::Bad(BadFrame::Version(found)) = no_frame {
-            return Err(Error::UnsupportedVersion {
-                file: file_name(segment.file),
-                found: u32::from(*found),
-                supported: u32::from(crate::log::frame::VERSION),
-            });
+            return Err(newer(&segment, *found));
         }
         if segment.state == SegmentState::Sealed
             && let Some(reason) = judge::accuse_sealed(position, segment.end)
@@ -514,6 +517,14 @@ enum SegmentEnd {
     Next(Position),
     /// The log ends.
     Cut,
+}
+
+fn newer(segment: &ManifestSegment, found: u8) -> Error {
+    Error::UnsupportedVersion {
+        file: file_name(segment.file),
+        found: u32::from(found),
+        supported: u32::from(crate::log::frame::VERSION),
+    }
 }
 
 fn damage(segment: ManifestSegment, position: Position, bytes: u64, reason: String) -> Error {

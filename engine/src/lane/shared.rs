@@ -229,6 +229,15 @@ impl LaneShared {
         }
     }
 
+    /// Wakes the lane, or keeps it from its next sleep. For news that do not stand in the queue, which is
+    /// all that the lane looks at before it sleeps: a new segment, a failure elsewhere.
+    pub(crate) fn nudge(&self) {
+        self.sleep.store(AWAKE, Ordering::SeqCst);
+        if let Some(waker) = self.waker.get() {
+            waker.wake();
+        }
+    }
+
     /// For the lane: the next message.
     pub(crate) fn pop(&self) -> Option<Message> {
         self.queue.pop()

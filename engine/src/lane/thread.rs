@@ -51,7 +51,7 @@ fn run(parts: LaneParts, storage: &dyn Storage) {
         let error = std::io::Error::other(format!("a bug in Ringlane: {message}"));
         shared.latch.poison(IoFailure::new("turn", "a lane", None, &error));
         for peer in &peers {
-            peer.wake();
+            peer.nudge();
         }
         // What even this leaves open is answered when the lane is dropped.
         let _ = catch_unwind(AssertUnwindSafe(|| lane.as_mut().map(Lane::abandon)));

@@ -408,6 +408,13 @@ impl LogWriter {
         Some(Flush { token, file })
     }
 
+    /// The file that a write or flush in flight is for.
+    pub(crate) fn file_of(&self, token: u64) -> u32 {
+        let flushed = self.flushing.filter(|(flush, _)| *flush == token).map(|(_, salt)| salt);
+        let concerned = |flight: &&InFlight| flight.token == token || Some(flight.segment.manifest.salt) == flushed;
+        self.in_flight.iter().find(concerned).map_or(self.segment.manifest.file, |flight| flight.segment.manifest.file)
+    }
+
     /// Takes note of a completed write or flush; returns whether the durable prefix grew.
     pub(crate) fn complete(&mut self, token: u64) -> bool {
         if let Some((flush, salt)) = self.flushing

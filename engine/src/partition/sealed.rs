@@ -131,18 +131,34 @@ pub(crate) fn rebuild(log: &LogShared, segment: &Arc<Segment>) -> Result<Sidecar
     Ok(sidecar)
 }
 
-/// Writes a sidecar's bytes, durably, and opens it; where nothing may be written it stays in memory.
+/// Writes a sidecar's bytes, durably, and opens it; where nothing may be written, or the disk is full,
+/// it stays in memory.
 pub(crate) fn store(log: &LogShared, segment: &Segment, end: Position, bytes: &[u8]) -> Result<Sidecar> {
     let name = sidecar_name(segment.manifest.file);
-    if log.read_only {
+    let in_memory = || {
         let file = Arc::new(MemoryFile::new(&name, bytes));
-        return Sidecar::open(file, segment.manifest, end, &log.pages).map_err(|bad| unusable(segment, &bad.0));
+        Sidecar::open(file, segment.manifest, end, &log.pages).map_err(|bad| unusable(segment, &bad.0))
+    };
+    if log.read_only {
+        return in_memory();
     }
     let fail = |operation, error: &std::io::Error| Error::io(operation, &name, None, error);
     log.pages.forget(segment.manifest.salt);
-    let file = log.storage.open(&name, Access::Create).map_err(|error| fail("open", &error))?;
-    super::sidecar::write(&*file, bytes).map_err(|error| fail("write", &error))?;
-    log.storage.sync_directory().map_err(|error| fail("sync the directory of", &error))?;
+    let written = (|| {
+        let file = log.storage.open(&name, Access::Create).map_err(|error| fail("open", &error))?;
+        super::sidecar::write(&*file, bytes).map_err(|error| fail("write", &error))?;
+        log.storage.sync_directory().map_err(|error| fail("sync the directory of", &error))?;
+        Ok(file)
+    })();
+    let file = match written {
+        Ok(file) => file,
+        // Reading goes on without; what was begun only takes space.
+        Err(Error::Io(failure)) if failure.is_no_space() => {
+            let _ = log.storage.remove(&name);
+            return in_memory();
+        }
+        Err(error) => return Err(error),
+    };
     Sidecar::open(file, segment.manifest, end, &log.pages).map_err(|bad| unusable(segment, &bad.0))
 }
 

@@ -143,6 +143,17 @@ pub(crate) struct TopicShared {
     pub(crate) turn: AtomicU32,
 }
 
+impl TopicShared {
+    /// Whether it still exists.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.deleted.load(Ordering::Acquire) {
+            true => Err(Error::TopicDeleted { name: self.name.to_string() }),
+            false => Ok(()),
+        }
+    }
+}
+
 /// One partition.
 pub(crate) struct Partition {
     pub(crate) topic: Arc<str>,

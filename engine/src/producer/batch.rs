@@ -6,6 +6,7 @@
 //! - Callbacks run on the dispatcher's thread (or on the thread that registers one too late), never on a lane.
 
 use crate::error::Error;
+use crate::io::fork::ForkMark;
 use crate::log::position::Position;
 use crate::partition::index::Run;
 use crate::partition::shared::Partition;
@@ -59,6 +60,7 @@ pub(crate) struct Batch {
     event: Event,
     has_listeners: AtomicBool,
     listeners: Mutex<Listeners>,
+    process: ForkMark,
 }
 
 /// The duty to give a batch its outcome. Dropped without one (its lane broke down), it says that the
@@ -121,16 +123,28 @@ impl Batch {
     }
 
     pub(crate) fn outcome(&self) -> Option<&Outcome> {
-        if self.event.is_set() { self.outcome.get() } else { None }
+        if self.event.is_set() || self.is_out_of_reach() { self.outcome.get() } else { None }
+    }
+
+    /// In a child of fork there is no lane that could complete the batch: it has ended here.
+    fn is_out_of_reach(&self) -> bool {
+        let forked = self.process.is_forked();
+        if forked {
+            let parts = Err(Error::Forked);
+            let _ = self.outcome.set(Outcome { log: 0, durability: Durability::Synced, parts });
+        }
+        forked
     }
 
     pub(crate) fn wait(&self) -> &Outcome {
-        self.event.wait();
+        if !self.is_out_of_reach() {
+            self.event.wait();
+        }
         self.outcome.get().expect("set before the event")
     }
 
     pub(crate) fn wait_timeout(&self, timeout: std::time::Duration) -> Option<&Outcome> {
-        if self.event.wait_timeout(timeout) { self.outcome.get() } else { None }
+        if self.is_out_of_reach() || self.event.wait_timeout(timeout) { self.outcome.get() } else { None }
     }
 
     /// Registers a callback; if the outcome is there already, it runs now, on this thread.
@@ -139,7 +153,7 @@ impl Batch {
             let mut listeners = lock(&self.listeners);
             self.has_listeners.store(true, Ordering::SeqCst);
             // Checked under the lock: either the lane finds the callback, or we find the outcome.
-            if !self.event.is_set() {
+            if !self.event.is_set() && !self.is_out_of_reach() {
                 listeners.callbacks.push(callback);
                 return;
             }

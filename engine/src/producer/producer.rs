@@ -173,6 +173,7 @@ impl Producer {
     /// Waits until everything that this producer and its clones sent before has its outcome; an error
     /// is that of the last batch.
     pub fn flush(&self) -> Result<()> {
+        self.engine.check_fork()?;
         for accumulator in self.accumulators.iter() {
             if let Some(batch) = accumulator.last() {
                 batch.wait().parts.as_ref().map_err(Error::clone)?;
@@ -186,6 +187,7 @@ impl Producer {
     /// # Errors
     /// `NotWithheld` if it was published or cancelled before, or never was.
     pub fn cancel(&self, id: RecordId) -> Result<()> {
+        self.engine.check_fork()?;
         let lane = self.engine.lanes.iter().find(|lane| lane.log == id.log).ok_or(Error::NotWithheld)?;
         let (answer, reply) = Reply::pair();
         lane.check()?;
