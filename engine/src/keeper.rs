@@ -334,7 +334,8 @@ impl Keeper {
             }
         } else {
             match sealed::sidecar(&log, &segment) {
-                Ok(_) => {}
+                // Damage is told to who reads it; the index can wait.
+                Ok(_) | Err(Error::Damaged { .. }) => {}
                 Err(Error::Io(failure)) if failure.is_no_space() => {}
                 Err(error) => return Err(error),
             }
@@ -398,7 +399,12 @@ impl Keeper {
     }
 
     fn is_dead(&self, log: &LogShared, segment: &Arc<Segment>) -> Result<bool> {
-        let sidecar = sealed::sidecar(log, segment)?;
+        let sidecar = match sealed::sidecar(log, segment) {
+            Ok(sidecar) => sidecar,
+            // A damaged segment is nobody's to throw away, and no reason to stop writing others.
+            Err(Error::Damaged { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
         for at in 0..sidecar.entries() {
             let Ok(entry) = sidecar.entry_at(at, &log.pages) else { return Ok(false) };
             if entry.has_bytes() && self.table.get(entry.slot).is_some() {

@@ -161,11 +161,12 @@ impl Verifier<'_> {
             if generation != Some(segment.generation) {
                 (generation, chain, state) = (Some(segment.generation), None, None);
             }
+            let Some(file) = self.open(segment) else { continue };
             if ended && segment.state == SegmentState::Live {
+                // Prepared and never entered: opening wants its file and header, and there is nothing more.
                 self.done.bytes_done += frame_bytes_of(segment);
                 continue;
             }
-            let Some(file) = self.open(segment) else { continue };
             self.report.segments += 1;
             ended = !self.segment(segment, &file, &mut state, &mut chain, &segments[at..])?;
             if segment.state == SegmentState::Sealed {

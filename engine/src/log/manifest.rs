@@ -265,15 +265,18 @@ pub(crate) fn load(storage: &dyn Storage, path: &Path) -> Result<Option<LoadedMa
             Err(reason) => bad.push((name, reason)),
         }
     }
+    // A newer copy is not a bad one: using the older beside it would lose what the newer library wrote.
+    for (name, reason) in &bad {
+        if let BadManifest::Version(found) = reason {
+            return Err(Error::UnsupportedVersion { file: (*name).to_owned(), found: *found, supported: VERSION });
+        }
+    }
     if let Some(manifest) = good {
         let bad_copy = bad.first().map(|(name, reason)| format!("{name}: {reason:?}"));
         return Ok(Some(LoadedManifest { manifest, bad_copy }));
     }
     for (name, reason) in &bad {
         match reason {
-            BadManifest::Version(found) => {
-                return Err(Error::UnsupportedVersion { file: (*name).to_owned(), found: *found, supported: VERSION });
-            }
             BadManifest::Foreign => {
                 return Err(Error::ForeignFormat {
                     path: path.to_owned(),
@@ -281,7 +284,7 @@ pub(crate) fn load(storage: &dyn Storage, path: &Path) -> Result<Option<LoadedMa
                     found: "another kind of file".to_owned(),
                 });
             }
-            BadManifest::Empty | BadManifest::Damaged => {}
+            BadManifest::Empty | BadManifest::Damaged | BadManifest::Version(_) => {}
         }
     }
     let is_ours = |name: &&String| super::segment::parse_file_name(name).is_some();
