@@ -166,9 +166,8 @@ impl Engine {
         };
         // Whatever the outcome, these numbers are spent: an unknown outcome may show up after reopening.
         *next_ids = (id + 1, first_slot + options.partitions);
-        let (answer, reply) = Reply::pair();
-        inner.lanes[0].push(Message::Catalog { change: CatalogChange::Create(entry.clone()), reply: answer });
-        reply.wait()?;
+        let change = CatalogChange::Create(entry.clone());
+        inner.lanes[0].ask(|reply| Message::Catalog { change, reply })?;
         let shared = inner.add_topic(&entry, |_| PartitionIndex::new(0, 0, i64::MIN));
         Ok(Topic { shared })
     }
@@ -203,9 +202,7 @@ impl Engine {
         // Senders are stopped first; what they have sent before ends with a receipt.
         topic.deleted.store(true, Ordering::Release);
         let change = CatalogChange::Delete { topic: topic.id };
-        let (answer, reply) = Reply::pair();
-        inner.lanes[0].push(Message::Catalog { change, reply: answer });
-        if let Err(error) = reply.wait() {
+        if let Err(error) = inner.lanes[0].ask(|reply| Message::Catalog { change, reply }) {
             if !error.is_fatal() && !error.is_unknown_outcome() {
                 topic.deleted.store(false, Ordering::Release);
             }
@@ -213,9 +210,7 @@ impl Engine {
         }
         let slots = topic.first_slot..topic.first_slot + topic.partitions.len() as u32;
         for lane in &inner.lanes[1..] {
-            let (answer, reply) = Reply::pair();
-            lane.push(Message::DropSlots { slots: slots.clone(), reply: answer });
-            reply.wait()?;
+            lane.ask(|reply| Message::DropSlots { slots: slots.clone(), reply })?;
         }
         inner.topics.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         inner.table.remove(slots);
@@ -263,9 +258,7 @@ impl Engine {
         let lane = self.inner.lanes.iter().find(|lane| lane.log == id.log).ok_or(Error::NotWithheld)?;
         let mut extra_headers = Vec::new();
         crate::record::encode_headers(&mut extra_headers, headers);
-        let (answer, reply) = Reply::pair();
-        lane.push(Message::Publish { identity: Position(id.position), extra_headers, reply: answer });
-        reply.wait()
+        lane.ask(|reply| Message::Publish { identity: Position(id.position), extra_headers, reply })
     }
 
     /// Statistics as of now.
@@ -779,9 +772,7 @@ fn start(
     }
     // The checkpoint of the new generation is durable before the first call.
     for lane in &inner.lanes {
-        let (answer, reply) = Reply::pair();
-        lane.push(Message::Sync { reply: answer });
-        reply.wait()?;
+        lane.ask(|reply| Message::Sync { reply })?;
     }
     Ok(())
 }

@@ -199,6 +199,13 @@ impl LaneShared {
         }
     }
 
+    /// Sends a message that is answered, and waits for the answer.
+    pub(crate) fn ask(&self, message: impl FnOnce(Answer) -> Message) -> Result<()> {
+        let (answer, reply) = Reply::pair();
+        self.push(message(answer));
+        reply.wait()
+    }
+
     /// For the lane: it has ended; what still comes is refused by whoever brings it.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);

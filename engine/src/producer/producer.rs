@@ -6,7 +6,7 @@ use super::handle::{BatchHandle, SendHandle};
 use super::receipt::{Durability, RecordId};
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
-use crate::lane::shared::{Message, Reply};
+use crate::lane::shared::Message;
 use crate::log::position::Position;
 use crate::partition::shared::Partition;
 use crate::record::{Record, Visibility};
@@ -189,10 +189,8 @@ impl Producer {
     pub fn cancel(&self, id: RecordId) -> Result<()> {
         self.engine.check_fork()?;
         let lane = self.engine.lanes.iter().find(|lane| lane.log == id.log).ok_or(Error::NotWithheld)?;
-        let (answer, reply) = Reply::pair();
         lane.check()?;
-        lane.push(Message::Cancel { identity: Position(id.position), reply: answer });
-        reply.wait()
+        lane.ask(|reply| Message::Cancel { identity: Position(id.position), reply })
     }
 
     #[inline]
