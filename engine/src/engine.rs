@@ -757,7 +757,7 @@ fn start(
         };
         // The last cores: applications and interrupts like the first ones.
         let core = pin.then(|| cores[cores.len() - 1 - at]);
-        threads.push(thread::spawn(parts, inner.storage.clone(), core)?);
+        threads.push(thread::spawn(parts, inner.storage.clone(), core, inner.options.lane_nice)?);
     }
     let keeper_thread = std::thread::Builder::new()
         .name("ringlane-keeper".to_owned())

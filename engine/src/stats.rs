@@ -77,6 +77,8 @@ pub struct LaneStats {
     pub strategy: WriteStrategy,
     /// How often that was changed because of stalls.
     pub strategy_changes: u64,
+    /// Niceness of the lane's thread: `lane_nice`, if the process may set it.
+    pub nice: i32,
     /// Whether the lane writes into blocks that were never written, and flushes many writes at once.
     pub streaming: bool,
     /// Writes in flight now.
@@ -120,6 +122,7 @@ pub(crate) fn collect(inner: &EngineInner) -> Stats {
             strategy: WriteStrategy::ALL
                 [usize::from(counters.strategy.load(Ordering::Relaxed)) % WriteStrategy::ALL.len()],
             strategy_changes: get(&counters.strategy_changes),
+            nice: counters.nice.load(Ordering::Relaxed),
             streaming: counters.streaming.load(Ordering::Relaxed),
             in_flight: get(&counters.in_flight),
             tail: get(&counters.tail),

@@ -265,3 +265,14 @@ fn several_lanes_and_callbacks_and_awaiting() {
     let engine = Engine::open(directory.path(), Options::new()).unwrap();
     assert_eq!(values(&engine, &engine.topic("t").unwrap(), 6).len(), 110);
 }
+
+/// Everybody may be nicer than before, so this wish is always granted.
+#[test]
+fn lanes_run_with_the_niceness_that_was_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = Engine::open(directory.path(), Options::new().lane_nice(19)).unwrap();
+    assert_eq!(engine.stats().lanes[0].nice, 19);
+    engine.close().unwrap();
+    let error = Engine::open(directory.path(), Options::new().lane_nice(20)).unwrap_err();
+    assert!(matches!(error, ringlane::Error::InvalidArgument { name: "lane_nice", .. }), "{error}");
+}

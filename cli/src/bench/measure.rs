@@ -20,8 +20,14 @@ impl Latency {
     /// Adds one.
     #[inline]
     pub fn record(&mut self, latency: Duration) {
+        self.record_many(latency, 1);
+    }
+
+    /// Adds several that took the same time.
+    #[inline]
+    pub fn record_many(&mut self, latency: Duration, count: u64) {
         let ns = u64::try_from(latency.as_nanos()).unwrap_or(Self::NS_MAX);
-        self.0.saturating_record(ns.max(1));
+        self.0.saturating_record_n(ns.max(1), count);
     }
 
     /// Adds another's.
@@ -113,7 +119,13 @@ impl Deadline {
     /// Whether it has passed.
     #[inline]
     pub fn is_over(&self) -> bool {
-        Instant::now() >= self.end
+        self.is_over_at(Instant::now())
+    }
+
+    /// Whether it has passed at a moment that was taken before.
+    #[inline]
+    pub fn is_over_at(&self, now: Instant) -> bool {
+        now >= self.end
     }
 }
 

@@ -11,7 +11,7 @@
 //! - A batch is taken on wholly or not at all: room for all of it is there before the first frame.
 
 use super::checkpoint;
-use super::cohort::Cohort;
+use super::cohort::{Cohort, Look};
 use super::entries::{self, DiscardEntry};
 use super::shared::{Answer, LaneShared, Message, count, poisoned};
 use super::state::{LogState, Withheld, reference_run};
@@ -107,7 +107,9 @@ pub(crate) struct Lane {
     linger_until: Option<u64>,
     cohort: Cohort,
     /// When to look whether the cohort is back.
-    look_at: Option<u64>,
+    look: Look,
+    /// When the write that is alone in flight was started.
+    alone_since: Option<u64>,
     last_activity: u64,
     last_is_mark: bool,
     closing: Option<Answer>,
@@ -140,7 +142,8 @@ impl Lane {
             buffered_since: None,
             linger_until: None,
             cohort: Cohort::new(),
-            look_at: None,
+            look: Look::Go,
+            alone_since: None,
             last_activity: 0,
             last_is_mark: false,
             closing: None,
@@ -242,12 +245,16 @@ impl Lane {
 
     /// Whether senders that were just released are still on their way back.
     fn waits_for_cohort(&mut self, now: u64) -> bool {
-        if self.cohort.waits_until().is_none() {
+        if !self.cohort.is_waiting() {
             return false;
         }
-        let waiting = self.ready.iter().map(|accumulator| accumulator.waiting_records()).sum();
-        self.look_at = self.cohort.look_again_at(now, waiting);
-        self.look_at.is_some()
+        self.look = self.cohort.look(now, self.waiting_records());
+        self.look != Look::Go
+    }
+
+    /// Records that senders have collected in accumulators that the lane was told of.
+    fn waiting_records(&self) -> u64 {
+        self.ready.iter().map(|accumulator| accumulator.waiting_records()).sum()
     }
 
     /// Whether a small group should wait for company.
@@ -624,7 +631,9 @@ impl Lane {
         }
         while let Some(write) = self.writer.next_write(force) {
             let counters = &self.parts.shared.counters;
-            count(if self.writer.in_flight() == 1 { &counters.left_idle } else { &counters.left_full }, 1);
+            let alone = self.writer.in_flight() == 1;
+            count(if alone { &counters.left_idle } else { &counters.left_full }, 1);
+            self.alone_since = alone.then_some(now);
             if self.writer.waiting_bytes() == 0 {
                 self.urgent = false;
                 self.buffered_since = None;
@@ -692,10 +701,18 @@ impl Lane {
             if let Some(lingering) = self.linger_until {
                 until(lingering);
             }
-            if let Some(look_at) = self.look_at {
-                // Single records do not end this sleep, full batches do.
-                until(look_at);
-                return if look_at <= now { Wait::No } else { self.sleep(true, deadline) };
+            match self.look {
+                Look::Go => {}
+                Look::Now => {
+                    // Whoever else wants this core has it meanwhile.
+                    std::thread::yield_now();
+                    return Wait::No;
+                }
+                Look::At(look_at) => {
+                    // Single records do not end this sleep, full batches do.
+                    until(look_at);
+                    return if look_at <= now { Wait::No } else { self.sleep(true, deadline) };
+                }
             }
             let can_gather = !self.ready.is_empty() && self.gathered.is_empty() && self.linger_until.is_none();
             if can_gather || (self.writer.waiting_bytes() > 0 && self.urgent) {
@@ -746,7 +763,19 @@ impl Lane {
         self.parts.log.durable.store(durable.0, Ordering::Release);
         self.parts.shared.supply.note_durable(durable);
         if self.writer.is_idle() {
-            self.cohort.begin(self.parts.clock.monotonic_ns());
+            self.begin_cohort();
+        }
+    }
+
+    /// Nothing is in flight any more: who was answered is perhaps waited for.
+    fn begin_cohort(&mut self) {
+        let now = self.parts.clock.monotonic_ns();
+        if let Some(since) = self.alone_since.take() {
+            self.cohort.note_write(now.saturating_sub(since));
+        }
+        if self.cohort.has_released() {
+            self.receive();
+            self.cohort.begin(now, self.waiting_records());
         }
     }
 

@@ -14,7 +14,7 @@ use crate::producer::accumulator::Accumulator;
 use crate::sync::{Event, lock};
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// Messages that fit a lane's queue.
@@ -124,6 +124,8 @@ pub(crate) struct LaneCounters {
     pub(crate) stalls: AtomicU64,
     pub(crate) strategy_changes: AtomicU64,
     pub(crate) strategy: AtomicU8,
+    /// Niceness of the lane's thread.
+    pub(crate) nice: AtomicI32,
     pub(crate) in_flight: AtomicU64,
     pub(crate) tail: AtomicU64,
     pub(crate) segments: AtomicU64,

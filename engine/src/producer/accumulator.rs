@@ -16,8 +16,9 @@ use crate::partition::shared::Partition;
 use crate::producer::Durability;
 use crate::record::Record;
 use crate::sync::{Signal, lock};
+use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,7 @@ pub(crate) struct Inner {
     /// It stands in the lane's queue, or the lane holds it.
     queued: bool,
     buffered_bytes: u64,
+    buffered_records: u64,
     last: Option<Arc<Batch>>,
     /// For each slot, the part of the open batch that it has: (serial of the batch, part).
     parts: Vec<(u32, u32)>,
@@ -78,6 +80,8 @@ pub(crate) struct Accumulator {
     buffer_bytes_max: u64,
     max_block: Duration,
     inner: Mutex<Inner>,
+    /// Records that wait here; written under the lock, for a look without it.
+    waiting_records: CachePadded<AtomicU64>,
     room: Signal,
     blocked: AtomicU32,
 }
@@ -103,6 +107,7 @@ impl Accumulator {
             buffer_bytes_max,
             max_block,
             inner: Mutex::new(Inner::default()),
+            waiting_records: CachePadded::new(AtomicU64::new(0)),
             room: Signal::default(),
             blocked: AtomicU32::new(0),
         }
@@ -149,16 +154,14 @@ impl Accumulator {
 
     /// For the lane: records that wait here.
     pub(crate) fn waiting_records(&self) -> u64 {
-        let inner = lock(&self.inner);
-        let records = |filled: &FilledBatch| filled.content.parts.iter().map(|part| u64::from(part.count)).sum::<u64>();
-        inner.sealed.iter().map(records).sum::<u64>() + inner.open.as_ref().map_or(0, records)
+        self.waiting_records.load(Ordering::Relaxed)
     }
 
     /// For the lane: takes sealed batches, and the open one too if `all`, until they have `bytes_max`.
     /// Returns the bytes taken and whether anything is left.
     pub(crate) fn take(&self, all: bool, bytes_max: usize, target: &mut Vec<FilledBatch>) -> (usize, bool) {
         let mut inner = lock(&self.inner);
-        let mut taken = 0;
+        let (mut taken, mut records) = (0, 0);
         while taken < bytes_max {
             let next = match inner.sealed.pop_front() {
                 Some(batch) => Some(batch),
@@ -167,9 +170,12 @@ impl Accumulator {
             };
             let Some(batch) = next else { break };
             taken += batch.content.memory_bytes();
+            records += batch.content.records();
             target.push(batch);
         }
         inner.buffered_bytes -= taken as u64;
+        inner.buffered_records -= records;
+        self.waiting_records.store(inner.buffered_records, Ordering::Relaxed);
         let left = !inner.sealed.is_empty() || inner.open.is_some();
         inner.queued = left;
         drop(inner);
@@ -240,6 +246,7 @@ impl Adding<'_> {
             inner.parts[slot] = (inner.serial, part);
         }
         inner.buffered_bytes += (open.content.memory_bytes() - before) as u64;
+        inner.buffered_records += 1;
         Appended { part, index }
     }
 
@@ -269,6 +276,7 @@ impl Adding<'_> {
             Some(open) => open.content.sum_up(),
             None => {}
         }
+        self.accumulator.waiting_records.store(inner.buffered_records, Ordering::Relaxed);
         let queue = !inner.queued && (inner.open.is_some() || !inner.sealed.is_empty());
         if queue {
             inner.queued = true;

@@ -218,6 +218,11 @@ impl Content {
         self.bytes.len()
     }
 
+    /// Records of all parts.
+    pub(crate) fn records(&self) -> u64 {
+        self.parts.iter().map(|part| u64::from(part.count)).sum()
+    }
+
     /// Memory it takes: what the bound on waiting records counts. With one record for each partition
     /// the bookkeeping is as large as the records.
     pub(crate) fn memory_bytes(&self) -> usize {

@@ -1,7 +1,6 @@
 //! One producer, as fast as it goes, into recycled segments.
 //!
-//! The pool is filled first: a topic is written and deleted, and the engine keeps its segments. Each
-//! slice then writes into them, and gives them back the same way.
+//! Each slice writes into the pool and gives its segments back.
 
 use super::feed;
 use crate::bench::limit::{self, Amount, Operation, RawFile};
@@ -10,7 +9,7 @@ use crate::bench::noise::Values;
 use crate::bench::report::{Limit, Report, Row, in_words};
 use crate::bench::setup::{Setup, log_bytes_per_record, measure, raw, wait_for_rest};
 use crate::failure::Result;
-use ringlane::{Engine, Options, Producer, ProducerOptions, TopicOptions};
+use ringlane::{Engine, Producer, ProducerOptions, TopicOptions};
 
 /// Measures it.
 pub fn run(setup: &Setup, report: &mut Report) -> Result {
@@ -18,25 +17,17 @@ pub fn run(setup: &Setup, report: &mut Report) -> Result {
     let file = RawFile::prepared(&setup.directory, setup.log_bytes).map_err(raw)?;
     let choices = [(1 << 20, 4), (256 << 10, 4)];
     let (block_bytes, depth) = feed::better_blocks(&file, Operation::DurableWrite, &choices, setup.log_bytes)?;
-    let engine = setup.engine("bulk", Options::new().segments_recycled_max(64))?;
+    let engine = feed::settled_engine(setup, "bulk")?;
     let producer = engine.producer(ProducerOptions::new())?;
     let mut values = Values::new(setup.record_bytes);
     let records = feed::records_of_a_slice(setup);
-    // Twice what a slice needs: segments become free only some checkpoints after their topic is deleted.
-    for _ in 0..2 {
-        send(setup, &engine, &producer, &mut values, records)?;
-    }
-    recycle(&engine)?;
-    // One more, untimed, into what was recycled: the log was growing until now.
-    send(setup, &engine, &producer, &mut values, records)?;
-    recycle(&engine)?;
     let (mut limits, mut slices) = (Vec::new(), Vec::new());
     for _ in 0..setup.slices {
         wait_for_rest(&engine);
         let amount = Amount::Bytes(setup.log_bytes);
         limits.push(limit::blocks(&file, Operation::DurableWrite, block_bytes, depth, amount).map_err(raw)?);
         slices.push(measure(&engine, || send(setup, &engine, &producer, &mut values, records))?);
-        recycle(&engine)?;
+        feed::recycle(&engine)?;
     }
     let log_bytes = log_bytes_per_record(&slices);
     let row =
@@ -49,13 +40,4 @@ fn send(setup: &Setup, engine: &Engine, producer: &Producer, values: &mut Values
     let name = format!("bulk-{}", engine.topics().len());
     let topic = engine.create_topic(&name, TopicOptions::new())?;
     feed::send(setup, producer, &topic, values, records)
-}
-
-/// Deletes all topics; their segments go into the pool.
-fn recycle(engine: &Engine) -> Result {
-    for topic in engine.topics() {
-        engine.delete_topic(topic.name())?;
-    }
-    wait_for_rest(engine);
-    Ok(())
 }

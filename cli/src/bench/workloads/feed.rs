@@ -3,14 +3,49 @@
 use crate::bench::limit::{self, Amount, Operation, RawFile};
 use crate::bench::measure::{Latency, Sample, median_of};
 use crate::bench::noise::Values;
-use crate::bench::setup::{Setup, raw};
+use crate::bench::setup::{Setup, raw, wait_for_rest};
 use crate::failure::Result;
-use ringlane::{Producer, Record, Topic};
+use ringlane::{Engine, Options, Producer, ProducerOptions, Record, Topic, TopicOptions};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Every so many records one has its receipt timed.
 const PROBE_RECORDS: u64 = 1024;
+
+/// An engine in its steady state: a pool of recycled segments, as they are left by records that were
+/// kept for a time. It is filled by writing topics and deleting them.
+pub fn settled_engine(setup: &Setup, name: &str) -> Result<Engine> {
+    let engine = setup.engine(name, Options::new().segments_recycled_max(64))?;
+    let producer = engine.producer(ProducerOptions::new())?;
+    let mut values = Values::new(setup.record_bytes);
+    let records = records_of_a_slice(setup);
+    // Twice what a slice needs: segments become free only some checkpoints after their topic is deleted.
+    // One more into what was recycled: the log was growing until then.
+    for pool in [2, 1] {
+        for part in 0..pool {
+            let topic = engine.create_topic(&format!("pool-{part}"), TopicOptions::new())?;
+            send(setup, &producer, &topic, &mut values, records)?;
+        }
+        recycle(&engine)?;
+    }
+    Ok(engine)
+}
+
+/// The same, with a topic of one partition.
+pub fn settled_engine_and_topic(setup: &Setup, name: &str) -> Result<(Engine, Topic)> {
+    let engine = settled_engine(setup, name)?;
+    let topic = engine.create_topic("bench", TopicOptions::new())?;
+    Ok((engine, topic))
+}
+
+/// Deletes all topics; their segments go into the pool.
+pub fn recycle(engine: &Engine) -> Result {
+    for topic in engine.topics() {
+        engine.delete_topic(topic.name())?;
+    }
+    wait_for_rest(engine);
+    Ok(())
+}
 
 /// Sends `records`; the time ends when all of them are durable. The latency is that of single records
 /// among the others, from the call to the receipt.
@@ -37,7 +72,7 @@ pub fn send(setup: &Setup, producer: &Producer, topic: &Topic, values: &mut Valu
             batch.extend(places.iter().map(|&place| Record::new(values.at(place))));
             drop(producer.send_batch(topic, &batch)?);
             sent += batch.len() as u64;
-            batch = recycle(batch);
+            batch = emptied(batch);
         }
     }
     producer.flush()?;
@@ -48,7 +83,7 @@ pub fn send(setup: &Setup, producer: &Producer, topic: &Topic, values: &mut Valu
 }
 
 /// An empty vector with the memory of another, whose borrows have ended.
-fn recycle<'a>(mut batch: Vec<Record<'_>>) -> Vec<Record<'a>> {
+fn emptied<'a>(mut batch: Vec<Record<'_>>) -> Vec<Record<'a>> {
     batch.clear();
     batch.into_iter().map(|_| Record::default()).collect()
 }

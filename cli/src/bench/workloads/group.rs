@@ -1,19 +1,20 @@
 //! Many blocking senders with one producer.
 
+use super::feed;
 use crate::bench::limit::{self, RawFile};
 use crate::bench::measure::{Deadline, Latency, Sample};
 use crate::bench::noise::Values;
 use crate::bench::report::{Limit, Report, Row};
 use crate::bench::setup::{Setup, log_bytes_per_record, measure, raw, wait_for_rest};
 use crate::failure::Result;
-use ringlane::{Options, Producer, ProducerOptions, Record, Topic};
+use ringlane::{Producer, ProducerOptions, Record, Topic};
 use std::time::{Duration, Instant};
 
 /// Measures it.
 pub fn run(setup: &Setup, report: &mut Report) -> Result {
     setup.announce("group");
     let file = RawFile::prepared(&setup.directory, 64 << 20).map_err(raw)?;
-    let (engine, topic) = setup.engine_and_topic("group", Options::new())?;
+    let (engine, topic) = feed::settled_engine_and_topic(setup, "group")?;
     let producer = engine.producer(ProducerOptions::new())?;
     // The limit's records are as large as the engine's, without frames.
     let bytes = setup.record_log_bytes();

@@ -1,12 +1,13 @@
 //! One synchronous sender, alone or beside threads that keep every core busy.
 
+use super::feed;
 use crate::bench::limit::{self, Amount, Operation, RawFile};
 use crate::bench::measure::{Deadline, Latency, Sample, cpu_time_of_thread};
 use crate::bench::noise::Values;
 use crate::bench::report::{Limit, Report, Row, in_words};
 use crate::bench::setup::{Setup, log_bytes_per_record, measure, raw, wait_for_rest};
 use crate::failure::Result;
-use ringlane::{Options, Producer, ProducerOptions, Record, Topic};
+use ringlane::{Producer, ProducerOptions, Record, Topic};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ pub fn run(setup: &Setup, report: &mut Report, busy: bool) -> Result {
     let workload = if busy { "busy" } else { "lone" };
     setup.announce(workload);
     let file = RawFile::prepared(&setup.directory, 64 << 20).map_err(raw)?;
-    let (engine, topic) = setup.engine_and_topic(workload, Options::new())?;
+    let (engine, topic) = feed::settled_engine_and_topic(setup, workload)?;
     let producer = engine.producer(ProducerOptions::new())?;
     let mut values = Values::new(setup.record_bytes);
     // Warm-up of both sides.

@@ -1,13 +1,14 @@
 //! Rounds of one record for each of 1,000 partitions, each round durable before the next; and the
 //! same records in one partition, which is what the many are compared with.
 
+use super::feed;
 use crate::bench::limit::{self, Amount, Operation, RawFile};
 use crate::bench::measure::{Deadline, Latency, Sample};
 use crate::bench::noise::Values;
 use crate::bench::report::{Limit, Report, Row, in_words};
 use crate::bench::setup::{Setup, log_bytes_per_record, measure, raw, wait_for_rest};
 use crate::failure::Result;
-use ringlane::{Options, Producer, ProducerOptions, Record, Topic, TopicOptions};
+use ringlane::{Producer, ProducerOptions, Record, Topic, TopicOptions};
 use std::time::{Duration, Instant};
 
 /// How many.
@@ -17,7 +18,7 @@ pub const PARTITIONS: u32 = 1000;
 pub fn run(setup: &Setup, report: &mut Report) -> Result {
     setup.announce("many");
     let file = RawFile::prepared(&setup.directory, 256 << 20).map_err(raw)?;
-    let (engine, one) = setup.engine_and_topic("many", Options::new())?;
+    let (engine, one) = feed::settled_engine_and_topic(setup, "many")?;
     let many = engine.create_topic("many", TopicOptions::new().partitions(PARTITIONS))?;
     let producer = engine.producer(ProducerOptions::new())?;
     let mut values = Values::new(setup.record_bytes);
