@@ -635,7 +635,7 @@ impl Opening<'_> {
             for (slot, run) in &log.runs {
                 // Runs of deleted topics have nobody to show them to.
                 if let Some(partition) = table.get(*slot) {
-                    lock(&partition.index).push(*run, true);
+                    partition.index().push(*run, true);
                 }
             }
         }

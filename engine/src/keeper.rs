@@ -330,7 +330,7 @@ impl Keeper {
                 segment.set_end(full.end);
             }
             for partition in self.table.of_log(log.id) {
-                lock(&partition.index).forget_below(full.manifest.limit());
+                partition.index().forget_below(full.manifest.limit());
             }
         } else {
             match sealed::sidecar(&log, &segment) {
@@ -352,7 +352,7 @@ impl Keeper {
         let mut builder = SidecarBuilder::new(full.manifest);
         let limit = full.manifest.limit();
         for partition in self.table.of_log(log.id) {
-            let index = lock(&partition.index);
+            let index = partition.index();
             let withheld = full.withheld.get(&partition.slot).copied().unwrap_or(0);
             let first_offset = index.resident_offset();
             builder.push(partition.slot, first_offset, index.timestamp_before_ms, withheld, index.runs_below(limit));

@@ -140,7 +140,7 @@ pub(crate) fn collect(inner: &EngineInner) -> Stats {
     let index_bytes = topics
         .values()
         .flat_map(|topic| &topic.partitions)
-        .map(|partition| crate::sync::lock(&partition.index).memory_bytes() as u64)
+        .map(|partition| partition.index().memory_bytes() as u64)
         .sum();
     Stats {
         io: inner.storage.report(),

@@ -2,7 +2,6 @@
 
 use crate::error::{Error, Result};
 use crate::partition::shared::{Partition, TopicShared};
-use crate::sync::lock;
 use std::sync::Arc;
 
 /// Options of [`Engine::create_topic`](crate::Engine::create_topic).
@@ -77,7 +76,7 @@ impl Topic {
     /// What a partition holds now.
     pub fn partition_info(&self, partition: u32) -> Result<PartitionInfo> {
         let shared = self.partition(partition)?;
-        let index = lock(&shared.index);
+        let index = shared.index();
         Ok(PartitionInfo {
             partition,
             lane: shared.lane,

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::partition::reader::PartitionReader;
 use crate::partition::sealed;
 use crate::partition::shared::{Partition, TopicShared};
-use crate::sync::{Signal, lock};
+use crate::sync::Signal;
 use crate::topic::Topic;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -236,7 +236,7 @@ impl std::fmt::Debug for Consumer {
 /// The offset that a start means now.
 fn resolve(partition: &Arc<Partition>, start: Start) -> Result<u64> {
     let (first_offset, next_offset) = {
-        let index = lock(&partition.index);
+        let index = partition.index();
         (index.first_offset, index.next_offset)
     };
     match start {
@@ -256,7 +256,7 @@ fn resolve(partition: &Arc<Partition>, start: Start) -> Result<u64> {
 /// The first offset whose record has a timestamp at or after a time.
 fn offset_at_time(partition: &Arc<Partition>, timestamp_ms: i64, first_offset: u64, next_offset: u64) -> Result<u64> {
     let in_sealed = {
-        let index = lock(&partition.index);
+        let index = partition.index();
         index.timestamp_before_ms >= timestamp_ms
     };
     // The run's largest timestamp reaches the time; which of its records does first is read from them.
@@ -270,7 +270,7 @@ fn offset_at_time(partition: &Arc<Partition>, timestamp_ms: i64, first_offset: u
     };
     let run_offset = match run_offset {
         Some(offset) => Some(offset),
-        None => lock(&partition.index).run_at_time(timestamp_ms).map(|run| run.base_offset),
+        None => partition.index().run_at_time(timestamp_ms).map(|run| run.base_offset),
     };
     let Some(run_offset) = run_offset else { return Ok(next_offset) };
     let mut reader = PartitionReader::new(partition.clone(), run_offset.max(first_offset));

@@ -46,6 +46,9 @@ const RESERVED_SEGMENTS: usize = 2;
 /// The wall clock may jump, so timers that follow it are looked at this often.
 const WALL_CLOCK_CHECK_NS: u64 = 1_000_000_000;
 
+/// A batch of so many parts has their indexes brought near while it is written.
+const PARTS_MANY: usize = 64;
+
 /// Room below W for padding and for what is added after the check.
 const WINDOW_SLACK_BYTES: u64 = 1 << 20;
 
@@ -98,6 +101,8 @@ pub(crate) struct Lane {
     controls: VecDeque<Message>,
     effects: VecDeque<(Position, Effect)>,
     completions: Vec<Completion>,
+    /// Batches of many parts among the effects, at the end, whose indexes are not near yet.
+    far_batches: usize,
     scratch: Vec<FilledBatch>,
     withheld_in_segment: BTreeMap<u32, u32>,
     /// Something waits for its flush, not only buffered records.
@@ -136,6 +141,7 @@ impl Lane {
             controls: VecDeque::new(),
             effects: VecDeque::new(),
             completions: Vec::new(),
+            far_batches: 0,
             scratch: Vec::new(),
             withheld_in_segment: BTreeMap::new(),
             urgent: true,
@@ -392,6 +398,7 @@ impl Lane {
         accumulator.give_back(content);
         self.count_group(records, payload);
         self.last_activity = now;
+        self.far_batches += usize::from(outcomes.len() >= PARTS_MANY);
         let batch = match durability {
             Durability::Synced => {
                 self.urgent = true;
@@ -407,36 +414,21 @@ impl Lane {
     }
 
     fn encode_records(&mut self, content: &Content, part: Part, append_time_ms: i64) -> PartOutcome {
-        let slot = part.partition.slot;
-        let (base_offset, timestamp_max_ms) = self.state.assign(slot, part.count, part.timestamp_max_ms);
-        let kind = Kind::Records { slot, count: part.count, base_offset, append_time_ms };
-        let placed = self.append_part(kind, content, &part);
-        let run = Run {
-            base_offset,
-            count: part.count,
-            first: 0,
-            position: placed.position,
-            bytes: placed.bytes,
-            timestamp_max_ms,
-            publication: None,
-        };
-        PartOutcome {
-            partition: part.partition,
-            position: placed.position,
-            run: Some(run),
-            may_merge: !placed.starts_block,
-        }
+        let (slot, count) = (part.slot, part.count);
+        let (base_offset, timestamp_max_ms) = self.state.assign(slot, count, part.timestamp_max_ms);
+        let placed = self.append_part(Kind::Records { slot, count, base_offset, append_time_ms }, content, &part);
+        PartOutcome::published(part, &placed, base_offset, timestamp_max_ms)
     }
 
     fn encode_withheld(&mut self, content: &Content, part: Part, append_time_ms: i64, due_ms: i64) -> PartOutcome {
-        let (slot, count) = (part.partition.slot, part.count);
+        let (slot, count) = (part.slot, part.count);
         let kind = Kind::Withheld { slot, count, due_ms, append_time_ms, reason: WithheldReason::Delayed };
         let placed = self.append_part(kind, content, &part);
         let timestamp_max_ms = part.timestamp_max_ms;
         let withheld = Withheld { slot, count, due_ms, frame_bytes: placed.bytes, timestamp_max_ms };
         self.state.withhold(placed.position, withheld);
         *self.withheld_in_segment.entry(slot).or_default() += 1;
-        PartOutcome { partition: part.partition, position: placed.position, run: None, may_merge: false }
+        PartOutcome::withheld(part, &placed)
     }
 
     fn append_part(&mut self, kind: Kind, content: &Content, part: &Part) -> Placed {
@@ -670,6 +662,9 @@ impl Lane {
             }
         }
         self.completions = completions;
+        if !grown && self.far_batches > 0 {
+            self.bring_near();
+        }
         // Before the answers: who gets one sees counters that include it.
         self.export_counters();
         if grown && !self.parts.shared.latch.is_poisoned() {
@@ -682,6 +677,10 @@ impl Lane {
         if self.failed || (self.closing.is_some() && !writing) {
             // Nothing is in flight: only messages can come.
             return if self.closing.is_some() { Wait::No } else { self.sleep(false, None) };
+        }
+        if writing && self.far_batches > 0 {
+            // First let the writes leave; then there is something to do while they are on their way.
+            return Wait::No;
         }
         let now = self.parts.clock.monotonic_ns();
         let mut deadline: Option<u64> = None;
@@ -733,6 +732,20 @@ impl Lane {
         deadline.map_or(Wait::Forever, Wait::Until)
     }
 
+    /// While writes are on their way: touches the indexes that their completion will change. A thousand
+    /// partitions stand in a thousand places of memory, and senders wait for the completion.
+    fn bring_near(&mut self) {
+        for (_, effect) in self.effects.iter().rev().take(std::mem::take(&mut self.far_batches)) {
+            if let Effect::Batch { parts, published, .. } = effect {
+                for part in &parts[*published..] {
+                    if let Some(run) = part.run() {
+                        part.partition.index().expect(run);
+                    }
+                }
+            }
+        }
+    }
+
     // ----- completing -----
 
     /// Shows readers and answers senders what lies below the durable prefix.
@@ -746,7 +759,7 @@ impl Lane {
                 Effect::Publish { partition, run, may_merge } => partition.publish(run, may_merge),
                 Effect::Batch { batch, parts, published, records } => {
                     for part in &parts[published..] {
-                        if let Some(run) = part.run {
+                        if let Some(run) = part.run() {
                             part.partition.publish(run, part.may_merge);
                         }
                     }

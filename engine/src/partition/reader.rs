@@ -14,7 +14,6 @@ use crate::io::Block;
 use crate::lane::entries;
 use crate::log::frame::Kind;
 use crate::log::position::Position;
-use crate::sync::lock;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -85,7 +84,7 @@ impl PartitionReader {
     /// Finds the runs from the current offset on. `false`: there is nothing yet.
     fn look_up(&mut self) -> Result<bool> {
         {
-            let index = lock(&self.partition.index);
+            let index = self.partition.index();
             if self.offset < index.first_offset {
                 return Err(Error::Truncated {
                     topic: self.partition.topic.to_string(),
@@ -109,7 +108,7 @@ impl PartitionReader {
             }
             // The index moved between the two looks: a sidecar took over, or retention removed it.
             None => {
-                let index = lock(&self.partition.index);
+                let index = self.partition.index();
                 if self.offset >= index.first_offset && self.offset < index.resident_offset() {
                     return Err(self.lost());
                 }

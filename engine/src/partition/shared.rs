@@ -15,9 +15,10 @@ use crate::log::manifest::ManifestSegment;
 use crate::log::position::Position;
 use crate::log::segment::file_name;
 use crate::sync::{Signal, lock};
+use crossbeam_utils::CachePadded;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 /// A segment of a log, as readers see it.
 pub(crate) struct Segment {
@@ -161,9 +162,40 @@ pub(crate) struct Partition {
     pub(crate) slot: u32,
     pub(crate) lane: u32,
     pub(crate) log: Arc<LogShared>,
-    pub(crate) index: Mutex<PartitionIndex>,
+    /// Apart from what senders look at: the lane changes it with every publication.
+    published: CachePadded<Published>,
+}
+
+struct Published {
+    index: Mutex<PartitionIndex>,
     waiting: AtomicUsize,
     watchers: Mutex<Vec<Arc<Signal>>>,
+}
+
+/// A partition by way of its topic, for batches on their way.
+///
+/// Counting references to the topic instead of the partition keeps the count on the sender's core: one
+/// count for all partitions, where each of a thousand partitions had one that sender and lane took
+/// from each other with every record.
+#[derive(Clone)]
+pub(crate) struct TopicPartition {
+    topic: Arc<TopicShared>,
+    index: u32,
+}
+
+impl TopicPartition {
+    pub(crate) fn new(topic: &Arc<TopicShared>, index: u32) -> TopicPartition {
+        TopicPartition { topic: topic.clone(), index }
+    }
+}
+
+impl std::ops::Deref for TopicPartition {
+    type Target = Partition;
+
+    #[inline]
+    fn deref(&self) -> &Partition {
+        &self.topic.partitions[self.index as usize]
+    }
 }
 
 impl Partition {
@@ -181,19 +213,27 @@ impl Partition {
             slot,
             lane,
             log,
-            index: Mutex::new(index),
-            waiting: AtomicUsize::new(0),
-            watchers: Mutex::new(Vec::new()),
+            published: CachePadded::new(Published {
+                index: Mutex::new(index),
+                waiting: AtomicUsize::new(0),
+                watchers: Mutex::new(Vec::new()),
+            }),
         }
+    }
+
+    /// The index, locked.
+    #[inline]
+    pub(crate) fn index(&self) -> MutexGuard<'_, PartitionIndex> {
+        lock(&self.published.index)
     }
 
     /// Makes a durable run visible and wakes who waits for it.
     #[inline]
     pub(crate) fn publish(&self, run: Run, may_merge: bool) {
-        lock(&self.index).push(run, may_merge);
+        self.index().push(run, may_merge);
         // The lock orders this after the push; a watcher registers, then looks at the index.
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            for watcher in lock(&self.watchers).iter() {
+        if self.published.waiting.load(Ordering::SeqCst) > 0 {
+            for watcher in lock(&self.published.watchers).iter() {
                 watcher.notify();
             }
         }
@@ -201,20 +241,20 @@ impl Partition {
 
     /// From now on `signal` moves with each publication.
     pub(crate) fn watch(&self, signal: &Arc<Signal>) {
-        let mut watchers = lock(&self.watchers);
+        let mut watchers = lock(&self.published.watchers);
         watchers.push(signal.clone());
-        self.waiting.store(watchers.len(), Ordering::SeqCst);
+        self.published.waiting.store(watchers.len(), Ordering::SeqCst);
     }
 
     pub(crate) fn unwatch(&self, signal: &Arc<Signal>) {
-        let mut watchers = lock(&self.watchers);
+        let mut watchers = lock(&self.published.watchers);
         watchers.retain(|watcher| !Arc::ptr_eq(watcher, signal));
-        self.waiting.store(watchers.len(), Ordering::SeqCst);
+        self.published.waiting.store(watchers.len(), Ordering::SeqCst);
     }
 
     /// Wakes all watchers without a publication: the engine closes or the topic is gone.
     pub(crate) fn disturb(&self) {
-        for watcher in lock(&self.watchers).iter() {
+        for watcher in lock(&self.published.watchers).iter() {
             watcher.notify();
         }
     }

@@ -12,7 +12,7 @@
 use super::batch::{Batch, Content, Outcome, Ticket};
 use crate::error::{Error, Result};
 use crate::lane::shared::{LaneShared, Message};
-use crate::partition::shared::Partition;
+use crate::partition::shared::TopicShared;
 use crate::producer::Durability;
 use crate::record::Record;
 use crate::sync::{Signal, lock};
@@ -222,14 +222,15 @@ impl Adding<'_> {
     #[inline]
     pub(crate) fn push(
         &mut self,
-        partition: &Arc<Partition>,
+        (topic, partition): (&Arc<TopicShared>, u32),
         record: &Record<'_>,
         size: usize,
         timestamp_ms: i64,
         due_ms: Option<i64>,
     ) -> Appended {
         let inner = &mut **self.inner.as_mut().expect("held until finish");
-        let slot = partition.slot as usize;
+        let slot_number = topic.partitions[partition as usize].slot;
+        let slot = slot_number as usize;
         if inner.parts.len() <= slot {
             inner.parts.resize(slot + 1, (0, 0));
         }
@@ -241,7 +242,8 @@ impl Adding<'_> {
         // A delayed record is a frame of its own, so that it can be cancelled alone.
         let part = (serial == inner.serial && due_ms.is_none()).then_some(part);
         let before = open.content.memory_bytes();
-        let (part, index) = open.content.push(part, partition, record, size, timestamp_ms, due_ms);
+        let (part, index) =
+            open.content.push(part, (topic, partition, slot_number), record, size, timestamp_ms, due_ms);
         if due_ms.is_none() {
             inner.parts[slot] = (inner.serial, part);
         }

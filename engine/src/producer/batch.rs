@@ -7,9 +7,10 @@
 
 use crate::error::Error;
 use crate::io::fork::ForkMark;
+use crate::lane::writer::Placed;
 use crate::log::position::Position;
 use crate::partition::index::Run;
-use crate::partition::shared::Partition;
+use crate::partition::shared::{TopicPartition, TopicShared};
 use crate::producer::Durability;
 use crate::record::Record;
 use crate::sync::{Event, lock};
@@ -17,15 +18,60 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Waker;
 
-/// What became of the records of one partition in a batch.
+/// What became of the records of one partition in a batch. Small, because a batch may have a thousand.
 #[derive(Clone)]
 pub(crate) struct PartOutcome {
-    pub(crate) partition: Arc<Partition>,
+    pub(crate) partition: TopicPartition,
+    /// Their frame.
     pub(crate) position: Position,
-    /// The index entry of its records; `None`: they are withheld.
-    pub(crate) run: Option<Run>,
-    /// Whether the run may grow together with the one before it.
+    pub(crate) bytes: u32,
+    pub(crate) count: u32,
+    /// Offset of the first of them; [`WITHHELD`]: they have none yet.
+    base_offset: u64,
+    timestamp_max_ms: i64,
+    /// Whether their run may grow together with the one before it.
     pub(crate) may_merge: bool,
+}
+
+/// No offset: a partition never gets so far.
+const WITHHELD: u64 = u64::MAX;
+
+impl PartOutcome {
+    /// Records that got offsets. `timestamp_max_ms`: of the partition, with them.
+    pub(crate) fn published(part: Part, placed: &Placed, base_offset: u64, timestamp_max_ms: i64) -> PartOutcome {
+        PartOutcome { base_offset, timestamp_max_ms, may_merge: !placed.starts_block, ..Self::withheld(part, placed) }
+    }
+
+    /// Records that are withheld.
+    pub(crate) fn withheld(part: Part, placed: &Placed) -> PartOutcome {
+        PartOutcome {
+            partition: part.partition,
+            position: placed.position,
+            bytes: placed.bytes,
+            count: part.count,
+            base_offset: WITHHELD,
+            timestamp_max_ms: i64::MIN,
+            may_merge: false,
+        }
+    }
+
+    /// The offset of the first record, unless they are withheld.
+    pub(crate) fn base_offset(&self) -> Option<u64> {
+        (self.base_offset != WITHHELD).then_some(self.base_offset)
+    }
+
+    /// The index entry of the records, unless they are withheld.
+    pub(crate) fn run(&self) -> Option<Run> {
+        Some(Run {
+            base_offset: self.base_offset()?,
+            count: self.count,
+            first: 0,
+            position: self.position,
+            bytes: self.bytes,
+            timestamp_max_ms: self.timestamp_max_ms,
+            publication: None,
+        })
+    }
 }
 
 /// What became of a batch.
@@ -177,7 +223,9 @@ impl Batch {
 
 /// Records of one partition within a batch: they become one frame.
 pub(crate) struct Part {
-    pub(crate) partition: Arc<Partition>,
+    pub(crate) partition: TopicPartition,
+    /// The partition's slot, here so that the lane need not look it up.
+    pub(crate) slot: u32,
     pub(crate) count: u32,
     pub(crate) bytes: u32,
     /// CRC32C of the records in the order they were added, as far as they are summed up.
@@ -234,7 +282,7 @@ impl Content {
     pub(crate) fn push(
         &mut self,
         part: Option<u32>,
-        partition: &Arc<Partition>,
+        (topic, partition, slot): (&Arc<TopicShared>, u32, u32),
         record: &Record<'_>,
         size: usize,
         timestamp_ms: i64,
@@ -248,7 +296,8 @@ impl Content {
         let end = self.bytes.len();
         let part_index = part.unwrap_or_else(|| {
             self.parts.push(Part {
-                partition: partition.clone(),
+                partition: TopicPartition::new(topic, partition),
+                slot,
                 count: 0,
                 bytes: 0,
                 checksum: 0,

@@ -74,7 +74,7 @@ fn receipt(outcome: &Outcome, part: u32, index: u32, timestamp_ms: i64) -> Resul
     Ok(Receipt {
         topic: part.partition.topic.clone(),
         partition: part.partition.partition,
-        offset: part.run.map(|run| run.base_offset + u64::from(index)),
+        offset: part.base_offset().map(|base| base + u64::from(index)),
         timestamp_ms,
         durability: outcome.durability,
         id: RecordId { log: outcome.log, position: part.position.0, index },

@@ -8,7 +8,7 @@ use crate::engine::EngineInner;
 use crate::error::{Error, Result};
 use crate::lane::shared::Message;
 use crate::log::position::Position;
-use crate::partition::shared::Partition;
+use crate::partition::shared::TopicShared;
 use crate::record::{Record, Visibility};
 use crate::topic::Topic;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ impl Producer {
             _ => self.engine.clock.wall_ms(),
         };
         let (timestamp_ms, due_ms) = times(&record, now);
-        let mut adding = self.accumulators[partition.lane as usize].adding()?;
+        let mut adding = self.accumulators[lane_of(partition)].adding()?;
         let appended = adding.push(partition, &record, size, timestamp_ms, due_ms);
         let batch = adding.batch().clone();
         adding.finish();
@@ -136,7 +136,7 @@ impl Producer {
                 }
                 let record = record_at(at).1;
                 let (timestamp_ms, due_ms) = times(record, now);
-                let appended = adding.push(partition, record, *size, timestamp_ms, due_ms);
+                let appended = adding.push(*partition, record, *size, timestamp_ms, due_ms);
                 handle.push(adding.batch(), appended.part, appended.index, timestamp_ms);
             }
             adding.finish();
@@ -145,19 +145,19 @@ impl Producer {
         // One lane's lock at a time: two senders must not wait for each other's.
         let mut appended: Vec<Option<(Arc<Batch>, Appended)>> = (0..count).map(|_| None).collect();
         for (lane, accumulator) in self.accumulators.iter().enumerate() {
-            if !placed.iter().any(|(partition, _)| partition.lane as usize == lane) {
+            if !placed.iter().any(|(partition, _)| lane_of(*partition) == lane) {
                 continue;
             }
             let mut adding = accumulator.adding()?;
             for (at, (partition, size)) in placed.iter().enumerate() {
-                if partition.lane as usize == lane {
+                if lane_of(*partition) == lane {
                     if adding.is_long() {
                         adding.finish();
                         adding = accumulator.adding()?;
                     }
                     let record = record_at(at).1;
                     let (timestamp_ms, due_ms) = times(record, now);
-                    let place = adding.push(partition, record, *size, timestamp_ms, due_ms);
+                    let place = adding.push(*partition, record, *size, timestamp_ms, due_ms);
                     appended[at] = Some((adding.batch().clone(), place));
                 }
             }
@@ -194,7 +194,7 @@ impl Producer {
     }
 
     #[inline]
-    fn partition_of<'a>(&self, topic: &'a Topic, record: &Record<'_>) -> Result<&'a Arc<Partition>> {
+    fn partition_of<'a>(&self, topic: &'a Topic, record: &Record<'_>) -> Result<(&'a Arc<TopicShared>, u32)> {
         self.engine.check_fork()?;
         let shared = &topic.shared;
         if shared.deleted.load(Ordering::Acquire) {
@@ -210,8 +210,14 @@ impl Producer {
             (None, Some(key)) => partition_of_key(key, partitions),
             (None, None) => shared.turn.fetch_add(1, Ordering::Relaxed) % partitions,
         };
-        Ok(&shared.partitions[index as usize])
+        Ok((shared, index))
     }
+}
+
+/// The lane of a partition.
+#[inline]
+fn lane_of((topic, partition): (&Arc<TopicShared>, u32)) -> usize {
+    topic.partitions[partition as usize].lane as usize
 }
 
 /// The timestamp of a record sent `now`, and when it is due if it is delayed.

@@ -6,7 +6,7 @@ use crate::bench::limit::{self, Amount, Operation, RawFile};
 use crate::bench::measure::{Deadline, Latency, Sample};
 use crate::bench::noise::Values;
 use crate::bench::report::{Limit, Report, Row, in_words};
-use crate::bench::setup::{Setup, log_bytes_per_record, measure, raw, wait_for_rest};
+use crate::bench::setup::{EngineSlice, Setup, log_bytes_per_record, measure, raw};
 use crate::failure::Result;
 use ringlane::{Producer, ProducerOptions, Record, Topic, TopicOptions};
 use std::time::{Duration, Instant};
@@ -18,22 +18,27 @@ pub const PARTITIONS: u32 = 1000;
 pub fn run(setup: &Setup, report: &mut Report) -> Result {
     setup.announce("many");
     let file = RawFile::prepared(&setup.directory, 256 << 20).map_err(raw)?;
-    let (engine, one) = feed::settled_engine_and_topic(setup, "many")?;
-    let many = engine.create_topic("many", TopicOptions::new().partitions(PARTITIONS))?;
+    let engine = feed::settled_engine(setup, "many")?;
     let producer = engine.producer(ProducerOptions::new())?;
     let mut values = Values::new(setup.record_bytes);
-    send(&producer, &one, &mut values, setup.slice / 4)?;
-    let warm = measure(&engine, || send(&producer, &many, &mut values, setup.slice / 4))?;
+    // Each slice writes into the pool and gives its segments back.
+    let mut slice = |partitions, duration| -> Result<EngineSlice> {
+        let topic = engine.create_topic("many", TopicOptions::new().partitions(partitions))?;
+        let slice = measure(&engine, || send(&producer, &topic, &mut values, duration))?;
+        feed::recycle(&engine)?;
+        Ok(slice)
+    };
+    slice(1, setup.slice / 4)?;
+    let warm = slice(PARTITIONS, setup.slice / 4)?;
     let round_bytes = log_bytes_per_record(&[warm]) * f64::from(PARTITIONS);
     let block_bytes = (round_bytes as usize).max(1).next_multiple_of(4096);
     let (mut limits, mut ones, mut manys) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..setup.slices {
-        wait_for_rest(&engine);
         limits.push(
             limit::blocks(&file, Operation::DurableWrite, block_bytes, 1, Amount::Time(setup.slice)).map_err(raw)?,
         );
-        ones.push(measure(&engine, || send(&producer, &one, &mut values, setup.slice))?);
-        manys.push(measure(&engine, || send(&producer, &many, &mut values, setup.slice))?);
+        ones.push(slice(1, setup.slice)?);
+        manys.push(slice(PARTITIONS, setup.slice)?);
     }
     let row = |name, slices: &[_]| {
         let log_bytes = log_bytes_per_record(slices);
