@@ -1,0 +1,454 @@
+//! The events of a history: calls, their outcomes, and what happens to the world.
+//!
+//! Small and plain, so that a simulator can make millions of them and a child can say each in one line.
+
+use serde::{Deserialize, Serialize};
+
+/// A record's value in a history: a number that no other record has.
+pub type Value = u64;
+/// A topic's number; never used for another topic.
+pub type TopicNumber = u32;
+/// A consumer group's number.
+pub type GroupNumber = u32;
+/// A transaction's number; never used for another transaction.
+pub type TransactionNumber = u64;
+/// A lease's number, unique in its group.
+pub type LeaseNumber = u64;
+
+/// One line of a history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A client is about to call.
+    Invoke {
+        /// Nanoseconds since the history began, by a clock that does not go back.
+        at_ns: u64,
+        /// The operation's number.
+        operation: u64,
+        /// The client. A client's calls may overlap: an asynchronous sender's do.
+        process: u32,
+        /// What it asks.
+        call: Call,
+    },
+    /// A call came back.
+    Complete {
+        /// Nanoseconds since the history began.
+        at_ns: u64,
+        /// The number its invocation has.
+        operation: u64,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// Nobody's call.
+    World {
+        /// Nanoseconds since the history began.
+        at_ns: u64,
+        /// What happened.
+        happening: Happening,
+    },
+}
+
+/// How far a record has come when it is acknowledged. The better comes later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// The lane has it.
+    Buffered,
+    /// It is on the device, flushed.
+    #[default]
+    Synced,
+}
+
+/// Where an assignment or a seek begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum From {
+    /// The first offset that is kept.
+    Beginning,
+    /// Behind the last record that is visible.
+    End,
+    /// This offset.
+    Offset(u64),
+    /// The first record at or after a time. Where that is, only the answer can tell.
+    Timestamp(i64),
+}
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Call {
+    /// Creates a topic.
+    CreateTopic {
+        /// Its number.
+        topic: TopicNumber,
+        /// Partitions.
+        partitions: u32,
+        /// It takes the dead letters of this group.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dead_letters_of: Option<GroupNumber>,
+    },
+    /// Deletes a topic.
+    DeleteTopic {
+        /// Its number.
+        topic: TopicNumber,
+    },
+    /// Sends a record. A batch is several of these, invoked in the batch's order.
+    Send {
+        /// The topic.
+        topic: TopicNumber,
+        /// The partition, unless the engine chooses.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        partition: Option<u32>,
+        /// The record.
+        value: Value,
+        /// What is asked for.
+        #[serde(default)]
+        durability: Durability,
+        /// Not visible before the wall clock shows this (ms since 1970). `None`: at once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        visible_at_ms: Option<i64>,
+        /// The transaction that it belongs to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        transaction: Option<TransactionNumber>,
+    },
+    /// Cancels a delayed record.
+    Cancel {
+        /// The record.
+        value: Value,
+    },
+    /// Makes everything sent before durable.
+    Sync,
+    /// Closes the engine cleanly.
+    Close,
+    /// This client reads a partition from now on, from a place on.
+    Assign {
+        /// The topic.
+        topic: TopicNumber,
+        /// The partition.
+        partition: u32,
+        /// Where to begin.
+        from: From,
+    },
+    /// This client reads a partition no longer.
+    Unassign {
+        /// The topic.
+        topic: TopicNumber,
+        /// The partition.
+        partition: u32,
+    },
+    /// Moves the reading position.
+    Seek {
+        /// The topic.
+        topic: TopicNumber,
+        /// The partition.
+        partition: u32,
+        /// Where to.
+        from: From,
+    },
+    /// Reads what comes next in the assigned partitions.
+    Poll,
+    /// Begins a transaction.
+    Begin {
+        /// Its number.
+        transaction: TransactionNumber,
+    },
+    /// Makes a transaction durable, not yet visible.
+    Prepare {
+        /// Its number.
+        transaction: TransactionNumber,
+    },
+    /// Decides that it happens.
+    Commit {
+        /// Its number.
+        transaction: TransactionNumber,
+    },
+    /// Decides that it does not happen.
+    RollBack {
+        /// Its number.
+        transaction: TransactionNumber,
+    },
+    /// A member takes records of its group, each under a lease.
+    Take {
+        /// The group.
+        group: GroupNumber,
+        /// The member.
+        member: u32,
+    },
+    /// Ends or changes a lease.
+    Settle {
+        /// The group.
+        group: GroupNumber,
+        /// The lease.
+        lease: LeaseNumber,
+        /// How.
+        settling: Settling,
+        /// The transaction that it belongs to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        transaction: Option<TransactionNumber>,
+    },
+    /// Acknowledges everything below an offset.
+    AcknowledgePosition {
+        /// The group.
+        group: GroupNumber,
+        /// The topic.
+        topic: TopicNumber,
+        /// The partition.
+        partition: u32,
+        /// The first offset that is not acknowledged.
+        position: u64,
+    },
+    /// Asks for a group's acknowledged position.
+    AcknowledgedPosition {
+        /// The group.
+        group: GroupNumber,
+        /// The topic.
+        topic: TopicNumber,
+        /// The partition.
+        partition: u32,
+    },
+    /// A member goes: its leases end.
+    Leave {
+        /// The group.
+        group: GroupNumber,
+        /// The member.
+        member: u32,
+    },
+    /// Makes a dead letter available to its group again.
+    Redrive {
+        /// The group.
+        group: GroupNumber,
+        /// The record.
+        value: Value,
+    },
+}
+
+/// What is done to a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settling {
+    /// Done; and durably so when it is answered.
+    Acknowledge,
+    /// Done; durable a little later.
+    AcknowledgeLater,
+    /// Failed: again, at the earliest when the wall clock shows this.
+    Nack {
+        /// Milliseconds since 1970; 0 is at once.
+        again_at_ms: i64,
+    },
+    /// Failed for good: to the dead letters.
+    Reject,
+    /// Given back; not a failure.
+    Release,
+    /// Needs longer: until the wall clock shows this.
+    Extend {
+        /// Milliseconds since 1970.
+        until_ms: i64,
+    },
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was done.
+    Ok(Answer),
+    /// It was not done, and never will be.
+    Failed {
+        /// A stable name: an error's code.
+        code: String,
+    },
+    /// It may have been done, or may yet be.
+    Unknown {
+        /// A stable name: an error's code.
+        code: String,
+    },
+}
+
+impl Outcome {
+    /// Done, nothing more to say.
+    pub fn done() -> Outcome {
+        Outcome::Ok(Answer::Done)
+    }
+}
+
+/// What a call gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Nothing but that it was done.
+    Done,
+    /// Of a send: where the record stands.
+    Receipt {
+        /// Its partition.
+        partition: u32,
+        /// Its offset; `None` while it is withheld.
+        offset: Option<u64>,
+        /// How far it has come.
+        durability: Durability,
+    },
+    /// Of an assignment, a seek, or a question for a position.
+    Position {
+        /// The next offset.
+        offset: u64,
+    },
+    /// Of a poll.
+    Polled {
+        /// What each partition gave, in the order in which it was given.
+        reads: Vec<Read>,
+        /// The wall clock, looked at after the poll.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wall_ms: Option<i64>,
+    },
+    /// Of a commit that waited for the offsets.
+    Committed {
+        /// Where the records stand.
+        placed: Vec<Placed>,
+    },
+    /// Of a take.
+    Taken {
+        /// The deliveries, in order.
+        deliveries: Vec<Delivery>,
+        /// The wall clock, looked at after the call.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wall_ms: Option<i64>,
+    },
+}
+
+/// What one partition gave in a poll.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Read {
+    /// The topic.
+    pub topic: TopicNumber,
+    /// The partition.
+    pub partition: u32,
+    /// Offset and value, in the order in which they came.
+    pub records: Vec<(u64, Value)>,
+}
+
+/// A record and its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// The topic.
+    pub topic: TopicNumber,
+    /// The partition.
+    pub partition: u32,
+    /// The offset.
+    pub offset: u64,
+    /// The record.
+    pub value: Value,
+}
+
+/// A record handed to a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Which record.
+    #[serde(flatten)]
+    pub placed: Placed,
+    /// Its lease.
+    pub lease: LeaseNumber,
+    /// How often it was handed out, this time included.
+    pub delivery_count: u32,
+    /// The lease ends when the wall clock shows this. `None`: not by the clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<i64>,
+}
+
+/// What stops the engine without a close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CrashKind {
+    /// The process died; what it wrote stays.
+    Kill,
+    /// The machine died; what was not flushed may be gone, wholly or in sectors.
+    PowerLoss,
+    /// An I/O error: the engine accepts nothing until it is opened again.
+    Poisoned,
+}
+
+/// Nobody's call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Happening {
+    /// The engine is gone. Operations without a completion get none: their outcome is unknown.
+    Crash {
+        /// How.
+        kind: CrashKind,
+        /// Records acknowledged at this durability, or a better one, are kept. A crash breaks the
+        /// guarantees below it.
+        keeps: Durability,
+    },
+    /// It was opened again. What is readable follows, as [`Happening::Contents`].
+    Reopened,
+    /// Everything in a partition from an offset on, to its end, read while nothing was sent.
+    Contents {
+        /// The topic.
+        topic: TopicNumber,
+        /// The partition.
+        partition: u32,
+        /// Where the reading began.
+        first_offset: u64,
+        /// Offset and value.
+        records: Vec<(u64, Value)>,
+        /// The wall clock, looked at after the reading.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wall_ms: Option<i64>,
+    },
+    /// A topic is not there (any more).
+    TopicMissing {
+        /// The topic.
+        topic: TopicNumber,
+    },
+    /// The engine said that it cannot give these offsets; what it says is not lost in silence.
+    Reported {
+        /// The topic.
+        topic: TopicNumber,
+        /// The partition.
+        partition: u32,
+        /// The first of them.
+        first_offset: u64,
+        /// How many.
+        count: u64,
+        /// A stable name: `damaged`, `truncated`.
+        code: String,
+    },
+    /// No delayed record is waiting any more whose time was before this. [`Happening::Contents`] of every
+    /// partition follow, and end the history: what is not in them now is not there.
+    Settled {
+        /// The wall clock.
+        wall_ms: i64,
+    },
+    /// A lease ended because its time was over.
+    LeaseExpired {
+        /// The group.
+        group: GroupNumber,
+        /// The lease.
+        lease: LeaseNumber,
+    },
+    /// A record went to the dead letters of a group.
+    DeadLettered {
+        /// The group.
+        group: GroupNumber,
+        /// The record.
+        value: Value,
+    },
+    /// What a group has still to do in a partition, and what it gave up, asked while nothing was going on.
+    GroupContents {
+        /// The group.
+        group: GroupNumber,
+        /// The topic.
+        topic: TopicNumber,
+        /// The partition.
+        partition: u32,
+        /// Where the group began.
+        first_offset: u64,
+        /// Available, delayed or leased.
+        pending: Vec<Value>,
+        /// In the dead letters.
+        dead_lettered: Vec<Value>,
+    },
+    /// A group gives each partition to one member, in order, and holds it back at a nack.
+    OrderedGroup {
+        /// The group.
+        group: GroupNumber,
+    },
+}

@@ -1,0 +1,44 @@
+//! The command `ringlane-proof`: the tree of its arguments, and the exit codes.
+//!
+//! Invariants:
+//! - Exit code 0: what was to be shown was shown. 1: it was not. 2: the command line is wrong.
+//! - The last line of standard output is one line of figures, whether it failed or not.
+
+// A program has no users of its items outside: `pub` here means for the other modules.
+#![allow(unreachable_pub)]
+
+mod command;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Shows that Ringlane loses nothing, and would show it if it did.
+#[derive(Parser)]
+#[command(name = "ringlane-proof", version, disable_help_subcommand = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Judge histories (JSON lines), or convert them for other checkers
+    Check(command::check::CheckArguments),
+}
+
+fn main() -> ExitCode {
+    let ending = match Arguments::parse().command {
+        Command::Check(arguments) => command::check::run(&arguments),
+    };
+    ending.report()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_tree_of_arguments_is_sound() {
+        super::Arguments::command().debug_assert();
+    }
+}
