@@ -146,7 +146,11 @@ pub enum Call {
         from: From,
     },
     /// Reads what comes next in the assigned partitions.
-    Poll,
+    Poll {
+        /// The transaction that what is read belongs to (consume, transform, produce).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        transaction: Option<TransactionNumber>,
+    },
     /// Begins a transaction.
     Begin {
         /// Its number.
@@ -293,7 +297,8 @@ pub enum Answer {
     },
     /// Of a poll.
     Polled {
-        /// What each partition gave, in the order in which it was given.
+        /// What each partition gave, in the order in which it was given. An assigned partition that is
+        /// listed without records gave nothing.
         reads: Vec<Read>,
         /// The wall clock, looked at after the poll.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -379,7 +384,8 @@ pub enum Happening {
     },
     /// It was opened again. What is readable follows, as [`Happening::Contents`].
     Reopened,
-    /// Everything in a partition from an offset on, to its end, read while nothing was sent.
+    /// Everything in a partition from an offset on, to its end, read while nothing was sent. After
+    /// [`Happening::Reopened`] and [`Happening::Settled`] there is one for each partition that is there.
     Contents {
         /// The topic.
         topic: TopicNumber,

@@ -1,0 +1,239 @@
+//! Anomalies of groups. Record `v` stands at offset `v` of partition 0.
+
+use super::Case;
+use super::script::*;
+use ringlane_proof::checker::Anomaly::*;
+use ringlane_proof::history::*;
+
+fn three_sent(script: &mut Script) {
+    for value in 0..3 {
+        script.sent(0, 0, value, value);
+    }
+}
+
+fn position(script: &mut Script, position: u64) {
+    let question = Call::AcknowledgedPosition { group: GROUP, topic: 0, partition: 0 };
+    let operation = script.call(2, question);
+    script.end(operation, Outcome::Ok(Answer::Position { offset: position }));
+}
+
+fn acknowledge_position(script: &mut Script, position: u64) {
+    script.done(1, Call::AcknowledgePosition { group: GROUP, topic: 0, partition: 0, position });
+}
+
+fn in_transaction(lease: LeaseNumber, transaction: u64) -> Call {
+    Call::Settle { group: GROUP, lease, settling: Settling::Acknowledge, transaction: Some(transaction) }
+}
+
+const NACK: Settling = Settling::Nack { again_at_ms: 0 };
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case(&[Unexpected], |script, bad| {
+            three_sent(script);
+            let mut strange = delivery(1, 70, 1);
+            strange.placed.value += 100 * u64::from(bad);
+            script.take(1, &[strange]);
+        }),
+        Case(&[PositionWentBack], |script, bad| {
+            three_sent(script);
+            acknowledge_position(script, 2);
+            script.crash();
+            script.contents(0, &[(0, 0), (1, 1), (2, 2)]);
+            position(script, if bad { 1 } else { 2 });
+        }),
+        // What was only seen may go back in a crash, and not otherwise.
+        Case(&[PositionWentBack], |script, bad| {
+            three_sent(script);
+            script.call(1, Call::AcknowledgePosition { group: GROUP, topic: 0, partition: 0, position: 2 });
+            position(script, 2);
+            if !bad {
+                script.crash();
+            }
+            position(script, 0);
+        }),
+        Case(&[QueueLost], |script, bad| {
+            three_sent(script);
+            script.take(1, &[delivery(0, 70, 1), delivery(1, 71, 1)]);
+            script.settle(1, 70, Settling::Acknowledge);
+            script.group_contents(if bad { &[2] } else { &[1, 2] }, &[]);
+        }),
+        // Rejected, and neither dead nor pending.
+        Case(&[QueueLost], |script, bad| {
+            three_sent(script);
+            acknowledge_position(script, 2);
+            script.take(1, &[delivery(2, 70, 1)]);
+            script.settle(1, 70, Settling::Reject);
+            script.group_contents(&[], if bad { &[] } else { &[2] });
+        }),
+        // An acknowledgement that was refused is none.
+        Case(&[QueueLost], |script, bad| {
+            three_sent(script);
+            acknowledge_position(script, 2);
+            script.take(1, &[delivery(2, 70, 1)]);
+            let acknowledge =
+                Call::Settle { group: GROUP, lease: 70, settling: Settling::Acknowledge, transaction: None };
+            let operation = script.call(1, acknowledge);
+            if bad {
+                script.end(operation, failed());
+            }
+            script.group_contents(&[], &[]);
+        }),
+        Case(&[DeliveredAfterAcknowledgement], |script, bad| {
+            three_sent(script);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.settle(1, 70, if bad { Settling::Acknowledge } else { Settling::AcknowledgeLater });
+            script.crash();
+            script.contents(0, &[(0, 0), (1, 1), (2, 2)]);
+            script.take(1, &[delivery(0, 71, 2)]);
+        }),
+        Case(&[DeliveredAfterAcknowledgement], |script, bad| {
+            three_sent(script);
+            acknowledge_position(script, 2);
+            script.take(1, &[delivery(if bad { 1 } else { 2 }, 70, 1)]);
+        }),
+        // Acknowledged in a transaction: it counts when that is committed.
+        Case(&[DeliveredAfterAcknowledgement], |script, bad| {
+            three_sent(script);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.done(1, Call::Begin { transaction: 5 });
+            script.done(1, in_transaction(70, 5));
+            script.done(1, if bad { Call::Commit { transaction: 5 } } else { Call::RollBack { transaction: 5 } });
+            script.take(1, &[delivery(0, 71, 2)]);
+        }),
+        Case(&[DeliveredAfterDeadLetter], |script, bad| {
+            three_sent(script);
+            script.take(1, &[delivery(0, 70, 16)]);
+            script.happen(Happening::DeadLettered { group: GROUP, value: 0 });
+            if !bad {
+                script.done(2, Call::Redrive { group: GROUP, value: 0 });
+            }
+            script.take(1, &[delivery(0, 71, 17)]);
+        }),
+        Case(&[TwoLeases], |script, bad| {
+            three_sent(script);
+            script.take(1, &[delivery(0, 70, 1)]);
+            if !bad {
+                script.happen(Happening::LeaseExpired { group: GROUP, lease: 70 });
+            }
+            script.take(2, &[delivery(0, 71, 2)]);
+        }),
+        // By the clock, which the history reads as 100 ms.
+        Case(&[TwoLeases], |script, bad| {
+            three_sent(script);
+            let until_ms = Some(if bad { 101 } else { 100 });
+            script.take(1, &[Delivery { until_ms, ..delivery(0, 70, 1) }]);
+            script.take(2, &[delivery(0, 71, 2)]);
+        }),
+        // A member that goes takes its leases with it.
+        Case(&[TwoLeases], |script, bad| {
+            three_sent(script);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.done(1, Call::Leave { group: GROUP, member: if bad { 2 } else { 1 } });
+            script.take(3, &[delivery(0, 71, 2)]);
+        }),
+        Case(&[TwoLeases], |script, bad| {
+            three_sent(script);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.take(2, &[delivery(1, if bad { 70 } else { 71 }, 1)]);
+        }),
+        Case(&[StaleSettlement], |script, bad| {
+            three_sent(script);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.happen(Happening::LeaseExpired { group: GROUP, lease: 70 });
+            script.take(2, &[delivery(0, 71, 2)]);
+            script.settle(2, if bad { 70 } else { 71 }, Settling::Acknowledge);
+        }),
+        Case(&[StaleSettlement], |script, bad| {
+            three_sent(script);
+            script.take(1, &[delivery(0, 70, 1)]);
+            if bad {
+                script.crash();
+            }
+            script.settle(1, 70, Settling::Extend { until_ms: 2000 });
+        }),
+        // Acknowledging twice is no harm; giving back what is acknowledged is.
+        Case(&[StaleSettlement], |script, bad| {
+            three_sent(script);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.settle(1, 70, Settling::Acknowledge);
+            script.settle(1, 70, if bad { NACK } else { Settling::Acknowledge });
+        }),
+        Case(&[Conservation], |script, bad| {
+            three_sent(script);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.settle(1, 70, Settling::Acknowledge);
+            script.group_contents(if bad { &[0, 1, 2] } else { &[1, 2] }, &[]);
+        }),
+        Case(&[Conservation], |script, bad| {
+            three_sent(script);
+            script.group_contents(&[0, 1, 2], if bad { &[1] } else { &[] });
+        }),
+        Case(&[Conservation], |script, bad| {
+            three_sent(script);
+            script.take(1, &[delivery(0, 70, 1)]);
+            if bad {
+                script.settle(1, 70, Settling::Acknowledge);
+            }
+            script.happen(Happening::DeadLettered { group: GROUP, value: 0 });
+        }),
+        Case(&[Conservation], |script, bad| {
+            three_sent(script);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.happen(Happening::DeadLettered { group: GROUP, value: 0 });
+            if !bad {
+                script.done(2, Call::Redrive { group: GROUP, value: 0 });
+                script.take(1, &[delivery(0, 71, 1)]);
+            }
+            script.happen(Happening::DeadLettered { group: GROUP, value: 0 });
+        }),
+        // Among the dead letters twice.
+        Case(&[Duplicate], |script, bad| {
+            three_sent(script);
+            script.take(1, &[delivery(0, 70, 1), delivery(1, 71, 1)]);
+            script.crash();
+            script.contents_of(1, 0, &[(0, 0), (1, if bad { 0 } else { 1 })]);
+        }),
+        Case(&[DeliveryCountWentBack], |script, bad| {
+            three_sent(script);
+            script.take(1, &[delivery(0, 70, 3)]);
+            script.settle(1, 70, NACK);
+            script.take(1, &[delivery(0, 71, if bad { 3 } else { 4 })]);
+        }),
+        // A release is not a failure; but nothing takes deliveries back.
+        Case(&[DeliveryCountWentBack], |script, bad| {
+            three_sent(script);
+            script.take(1, &[delivery(0, 70, 3)]);
+            script.settle(1, 70, Settling::Release);
+            script.take(1, &[delivery(0, 71, if bad { 2 } else { 3 })]);
+        }),
+        Case(&[OrderViolated], |script, bad| {
+            three_sent(script);
+            if bad {
+                script.happen(Happening::OrderedGroup { group: GROUP });
+            }
+            script.take(1, &[delivery(1, 70, 1)]);
+            script.take(1, &[delivery(0, 71, 1)]);
+        }),
+        // A nacked record holds its partition back.
+        Case(&[OrderViolated], |script, bad| {
+            three_sent(script);
+            script.happen(Happening::OrderedGroup { group: GROUP });
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.settle(1, 70, NACK);
+            script.take(1, &[delivery(u64::from(bad), 71, 2)]);
+        }),
+        // Never handed out, and others behind it were.
+        Case(&[OrderViolated], |script, bad| {
+            three_sent(script);
+            script.happen(Happening::OrderedGroup { group: GROUP });
+            script.take(1, &[delivery(u64::from(bad), 70, 1)]);
+            script.group_contents(&[0, 1, 2], &[]);
+        }),
+        Case(&[Malformed], |script, bad| {
+            three_sent(script);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.settle(1, if bad { 71 } else { 70 }, Settling::Acknowledge);
+        }),
+    ]
+}
