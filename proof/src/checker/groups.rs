@@ -48,6 +48,7 @@ pub(super) struct Lease {
     pub(super) offset: u64,
     pub(super) member: u32,
     pub(super) taken: usize,
+    pub(super) delivery_count: u32,
     /// It lives by the clock until this, at the least.
     pub(super) until_ms: Option<i64>,
     pub(super) may_have_ended: bool,

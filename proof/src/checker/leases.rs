@@ -9,6 +9,7 @@ use crate::history::{Answer, Delivery, GroupNumber, LeaseNumber, Placed, Settlin
 impl World<'_> {
     /// Records were handed out.
     pub(super) fn taken(&mut self, taking: &Taking, deliveries: &[Delivery], wall_ms: Option<i64>) {
+        self.wall_ms = self.wall_ms.max(wall_ms);
         for delivery in deliveries {
             let placed = delivery.placed;
             let witness = Witness::Reader;
@@ -36,7 +37,7 @@ impl World<'_> {
             let message = format!("lease {} was handed out before", delivery.lease);
             self.findings.push(sighting.finding(Anomaly::TwoLeases, message));
         }
-        if let Some(other) = self.lives_beside(taking, delivery, record, sighting.wall_ms) {
+        if let Some(other) = self.lives_beside(taking, delivery, record) {
             let message = format!("member {} holds it since event {}, and nothing ended that lease", other.0, other.1);
             self.findings.push(sighting.finding(Anomaly::TwoLeases, message));
         }
@@ -64,14 +65,8 @@ impl World<'_> {
     }
 
     /// Member and event of a lease on the same record that certainly lives while this one does.
-    fn lives_beside(
-        &self,
-        taking: &Taking,
-        delivery: &Delivery,
-        record: usize,
-        wall_ms: Option<i64>,
-    ) -> Option<(u32, usize)> {
-        let lives = |until_ms: Option<i64>| match (until_ms, wall_ms) {
+    fn lives_beside(&self, taking: &Taking, delivery: &Delivery, record: usize) -> Option<(u32, usize)> {
+        let lives = |until_ms: Option<i64>| match (until_ms, self.wall_ms) {
             (None, _) => true,
             (Some(until_ms), Some(wall_ms)) => wall_ms < until_ms,
             (Some(_), None) => false,
@@ -115,6 +110,7 @@ impl World<'_> {
             offset: delivery.placed.offset,
             member: taking.member,
             taken: taking.index,
+            delivery_count: delivery.delivery_count,
             until_ms: delivery.until_ms,
             may_have_ended: false,
             ended: None,
@@ -126,7 +122,12 @@ impl World<'_> {
         known.delivery_count = known.delivery_count.max(delivery.delivery_count);
         known.count_may_repeat = false;
         if let Some(other) = known.lease.replace(lease) {
-            self.groups.end(other, taking.index, End::HandedOutAgain);
+            if self.groups.leases[other].taken < taking.invocation {
+                self.groups.end(other, taking.index, End::HandedOutAgain);
+            } else {
+                // The calls overlapped: which lease is the later one, nobody knows.
+                self.groups.leases[other].may_have_ended = true;
+            }
         }
     }
 
@@ -147,7 +148,8 @@ impl World<'_> {
         let lease = &mut self.groups.leases[lease];
         let known = self.groups.records.entry((group, lease.record)).or_default();
         lease.may_have_ended |= !matches!(settling, Settling::Extend { .. });
-        known.count_may_repeat |= settling == Settling::Release;
+        let is_the_last = lease.delivery_count >= known.delivery_count;
+        known.count_may_repeat |= is_the_last && settling == Settling::Release;
         known.asked += u32::from(matches!(settling, Settling::Acknowledge | Settling::AcknowledgeLater));
     }
 

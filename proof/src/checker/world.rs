@@ -28,6 +28,9 @@ pub(super) struct World<'a> {
     pub(super) groups: Groups,
     pub(super) findings: Vec<Finding>,
     pub(super) steps: u64,
+    /// The latest reading of the wall clock so far. A client's reading may be reported late; the latest of
+    /// all is a time that has certainly come.
+    pub(super) wall_ms: Option<i64>,
     /// How many crashes did not keep buffered records.
     pub(super) crashes: u32,
     /// Deliveries in the whole history.
@@ -62,6 +65,7 @@ impl<'a> World<'a> {
             groups: Groups::default(),
             findings,
             steps: 3 * history.events().len() as u64,
+            wall_ms: None,
             crashes: 0,
             loose: VecDeque::new(),
             partly_seen: Vec::new(),
