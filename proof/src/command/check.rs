@@ -4,7 +4,9 @@ use super::Ending;
 use clap::Args;
 use ringlane_proof::checker::check;
 use ringlane_proof::history::History;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
 
 /// Arguments of `check`.
 #[derive(Args)]
@@ -15,11 +17,18 @@ pub struct CheckArguments {
     /// Print findings as JSON, one a line
     #[arg(long)]
     json: bool,
+    /// Write the history for other checkers, in the form of Jepsen's Kafka workload; of one FILE
+    #[arg(long, value_name = "OUTPUT")]
+    export_edn: Option<PathBuf>,
 }
 
 /// Judges each file.
 pub fn run(arguments: &CheckArguments) -> Ending {
     let mut failures = Vec::new();
+    if arguments.export_edn.is_some() && arguments.files.len() > 1 {
+        failures.push("--export-edn takes one history: one output holds one".to_owned());
+        return Ending::new("check: 0 histories, 0 events, 0 anomalies", failures);
+    }
     let (mut events, mut findings) = (0, 0);
     for path in &arguments.files {
         let name = path.display();
@@ -31,6 +40,11 @@ pub fn run(arguments: &CheckArguments) -> Ending {
             }
         };
         events += history.events().len();
+        if let Some(output) = &arguments.export_edn
+            && let Err(error) = export(&history, output)
+        {
+            failures.push(format!("{}: {error}", output.display()));
+        }
         let report = check(&history);
         for finding in &report.findings {
             findings += 1;
@@ -45,4 +59,8 @@ pub fn run(arguments: &CheckArguments) -> Ending {
         }
     }
     Ending::new(format!("check: {} histories, {events} events, {findings} anomalies", arguments.files.len()), failures)
+}
+
+fn export(history: &History, output: &Path) -> io::Result<()> {
+    history.write_edn(BufWriter::new(File::create(output)?))
 }

@@ -9,6 +9,7 @@
 //! - A record's value is its name in the history: no two sends carry the same number.
 //! - A topic number is used for one topic ever. A topic created again under the same name is another one.
 
+mod edn;
 mod event;
 mod json_lines;
 

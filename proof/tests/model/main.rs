@@ -87,3 +87,32 @@ fn weight(events: &[Event]) -> usize {
     };
     events.iter().map(|event| 1 + listed(event)).sum()
 }
+
+/// The checker of the other side takes one operation at a time of a process, and balanced brackets.
+#[test]
+fn exports_are_histories_there_too() {
+    for seed in 0..50 {
+        let mut text = Vec::new();
+        Model::history(seed, 800).write_edn(&mut text).unwrap();
+        let mut going = std::collections::HashMap::new();
+        for (number, line) in String::from_utf8(text).unwrap().lines().enumerate() {
+            let word = |key: &str| {
+                let rest = line.split_once(key).unwrap_or_else(|| panic!("no {key} in {line}")).1;
+                rest.trim_start().split([',', ' ']).next().unwrap().to_owned()
+            };
+            assert_eq!(word(":index "), number.to_string());
+            for (open, close) in [('{', '}'), ('[', ']')] {
+                assert_eq!(line.matches(open).count(), line.matches(close).count(), "{line}");
+            }
+            let (process, kind, f) = (word(":process "), word(":type "), word(":f "));
+            let before = match kind.as_str() {
+                ":invoke" => going.insert(process, f.clone()),
+                // Whoever does not know how its call ended does nothing any more.
+                ":info" => going.insert(process, "over".to_owned()),
+                _ => going.remove(&process),
+            };
+            let expected = if kind == ":invoke" { None } else { Some(f) };
+            assert_eq!(before, expected, "{line}");
+        }
+    }
+}
