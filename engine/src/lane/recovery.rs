@@ -298,10 +298,15 @@ impl Walk<'_> {
             match end {
                 SegmentEnd::Next(base) => {
                     let next = self.segments.iter().position(|open| open.segment.base == base);
+                    let LiveSegment { segment, .. } = self.segments[at];
                     match next {
                         Some(next) => at = next,
+                        // Recovery sealed it and gave the segment behind it away, because nothing stood there.
+                        None if segment.state == SegmentState::Sealed => {
+                            self.after_sealed(at)?;
+                            break;
+                        }
                         None => {
-                            let LiveSegment { segment, .. } = self.segments[at];
                             let reason =
                                 format!("its End frame names a segment at {base}, which the manifest does not have");
                             return Err(damage(segment, segment.limit(), 0, reason));
