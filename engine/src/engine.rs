@@ -30,13 +30,13 @@ use crate::partition::table::PartitionTable;
 use crate::partition::tail_cache::TailCache;
 use crate::producer::dispatcher::Dispatcher;
 use crate::producer::{Producer, ProducerOptions};
-use crate::sync::lock;
+use crate::sync::thread::Thread;
+use crate::sync::{self, lock};
 use crate::topic::{Topic, TopicOptions};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::thread::JoinHandle;
 
 /// Sealed segments with next to nothing in them, above which dead ones are looked for at opening.
 const NEARLY_EMPTY_MAX: usize = 4;
@@ -76,7 +76,7 @@ pub(crate) struct EngineInner {
     /// Next topic id and slot; also keeps creations and deletions one after another.
     next_ids: Mutex<(u32, u32)>,
     dispatcher: Arc<Dispatcher>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<Thread>>,
     fork: ForkMark,
     closed: AtomicBool,
     close_result: Mutex<Option<Result<()>>>,
@@ -349,7 +349,7 @@ impl EngineInner {
         self.keeper.stop.store(true, Ordering::Release);
         self.keeper.signal.notify();
         for thread in std::mem::take(&mut *lock(&self.threads)) {
-            let _ = thread.join();
+            thread.join();
         }
         self.dispatcher.stop();
         // Descriptors of segments carry their locks; the next opening waits for those.
@@ -759,9 +759,7 @@ fn start(
         let core = pin.then(|| cores[cores.len() - 1 - at]);
         threads.push(thread::spawn(parts, inner.storage.clone(), core, inner.options.lane_nice)?);
     }
-    let keeper_thread = std::thread::Builder::new()
-        .name("ringlane-keeper".to_owned())
-        .spawn(move || keeper.run())
+    let keeper_thread = sync::thread::spawn("ringlane-keeper", thread::block_signals, move || keeper.run())
         .map_err(|error| Error::io("start", "the keeper's thread", None, &error))?;
     threads.push(keeper_thread);
     *lock(&inner.threads) = threads;

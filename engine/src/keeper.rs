@@ -18,7 +18,7 @@ use crate::partition::sealed;
 use crate::partition::shared::{LogShared, Segment};
 use crate::partition::sidecar::SidecarBuilder;
 use crate::partition::table::PartitionTable;
-use crate::sync::{Signal, lock};
+use crate::sync::{Signal, lock, yield_now};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -99,7 +99,6 @@ impl Keeper {
 
     /// The keeper's thread.
     pub(crate) fn run(mut self) {
-        crate::lane::thread::block_signals();
         loop {
             let seen = self.shared.signal.look();
             if self.shared.stop.load(Ordering::Acquire) || self.latch.is_poisoned() {
@@ -290,7 +289,7 @@ impl Keeper {
         count(&shared.counters.prepared_bytes, written);
         if !done {
             // Leaves the device to the lane for as long as it was used.
-            std::thread::yield_now();
+            yield_now();
         }
         Ok(true)
     }

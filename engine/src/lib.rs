@@ -46,6 +46,12 @@ mod sync;
 mod topic;
 mod verify;
 
+#[doc(hidden)]
+pub mod simulation {
+    //! What a simulator needs of the inside. Not part of the API.
+    pub use crate::sync::driver::{Driver, install};
+}
+
 pub use consumer::{Consumer, ConsumerOptions, RecordView, Records, RecordsIter, Start, ViewHeaders};
 pub use engine::{Engine, RecoverySummary};
 pub use error::{Error, Result};

@@ -11,10 +11,10 @@ use crate::error::{Error, Result};
 use crate::partition::reader::PartitionReader;
 use crate::partition::sealed;
 use crate::partition::shared::{Partition, TopicShared};
-use crate::sync::Signal;
+use crate::sync::{Signal, now};
 use crate::topic::Topic;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Options of [`Engine::consumer`](crate::Engine::consumer).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,7 +171,7 @@ impl Consumer {
             if timeout.is_zero() {
                 return Ok(records);
             }
-            let now = Instant::now();
+            let now = now();
             let deadline = *deadline.get_or_insert_with(|| now.checked_add(timeout));
             let left = deadline.map_or(Duration::from_secs(3600), |deadline| deadline.saturating_duration_since(now));
             if left.is_zero() {

@@ -29,6 +29,7 @@ use crate::producer::Durability;
 use crate::producer::accumulator::{Accumulator, FilledBatch};
 use crate::producer::batch::{Content, Outcome, Part, PartOutcome, Ticket};
 use crate::producer::dispatcher::Dispatcher;
+use crate::sync::yield_now;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -704,7 +705,7 @@ impl Lane {
                 Look::Go => {}
                 Look::Now => {
                     // Whoever else wants this core has it meanwhile.
-                    std::thread::yield_now();
+                    yield_now();
                     return Wait::No;
                 }
                 Look::At(look_at) => {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::io::{IoFailure, Latch, Wake};
 use crate::log::position::Position;
 use crate::producer::accumulator::Accumulator;
-use crate::sync::{Event, lock};
+use crate::sync::{Event, lock, yield_now};
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
@@ -190,7 +190,7 @@ impl LaneShared {
                 self.refuse_rest();
             }
             self.wake();
-            std::thread::yield_now();
+            yield_now();
         }
         std::sync::atomic::fence(Ordering::SeqCst);
         if self.sleep.load(Ordering::SeqCst) == ASLEEP {

@@ -5,32 +5,25 @@
 use super::lane::{Lane, LaneParts};
 use crate::error::{Error, Result};
 use crate::io::{IoFailure, Storage};
+use crate::sync::thread::{self, Thread};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 
 /// Starts a lane. Its ring is made on its own thread, as io_uring's single issuer wants.
-pub(crate) fn spawn(
-    parts: LaneParts,
-    storage: Arc<dyn Storage>,
-    core: Option<usize>,
-    nice: i32,
-) -> Result<JoinHandle<()>> {
+pub(crate) fn spawn(parts: LaneParts, storage: Arc<dyn Storage>, core: Option<usize>, nice: i32) -> Result<Thread> {
     let name = format!("ringlane-lane-{}", parts.shared.lane);
     let failed = |error: &std::io::Error| Error::io("start", "a lane's thread", None, error);
-    std::thread::Builder::new()
-        .name(name)
-        .spawn(move || {
-            block_signals();
-            sharpen_timers();
-            parts.shared.counters.nice.store(set_nice(nice), Ordering::Relaxed);
-            if let Some(core) = core {
-                pin(core);
-            }
-            run(parts, &*storage);
-        })
-        .map_err(|error| failed(&error))
+    let shared = parts.shared.clone();
+    let settle = move || {
+        block_signals();
+        sharpen_timers();
+        shared.counters.nice.store(set_nice(nice), Ordering::Relaxed);
+        if let Some(core) = core {
+            pin(core);
+        }
+    };
+    thread::spawn(&name, settle, move || run(parts, &*storage)).map_err(|error| failed(&error))
 }
 
 fn run(parts: LaneParts, storage: &dyn Storage) {

@@ -15,12 +15,12 @@ use crate::lane::shared::{LaneShared, Message};
 use crate::partition::shared::TopicShared;
 use crate::producer::Durability;
 use crate::record::Record;
-use crate::sync::{Signal, lock};
+use crate::sync::{Signal, lock, now};
 use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Buffers kept for the next batches.
 const SPARE_MAX: usize = 8;
@@ -124,7 +124,7 @@ impl Accumulator {
     }
 
     fn wait_for_room<'a>(&'a self, mut inner: MutexGuard<'a, Inner>) -> Result<MutexGuard<'a, Inner>> {
-        let start = Instant::now();
+        let start = now();
         self.blocked.fetch_add(1, Ordering::SeqCst);
         let result = loop {
             let seen = self.room.look();
@@ -133,7 +133,7 @@ impl Accumulator {
                 break Ok(inner);
             }
             drop(inner);
-            let waited = start.elapsed();
+            let waited = now().saturating_duration_since(start);
             if waited >= self.max_block {
                 break Err(Error::QueueFull { buffered_bytes, waited_ms: waited.as_millis() as u64 });
             }

@@ -1,12 +1,13 @@
 //! The thread that runs applications' callbacks, so that no lane ever does. Started by the first callback.
 
 use super::batch::Batch;
+use crate::lane::thread::block_signals;
+use crate::sync::thread::{self, Thread};
 use crate::sync::{Signal, lock};
 use crossbeam_queue::SegQueue;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 #[derive(Default)]
@@ -21,7 +22,7 @@ struct Shared {
 #[derive(Default)]
 pub(crate) struct Dispatcher {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<Thread>>,
 }
 
 impl Dispatcher {
@@ -31,7 +32,7 @@ impl Dispatcher {
         let mut thread = lock(&self.thread);
         if thread.is_none() && !self.shared.stop.load(Ordering::Acquire) {
             let shared = self.shared.clone();
-            let spawned = std::thread::Builder::new().name("ringlane-callbacks".to_owned()).spawn(move || run(&shared));
+            let spawned = thread::spawn("ringlane-callbacks", block_signals, move || run(&shared));
             match spawned {
                 Ok(handle) => *thread = Some(handle),
                 // No thread to be had: better late on this one than never.
@@ -46,17 +47,15 @@ impl Dispatcher {
     pub(crate) fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.signal.notify();
-        if let Some(thread) = lock(&self.thread).take()
-            && thread.thread().id() != std::thread::current().id()
-        {
-            let _ = thread.join();
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread {
+            thread.join();
         }
         drain(&self.shared);
     }
 }
 
 fn run(shared: &Shared) {
-    crate::lane::thread::block_signals();
     loop {
         let seen = shared.signal.look();
         drain(shared);

@@ -1,8 +1,8 @@
 //! Something that happens once.
 
-use super::futex;
+use super::{futex, now};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PENDING: u32 = 0;
 const AWAITED: u32 = 1;
@@ -39,12 +39,12 @@ impl Event {
 
     /// Returns whether it was set in time.
     pub(crate) fn wait_timeout(&self, timeout: Duration) -> bool {
-        let Some(deadline) = Instant::now().checked_add(timeout) else {
+        let Some(deadline) = now().checked_add(timeout) else {
             self.wait();
             return true;
         };
         while !self.is_set() {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(now());
             if left.is_zero() {
                 return false;
             }
