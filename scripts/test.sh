@@ -56,27 +56,40 @@ cargo_deny() {
     grep -qi 'failed to fetch' "$output/advisories"
 }
 
-run_tests() {
-    local begin=$SECONDS status=0
-    timeout --kill-after=30 "$((minutes * 60))" \
-        "$cargo" test --quiet --no-fail-fast >"$output/tests" 2>&1 || status=$?
-    passed=$(sum passed)
-    ignored=$(sum ignored)
-    local counted
+# tests NAME COMMAND...: runs tests, counts them, and shows their output only if something failed.
+tests() {
+    local name="$1" begin=$SECONDS status=0
+    shift
+    timeout --kill-after=30 "$((minutes * 60))" "$@" >"$output/tests" 2>&1 || status=$?
+    local counted succeeded
     counted=$(sum failed)
+    succeeded=$(sum passed)
+    passed=$((passed + succeeded))
+    ignored=$((ignored + $(sum ignored)))
     failed=$((failed + counted))
-    if [ "$status" = 0 ] && [ "$counted" = 0 ] && [ "$passed" -gt 0 ]; then
-        printf 'ok      %-34s %4d s\n' 'tests' $((SECONDS - begin))
+    if [ "$status" = 0 ] && [ "$counted" = 0 ] && [ "$succeeded" -gt 0 ]; then
+        printf 'ok      %-34s %4d s\n' "$name" $((SECONDS - begin))
         return
     fi
-    printf 'FAILED  %-34s %4d s\n' 'tests' $((SECONDS - begin))
+    printf 'FAILED  %-34s %4d s\n' "$name" $((SECONDS - begin))
     sed 's/^/    /' "$output/tests"
     case "$status" in
-        124 | 137) broken+=("tests (stopped after $minutes minutes)") ;;
-        *) broken+=("tests") ;;
+        124 | 137) broken+=("$name (stopped after $minutes minutes)") ;;
+        *) broken+=("$name") ;;
     esac
     # A test binary that was killed or timed out prints no result; it must not pass for zero failures.
     [ "$counted" -gt 0 ] || failed=$((failed + 1))
+}
+
+# Everything on the backend that an engine chooses for itself; then all that opens engines once more for
+# each of the others. What loops over all backends by itself then looks at that one only.
+run_tests() {
+    tests 'tests' env RINGLANE_TEST_BACKEND=io-uring "$cargo" test --quiet --no-fail-fast
+    local backend
+    for backend in plain plain-buffered; do
+        tests "tests, backend $backend" env RINGLANE_TEST_BACKEND="$backend" \
+            "$cargo" test --quiet --no-fail-fast -p ringlane -p ringlane-cli --tests
+    done
 }
 
 finish() {

@@ -16,9 +16,13 @@ pub struct DirectoryArguments {
 /// Options of the engine, by name.
 #[derive(Args, Clone, Default)]
 pub struct OptionArguments {
-    /// An option of the engine, such as tail_cache_bytes=16777216; may be given several times
+    /// An option of the engine, such as tail_cache_bytes=16777216; may be given several times. Those in
+    /// the variable RINGLANE_OPTIONS, separated by commas, are set before
     #[arg(short = 'o', long = "option", value_name = "OPTION=VALUE", value_parser = parse_setting)]
     pub settings: Vec<(String, String)>,
+    #[arg(long = "options-of-the-environment", hide = true, value_parser = parse_setting)]
+    #[arg(env = "RINGLANE_OPTIONS", value_delimiter = ',', hide_env = true)]
+    environment: Vec<(String, String)>,
 }
 
 /// Where an engine is and how to open it.
@@ -33,7 +37,7 @@ pub struct EngineArguments {
 impl OptionArguments {
     /// Applies the settings to `options`.
     pub fn apply(&self, mut options: Options) -> Result<Options> {
-        for (name, value) in &self.settings {
+        for (name, value) in self.environment.iter().chain(&self.settings) {
             options.set(name, value).map_err(|error| Failure::Usage(error.to_string()))?;
         }
         Ok(options)
@@ -75,9 +79,13 @@ mod tests {
 
     #[test]
     fn settings_reach_the_options_and_wrong_ones_are_named() {
-        let arguments = |name: &str, value: &str| OptionArguments { settings: vec![(name.into(), value.into())] };
+        let arguments = |name: &str, value: &str| OptionArguments {
+            settings: vec![(name.into(), value.into())],
+            environment: vec![("tail_cache_bytes".into(), "4194304".into()), ("linger_us".into(), "7".into())],
+        };
         let options = arguments("tail_cache_bytes", "1048576").apply(Options::new()).unwrap();
-        assert_eq!(options.tail_cache_bytes, 1 << 20);
+        assert_eq!(options.tail_cache_bytes, 1 << 20, "the command line comes after the environment");
+        assert_eq!(options.linger_us, 7);
         let Err(Failure::Usage(message)) = arguments("tail_cash", "1").apply(Options::new()) else { panic!() };
         assert!(message.contains("tail_cash") && message.contains("tail_cache_bytes"), "{message}");
     }

@@ -4,15 +4,15 @@
 
 mod common;
 
-use common::{BACKENDS, directory, drain, read_from, small, values};
+use common::{backends, directory, drain, options, read_from, small, values};
 use ringlane::*;
 use std::time::Duration;
 
 #[test]
 fn what_is_sent_is_read_and_is_there_after_reopening() {
-    for backend in BACKENDS {
+    for backend in backends() {
         let directory = directory();
-        let engine = Engine::open(directory.path(), Options::new().backend(backend)).unwrap();
+        let engine = Engine::open(directory.path(), options().backend(backend)).unwrap();
         let topic = engine.create_topic("orders", TopicOptions::new().partitions(3)).unwrap();
         let producer = engine.producer(ProducerOptions::new()).unwrap();
         for number in 0..30u32 {
@@ -29,7 +29,7 @@ fn what_is_sent_is_read_and_is_there_after_reopening() {
         assert_eq!(engine.topic("orders").unwrap().name(), "orders");
         assert!(matches!(producer.send(&topic, Record::new(b"late")), Err(Error::Closed { .. })));
 
-        let engine = Engine::open(directory.path(), Options::new().backend(backend)).unwrap();
+        let engine = Engine::open(directory.path(), options().backend(backend)).unwrap();
         assert!(engine.recovery().clean && !engine.recovery().created, "{:?}", engine.recovery());
         let topic = engine.topic("orders").unwrap();
         assert_eq!(values(&engine, &topic, 1), expected, "{backend:?}");
@@ -69,7 +69,7 @@ fn a_batch_over_two_segments_is_in_both_indexes() {
 
 #[test]
 fn many_segments_are_sealed_indexed_and_read_cold() {
-    for backend in BACKENDS {
+    for backend in backends() {
         let directory = directory();
         let options = small().backend(backend);
         let engine = Engine::open(directory.path(), options.clone()).unwrap();
@@ -129,7 +129,7 @@ fn many_segments_are_sealed_indexed_and_read_cold() {
 #[test]
 fn delayed_records_become_visible_in_time_and_can_be_cancelled() {
     let directory = directory();
-    let engine = Engine::open(directory.path(), Options::new()).unwrap();
+    let engine = Engine::open(directory.path(), options()).unwrap();
     let topic = engine.create_topic("t", TopicOptions::new()).unwrap();
     let producer = engine.producer(ProducerOptions::new()).unwrap();
     let delayed = |value: &'static [u8], ms| Record::new(value).visible_after(Duration::from_millis(ms));
@@ -151,7 +151,7 @@ fn delayed_records_become_visible_in_time_and_can_be_cancelled() {
     engine.close().unwrap();
 
     // The far one survives, and the published one is still where it was.
-    let engine = Engine::open(directory.path(), Options::new()).unwrap();
+    let engine = Engine::open(directory.path(), options()).unwrap();
     let topic = engine.topic("t").unwrap();
     assert_eq!(values(&engine, &topic, 0), [b"now".to_vec(), b"late".to_vec()]);
     let producer = engine.producer(ProducerOptions::new()).unwrap();
@@ -170,7 +170,7 @@ fn delayed_records_become_visible_in_time_and_can_be_cancelled() {
 #[test]
 fn a_follower_is_woken() {
     let directory = directory();
-    let engine = Engine::open(directory.path(), Options::new()).unwrap();
+    let engine = Engine::open(directory.path(), options()).unwrap();
     let topic = engine.create_topic("t", TopicOptions::new()).unwrap();
     let mut consumer = engine.consumer(ConsumerOptions::new()).unwrap();
     consumer.assign_all(&topic, Start::End).unwrap();
@@ -219,7 +219,7 @@ fn deleted_topics_leave_nothing_and_their_segments_are_used_again() {
 #[test]
 fn buffered_records_get_their_receipt_at_once_and_are_durable_after_sync() {
     let directory = directory();
-    let engine = Engine::open(directory.path(), Options::new().flush_interval_ms(60_000)).unwrap();
+    let engine = Engine::open(directory.path(), options().flush_interval_ms(60_000)).unwrap();
     let topic = engine.create_topic("t", TopicOptions::new()).unwrap();
     let producer = engine.producer(ProducerOptions::new().durability(Durability::Buffered)).unwrap();
     let receipt = producer.send(&topic, Record::new(b"a")).unwrap().wait().unwrap();
@@ -233,7 +233,7 @@ fn buffered_records_get_their_receipt_at_once_and_are_durable_after_sync() {
 #[test]
 fn several_lanes_and_callbacks_and_awaiting() {
     let directory = directory();
-    let engine = Engine::open(directory.path(), Options::new().lanes(Some(3))).unwrap();
+    let engine = Engine::open(directory.path(), options().lanes(Some(3))).unwrap();
     let topic = engine.create_topic("t", TopicOptions::new().partitions(7)).unwrap();
     let producer = engine.producer(ProducerOptions::new()).unwrap();
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -260,9 +260,9 @@ fn several_lanes_and_callbacks_and_awaiting() {
     }
     assert_eq!(total, 770);
     engine.close().unwrap();
-    let wrong = Engine::open(directory.path(), Options::new().lanes(Some(2))).unwrap_err();
+    let wrong = Engine::open(directory.path(), options().lanes(Some(2))).unwrap_err();
     assert!(matches!(wrong, Error::LaneCount { found: 3, wanted: 2, .. }));
-    let engine = Engine::open(directory.path(), Options::new()).unwrap();
+    let engine = Engine::open(directory.path(), options()).unwrap();
     assert_eq!(values(&engine, &engine.topic("t").unwrap(), 6).len(), 110);
 }
 
@@ -270,9 +270,26 @@ fn several_lanes_and_callbacks_and_awaiting() {
 #[test]
 fn lanes_run_with_the_niceness_that_was_asked_for() {
     let directory = tempfile::tempdir().unwrap();
-    let engine = Engine::open(directory.path(), Options::new().lane_nice(19)).unwrap();
+    let engine = Engine::open(directory.path(), options().lane_nice(19)).unwrap();
     assert_eq!(engine.stats().lanes[0].nice, 19);
     engine.close().unwrap();
-    let error = Engine::open(directory.path(), Options::new().lane_nice(20)).unwrap_err();
+    let error = Engine::open(directory.path(), options().lane_nice(20)).unwrap_err();
     assert!(matches!(error, ringlane::Error::InvalidArgument { name: "lane_nice", .. }), "{error}");
+}
+
+/// A run of the suite that is about a backend must not run on another by mistake.
+#[test]
+fn the_backend_that_was_asked_for_is_the_one_that_runs() {
+    for backend in backends() {
+        let directory = directory();
+        let engine = Engine::open(directory.path(), options().backend(backend)).unwrap();
+        let io = engine.stats().io;
+        let expected = match backend {
+            ringlane::Backend::IoUring => ("io_uring", true),
+            ringlane::Backend::Plain => ("plain", true),
+            _ => ("plain", false),
+        };
+        assert_eq!((io.backend, io.direct), expected, "{backend:?}: {}", io.reason);
+        engine.close().unwrap();
+    }
 }

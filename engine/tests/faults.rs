@@ -9,7 +9,7 @@ mod common;
 
 use common::storage::{is_segment, open_faulty};
 use common::watchdog::watchdog;
-use common::{BACKENDS, directory, small, values};
+use common::{backends, directory, small, values};
 use ringlane::io::PAGE;
 use ringlane::io::faulty::{Effect, Fault, Faults, Operation};
 use ringlane::*;
@@ -213,7 +213,7 @@ fn check_reopening(path: &Path, ledger: &mut Ledger) {
 #[test]
 fn a_failed_write_stops_every_lane_and_loses_nothing() {
     let _watchdog = watchdog(300, "a failed write");
-    for backend in BACKENDS {
+    for backend in backends() {
         for effect in [Effect::Fail(libc::EIO), Effect::Fail(libc::EROFS), Effect::Fail(libc::ENOSPC)] {
             let (directory, faults) = (directory(), Faults::new());
             let (engine, topic, producer, mut ledger) = two_lanes(directory.path(), small().backend(backend), &faults);
@@ -232,7 +232,7 @@ fn a_failed_write_stops_every_lane_and_loses_nothing() {
 #[test]
 fn a_failed_write_among_many_loses_nothing() {
     let _watchdog = watchdog(300, "a failed write among many");
-    for backend in BACKENDS {
+    for backend in backends() {
         for number in [2, 7, 31] {
             let (directory, faults) = (directory(), Faults::new());
             let (engine, topic, producer, mut ledger) = two_lanes(directory.path(), small().backend(backend), &faults);
@@ -269,7 +269,7 @@ fn a_failed_write_among_many_loses_nothing() {
 #[test]
 fn a_torn_write_stops_the_engine_and_loses_nothing() {
     let _watchdog = watchdog(300, "a torn write");
-    for backend in BACKENDS {
+    for backend in backends() {
         for left in [0, PAGE, 3 * PAGE, 16 * PAGE] {
             let (directory, faults) = (directory(), Faults::new());
             let (engine, topic, producer, mut ledger) = two_lanes(directory.path(), small().backend(backend), &faults);
@@ -296,7 +296,7 @@ fn refuse_zeros(faults: &Faults) {
 #[test]
 fn a_failed_flush_while_streaming_stops_every_lane_and_loses_nothing() {
     let _watchdog = watchdog(300, "a failed flush");
-    for backend in BACKENDS {
+    for backend in backends() {
         for operation in [Operation::Flush, Operation::Write] {
             let (directory, faults) = (directory(), Faults::new());
             refuse_zeros(&faults);
@@ -405,7 +405,7 @@ fn delayed(producer: &Producer, topic: &Topic, count: usize) -> Vec<RecordId> {
 #[test]
 fn a_full_disk_refuses_records_and_nothing_else() {
     let _watchdog = watchdog(300, "a full disk");
-    for backend in BACKENDS {
+    for backend in backends() {
         let (directory, faults) = (directory(), Faults::new());
         let options = small().backend(backend);
         let mut engine = open_faulty(directory.path(), options.clone(), &faults).unwrap();
@@ -486,7 +486,7 @@ fn records_become_visible_on_a_full_disk() {
 #[test]
 fn a_slow_device_fills_the_buffer_and_drops_nothing() {
     let _watchdog = watchdog(300, "a slow device");
-    for backend in BACKENDS {
+    for backend in backends() {
         let (directory, faults) = (directory(), Faults::new());
         let options = small().backend(backend).buffer_bytes_max(64 << 10).max_block_ms(30);
         let engine = open_faulty(directory.path(), options, &faults).unwrap();
@@ -630,7 +630,7 @@ fn fill(path: &Path) {
 #[test]
 fn a_small_file_system_fills_and_empties() {
     let _watchdog = watchdog(400, "a small file system");
-    for backend in BACKENDS {
+    for backend in backends() {
         let disk = match SmallDisk::new(64 << 20) {
             Ok(disk) => disk,
             Err(reason) => return println!("skipped, no file system of its own: {reason}"),

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::directory;
+use common::{directory, options};
 use ringlane::*;
 
 /// The child of a fork shares the parent's open files, and with them their locks. After the parent had
@@ -12,7 +12,7 @@ use ringlane::*;
 #[test]
 fn a_child_that_lives_on_does_not_keep_the_directory_locked() {
     let directory = directory();
-    let engine = Engine::open(directory.path(), Options::new()).unwrap();
+    let engine = Engine::open(directory.path(), options()).unwrap();
     let mut ends = [0; 2];
     // SAFETY: the array takes two descriptors. The child only reads from a pipe and exits.
     let child = unsafe {
@@ -28,7 +28,7 @@ fn a_child_that_lives_on_does_not_keep_the_directory_locked() {
     };
     engine.close().unwrap();
     drop(engine);
-    let engine = Engine::open(directory.path(), Options::new()).unwrap();
+    let engine = Engine::open(directory.path(), options()).unwrap();
     engine.create_topic("t", TopicOptions::new()).unwrap();
     engine.close().unwrap();
     // SAFETY: ends the child by closing its pipe, and collects it.

@@ -28,7 +28,8 @@ fn killed_again_and_again_nothing_acknowledged_is_lost() {
     let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let rounds = number("RINGLANE_KILL_ROUNDS", 8);
     let seed = number("RINGLANE_KILL_SEED", 20_261_123);
-    for backend in ["io-uring", "plain", "plain-buffered"] {
+    for backend in common::backends() {
+        let backend = common::name_of(backend);
         let mut directory = directory();
         let mut history = History::default();
         let mut random = Random(seed);

@@ -7,8 +7,8 @@
 
 mod common;
 
-use common::directory;
 use common::ring::open_with_ring;
+use common::{directory, options};
 use ringlane::io::{Completion, File, Ring, RingCounters, Wait, Wake, Write};
 use ringlane::*;
 use std::io::Result as IoResult;
@@ -45,7 +45,7 @@ fn everybody_who_waits_gets_an_answer() {
     let directory = directory();
     let breaks = Arc::new(AtomicBool::new(false));
     let shared = breaks.clone();
-    let engine = open_with_ring(directory.path(), Options::new().lanes(Some(2)), move |inner| {
+    let engine = open_with_ring(directory.path(), options().lanes(Some(2)), move |inner| {
         Box::new(FragileRing { inner, breaks: shared.clone() })
     })
     .unwrap();
@@ -70,7 +70,7 @@ fn everybody_who_waits_gets_an_answer() {
     assert!(matches!(engine.close(), Err(Error::Poisoned { .. })));
     drop((producer, topic, engine));
 
-    let engine = Engine::open(directory.path(), Options::new()).unwrap();
+    let engine = Engine::open(directory.path(), options()).unwrap();
     let topic = engine.topic("t").unwrap();
     assert_eq!(common::read_from(&engine, &topic, 0, Start::Beginning)[0], (kept.offset.unwrap(), b"kept".to_vec()));
     engine.close().unwrap();

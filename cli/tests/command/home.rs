@@ -58,6 +58,10 @@ impl Home {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringlane"));
         command.args(arguments).env("RINGLANE_DIR", self.engine()).current_dir(self.directory.path());
+        // The backend that this run of the suite is about, as in the engine's own tests.
+        if let Some(backend) = backend() {
+            command.env("RINGLANE_OPTIONS", format!("backend={backend}"));
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -83,6 +87,11 @@ impl Home {
         feeding.join().expect("the input was written");
         run
     }
+}
+
+/// What `make test` runs the suite for.
+pub fn backend() -> Option<String> {
+    std::env::var("RINGLANE_TEST_BACKEND").ok()
 }
 
 impl Run {

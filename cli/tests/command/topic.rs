@@ -1,6 +1,6 @@
 //! Topics, and the arguments that all sub-commands share.
 
-use crate::home::Home;
+use crate::home::{Home, Run, backend};
 use serde_json::json;
 
 #[test]
@@ -79,8 +79,27 @@ fn options_of_the_engine_are_checked_by_name_and_value() {
     let stats = &home.run(&["stats", "--json", "-o", "backend=plain", "-o", "pin_lanes=false"]).ok().json()[0];
     assert_eq!(stats["io"]["backend"], "plain");
     assert_eq!(stats["topics"], 1);
+    let mut command = home.command(&["stats", "--json", "-o", "lane_nice=19"]);
+    let set = Run::of(command.env("RINGLANE_OPTIONS", "backend=plain-buffered,lane_nice=3").spawn().unwrap()).ok();
+    assert_eq!(set.json()[0]["io"]["direct"], false, "the environment chose the backend");
+    assert_eq!(set.json()[0]["lanes"][0]["nice"], 19, "the command line comes after it");
     let text = home.run(&["stats"]).ok();
     assert!(text.text().contains("io.backend"), "{}", text.text());
+}
+
+/// A run of the suite that is about a backend must not run on another by mistake.
+#[test]
+fn the_backend_that_the_suite_is_run_for_is_the_one_that_runs() {
+    let Some(wanted) = backend() else { return };
+    let stats = &Home::with_topic("t", 1).run(&["stats", "--json"]).ok().json()[0];
+    let runs = (stats["io"]["backend"].as_str().unwrap(), stats["io"]["direct"].as_bool().unwrap());
+    let expected = match wanted.as_str() {
+        "io-uring" => ("io_uring", true),
+        "plain" => ("plain", true),
+        "plain-buffered" => ("plain", false),
+        other => panic!("RINGLANE_TEST_BACKEND={other}"),
+    };
+    assert_eq!(runs, expected);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::common::storage::{is_segment, open_faulty};
 use crate::common::watchdog::watchdog;
-use crate::common::{BACKENDS, assert_says, directory, small, values};
+use crate::common::{assert_says, backends, directory, small, values};
 use ringlane::io::faulty::{Effect, Fault, Faults, Operation};
 use ringlane::*;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn settle(engine: &Engine) {
 #[test]
 fn a_full_send_buffer_says_so_after_max_block_ms() {
     let _watchdog = watchdog(60, "a full buffer");
-    for backend in BACKENDS {
+    for backend in backends() {
         let directory = directory();
         let faults = Faults::new();
         let options = small().backend(backend).buffer_bytes_max(64 << 10).max_block_ms(20);

@@ -15,12 +15,35 @@ pub(crate) fn directory() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// Every backend that must behave the same.
-pub(crate) const BACKENDS: [Backend; 3] = [Backend::IoUring, Backend::Plain, Backend::PlainBuffered];
+/// The backend that this run of the suite is about: `make test` runs it once for each.
+fn backend() -> Option<Backend> {
+    let name = std::env::var("RINGLANE_TEST_BACKEND").ok()?;
+    Some(name.parse().expect("RINGLANE_TEST_BACKEND is auto, io-uring, plain or plain-buffered"))
+}
+
+/// Every backend that must behave the same; only one of them, if the run is about that one.
+pub(crate) fn backends() -> Vec<Backend> {
+    backend().map_or(vec![Backend::IoUring, Backend::Plain, Backend::PlainBuffered], |backend| vec![backend])
+}
+
+/// As the option is written.
+pub(crate) fn name_of(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Auto => "auto",
+        Backend::IoUring => "io-uring",
+        Backend::Plain => "plain",
+        Backend::PlainBuffered => "plain-buffered",
+    }
+}
+
+/// The defaults, on the backend that this run is about. Tests open no engine with others.
+pub(crate) fn options() -> Options {
+    Options::new().backend(backend().unwrap_or(Backend::Auto))
+}
 
 /// Small caches and segments, so that tests reach rolls, sidecars and cold reads quickly.
 pub(crate) fn small() -> Options {
-    Options::new()
+    options()
         .segment_bytes_first(1 << 20)
         .segment_bytes_max(1 << 20)
         .record_bytes_max(256 << 10)

@@ -47,6 +47,7 @@ pub(crate) fn open_with_ring(
     wrap: impl Fn(Box<dyn Ring>) -> Box<dyn Ring> + Send + Sync + 'static,
 ) -> ringlane::Result<Engine> {
     let clock = Arc::new(SystemClock::new());
-    let inner = Directory::open(path, DirectoryOptions::default(), clock.clone()).unwrap();
+    let directory = DirectoryOptions { backend: options.backend, ..DirectoryOptions::default() };
+    let inner = Directory::open(path, directory, clock.clone()).unwrap();
     Engine::open_on(path, Arc::new(Wrapped { inner, wrap: Box::new(wrap) }), clock, options)
 }
