@@ -24,11 +24,18 @@ struct Arguments {
 enum Command {
     /// Judge histories (JSON lines), or convert them for other checkers
     Check(command::check::CheckArguments),
+    /// Kill the real engine again and again with SIGKILL; nothing acknowledged may be lost
+    Kill(command::kill::KillArguments),
+    /// The process that `kill` kills
+    #[command(hide = true)]
+    KillChild(command::kill::KillChildArguments),
 }
 
 fn main() -> ExitCode {
     let ending = match Arguments::parse().command {
         Command::Check(arguments) => command::check::run(&arguments),
+        Command::Kill(arguments) => command::kill::run(&arguments),
+        Command::KillChild(arguments) => command::kill::run_child(&arguments),
     };
     ending.report()
 }
