@@ -29,6 +29,8 @@ enum Command {
     /// The process that `kill` kills
     #[command(hide = true)]
     KillChild(command::kill::KillChildArguments),
+    /// Run the engine on simulated disks, crash it, and judge what it did
+    Sim(command::sim::SimArguments),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => command::check::run(&arguments),
         Command::Kill(arguments) => command::kill::run(&arguments),
         Command::KillChild(arguments) => command::kill::run_child(&arguments),
+        Command::Sim(arguments) => command::sim::run(&arguments),
     };
     ending.report()
 }

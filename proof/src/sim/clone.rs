@@ -1,0 +1,127 @@
+//! Crash clones: a copy of the disk as a crash at that moment would leave it, opened and read in a small
+//! world of its own, while the run that it was taken from knows nothing of it.
+//!
+//! Invariant: whatever was acknowledged as durable before the copy was taken is in it, at its offset.
+
+use super::contents;
+use super::director;
+use super::faults::Counts;
+use super::machine::{Machine, Snapshot, Temper};
+use super::random::Random;
+use super::recorder::Recorder;
+use super::run::play;
+use super::scheduler::{Scheduler, Turn};
+use super::shape::NAMES;
+use super::shared::Shared;
+use crate::checker::{Finding, check};
+use crate::history::{Call, CrashKind, Happening, History, Outcome};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Crashes of a clone while it is opened.
+const CRASHES_MAX: u64 = 3;
+
+/// What a clone showed.
+pub struct Cloned {
+    /// What no history shows.
+    pub violations: Vec<String>,
+    /// What the history shows.
+    pub findings: Vec<Finding>,
+    /// The history up to the copy, and what followed.
+    pub history: History,
+    /// What happened how often.
+    pub counts: Counts,
+}
+
+/// Opens what a crash would leave of a disk.
+pub fn open(main: &Rc<Shared>, snapshot: Snapshot, mut random: Random) -> Cloned {
+    let plan = &main.plan;
+    let mut shared = Shared::new(plan.clone());
+    let prefix = main.recorder.prefix(snapshot.events);
+    shared.recorder = Recorder::going_on(prefix, main.recorder.wall_offset_ms());
+    *shared.topic_names.borrow_mut() = main.topic_names.borrow().clone();
+    shared.due_max_ms.set(main.due_max_ms.get());
+    let shared = Rc::new(shared);
+    let scheduler = Scheduler::new(random.fork(1), snapshot.now_ns);
+    let _installed = scheduler.install();
+    // The clock goes on from where it was, whatever it did since.
+    shared.recorder.jump(snapshot.wall_ms - shared.recorder.wall_ms());
+    let disk = snapshot.disk.after_power_loss(&mut random, plan.shape.garbage);
+    let temper = Temper { snapshot_one_in: 0, snapshots_max: 0, garbage: plan.shape.garbage };
+    let machine = Machine::new(disk, random.fork(2), temper, shared.recorder.clone());
+    machine.with(|state| state.disk.space = None);
+    let task = Task { shared: shared.clone(), machine: RefCell::new(machine), random: RefCell::new(random), temper };
+    scheduler.start("clone", move || task.run());
+    if let Turn::Deadlock(waiting) = play(&scheduler, &shared) {
+        shared.violation(format!("nobody can go on: {waiting}"));
+    }
+    let history = shared.recorder.history();
+    let violations = shared.violations.borrow().clone();
+    let findings = check(&history).findings;
+    let counts = shared.counts.borrow().clone();
+    Cloned { violations, findings, history, counts }
+}
+
+struct Task {
+    shared: Rc<Shared>,
+    machine: RefCell<Arc<Machine>>,
+    random: RefCell<Random>,
+    temper: Temper,
+}
+
+impl Task {
+    fn run(self) {
+        let shared = &self.shared;
+        let expected: [Option<u32>; NAMES] = shared.topics_after(&shared.recorder.history());
+        shared.recorder.crashed(CrashKind::PowerLoss);
+        let Some(engine) = self.open() else { return };
+        let machine = self.machine.borrow().clone();
+        shared.recorder.listen();
+        shared.recorder.happen(Happening::Reopened);
+        let there = contents::list(&engine, shared, &machine, expected);
+        // What is due becomes visible, and only that.
+        director::settle(shared);
+        let wall_ms = shared.recorder.wall_ms();
+        shared.recorder.happen(Happening::Settled { wall_ms });
+        contents::list(&engine, shared, &machine, there);
+        let operation = shared.recorder.invoke(9, Call::Close);
+        let outcome = match engine.close() {
+            Ok(()) => Outcome::done(),
+            Err(error) => shared.judge("closing", &error),
+        };
+        shared.recorder.complete(operation, outcome);
+    }
+
+    /// Opens it; now and then the power goes again meanwhile.
+    fn open(&self) -> Option<ringlane::Engine> {
+        let shared = &self.shared;
+        let is_crashed = self.random.borrow_mut().one_in(3);
+        let mut crashes = if is_crashed { self.random.borrow_mut().below(CRASHES_MAX + 1) } else { 0 };
+        loop {
+            let machine = self.machine.borrow().clone();
+            if crashes > 0 {
+                crashes -= 1;
+                let after = self.random.borrow_mut().skewed(40);
+                let kind = if self.random.borrow_mut().one_in(3) { CrashKind::Kill } else { CrashKind::PowerLoss };
+                machine.with(|state| state.dies_after = Some((after, kind)));
+            }
+            let opened = director::open(shared, &machine);
+            machine.with(|state| state.dies_after = None);
+            match opened {
+                Ok(engine) if !machine.is_dead() => return Some(engine),
+                Ok(engine) => drop(engine.close()),
+                Err(_) if machine.is_dead() => {}
+                Err(error) => {
+                    // Nothing failed here but the power.
+                    shared.violation(format!("it does not open: {error}"));
+                    return None;
+                }
+            }
+            shared.count("crashes while opening");
+            let death = machine.take_death().expect("it is dead");
+            let random = self.random.borrow_mut().fork(50 + crashes);
+            *self.machine.borrow_mut() = Machine::after(death, random, self.temper, shared.recorder.clone());
+        }
+    }
+}

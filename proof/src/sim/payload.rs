@@ -1,0 +1,114 @@
+//! What records hold: everything follows from their number, so that a reader can tell an altered one.
+
+use super::random::mix;
+use ringlane::{Header, Record, RecordView};
+
+/// Timestamps that senders set lie around this, ms since 1970.
+const TIMESTAMP_MS: i64 = 1_600_000_000_000;
+
+/// A record to be sent.
+pub struct Payload {
+    /// Its number in the history.
+    pub number: u64,
+    value: Vec<u8>,
+    key: Option<[u8; 8]>,
+    header: Option<[u8; 4]>,
+    timestamp_ms: Option<i64>,
+}
+
+impl Payload {
+    /// The record of a number, with a value of about so many bytes.
+    pub fn new(number: u64, bytes: usize) -> Payload {
+        let header = header_of(number);
+        Payload {
+            number,
+            value: value_of(number, bytes.max(16)),
+            key: key_of(number),
+            header,
+            timestamp_ms: timestamp_of(number),
+        }
+    }
+
+    /// Calls `send` with the record; `partition` unless its key, or its turn, decides.
+    pub fn with<R>(&self, partition: Option<u32>, send: impl FnOnce(Record<'_>) -> R) -> R {
+        let headers: Vec<Header<'_>> =
+            self.header.iter().map(|value| Header { name: "number", value: &value[..] }).collect();
+        let mut record = Record::new(&self.value).headers(&headers);
+        if let Some(key) = &self.key {
+            record = record.key(key);
+        }
+        if let Some(timestamp_ms) = self.timestamp_ms {
+            record = record.timestamp_ms(timestamp_ms);
+        }
+        if let Some(partition) = partition {
+            record = record.partition(partition);
+        }
+        send(record)
+    }
+
+    /// The record without headers, which it borrows from nobody, for calls that take many.
+    pub fn bare(&self, partition: u32) -> Record<'_> {
+        let mut record = Record::new(&self.value).partition(partition);
+        if let Some(key) = &self.key {
+            record = record.key(key);
+        }
+        if let Some(timestamp_ms) = self.timestamp_ms {
+            record = record.timestamp_ms(timestamp_ms);
+        }
+        record
+    }
+}
+
+fn value_of(number: u64, bytes: usize) -> Vec<u8> {
+    let mut value = Vec::with_capacity(bytes + 8);
+    value.extend_from_slice(&number.to_le_bytes());
+    value.extend_from_slice(&(bytes as u64).to_le_bytes());
+    let mut at = 0;
+    while value.len() < bytes {
+        at += 1;
+        value.extend_from_slice(&mix(number ^ (at << 32)).to_le_bytes());
+    }
+    value.truncate(bytes);
+    value
+}
+
+fn key_of(number: u64) -> Option<[u8; 8]> {
+    mix(number).is_multiple_of(3).then(|| (mix(number) % 7).to_le_bytes())
+}
+
+fn header_of(number: u64) -> Option<[u8; 4]> {
+    mix(number).is_multiple_of(5).then(|| (number as u32).to_le_bytes())
+}
+
+fn timestamp_of(number: u64) -> Option<i64> {
+    let scattered = mix(number ^ 77);
+    scattered.is_multiple_of(2).then(|| TIMESTAMP_MS + number as i64 * 10 + (scattered % 50) as i64)
+}
+
+/// The number of a record that was read.
+///
+/// # Errors
+/// It is not what was sent under that number.
+pub fn examine(view: &RecordView<'_>) -> Result<u64, String> {
+    let value = view.value().ok_or("a record without a value")?;
+    let field = |at: usize| value.get(at..at + 8).map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight")));
+    let (Some(number), Some(bytes)) = (field(0), field(8)) else {
+        return Err(format!("a value of {} bytes", value.len()));
+    };
+    let mut wrong = Vec::new();
+    if bytes != value.len() as u64 || value != value_of(number, value.len()) {
+        wrong.push("value");
+    }
+    if view.key() != key_of(number).as_ref().map(|key| &key[..]) {
+        wrong.push("key");
+    }
+    if timestamp_of(number).is_some_and(|timestamp_ms| timestamp_ms != view.timestamp_ms()) {
+        wrong.push("timestamp");
+    }
+    let header = view.headers().next().map(|header| header.value);
+    // Records of a batch have none.
+    if header.is_some() && header != header_of(number).as_ref().map(|value| &value[..]) {
+        wrong.push("headers");
+    }
+    if wrong.is_empty() { Ok(number) } else { Err(format!("record {number} was read with another {}", wrong.join(", "))) }
+}

@@ -1,0 +1,70 @@
+//! What a run looks like before its first operation: lanes, clients, options, and which faults may come.
+
+use super::random::Random;
+use ringlane::Options;
+
+/// How many topic names there are.
+pub const NAMES: usize = 3;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Threads that call the engine.
+    pub clients: usize,
+    /// The engine's options.
+    pub options: Options,
+    /// Bytes of a value, from and to.
+    pub value_bytes: (u64, u64),
+    /// Records of a large batch.
+    pub flood_records: u64,
+    /// Machines and processes die.
+    pub crashes: bool,
+    /// Operations on the disk fail.
+    pub io_errors: bool,
+    /// The disk becomes full.
+    pub full_disk: bool,
+    /// The wall clock jumps.
+    pub clock_jumps: bool,
+    /// Sectors under write may end as garbage: only where pages are never written twice.
+    pub garbage: bool,
+}
+
+impl Shape {
+    /// The shape that a seed chooses.
+    pub fn new(random: &mut Random) -> Shape {
+        let garbage = random.one_in(4);
+        let large = random.one_in(3);
+        let quiet = random.one_in(10);
+        let record_bytes_max = if large { 48 << 10 } else { 8 << 10 };
+        let segment_bytes_first = 1 << 20;
+        let options = Options::new()
+            .lanes(Some(*random.pick(&[1, 1, 2, 2, 3, 4])))
+            .pin_lanes(false)
+            .lane_nice(0)
+            .record_bytes_max(record_bytes_max)
+            .batch_bytes(*random.pick(&[1 << 10, 4 << 10, 64 << 10]))
+            .buffer_bytes_max(*random.pick(&[64 << 10, 64 << 10, 1 << 20]))
+            .max_block_ms(*random.pick(&[1, 20, 5_000]))
+            .linger_us(*random.pick(&[0, 0, 0, 50, 2_000]))
+            .flush_interval_ms(*random.pick(&[1, 5, 50, 500]))
+            .tail_cache_bytes(4 << 20)
+            .index_cache_bytes(1 << 20)
+            .segment_bytes_first(segment_bytes_first)
+            .segment_bytes_max(segment_bytes_first << random.below(2))
+            .segments_prepared(random.between(1, 2) as u32)
+            .segments_recycled_max(random.below(4) as u32)
+            .withheld_records_max(*random.pick(&[3, 1_000, 1_000]))
+            .power_safe_overwrite(!garbage);
+        Shape {
+            clients: random.between(1, 4) as usize,
+            options,
+            value_bytes: if large { (16, 40 << 10) } else { (16, 600) },
+            flood_records: random.between(10, 120),
+            crashes: !quiet,
+            io_errors: !quiet && random.one_in(3),
+            full_disk: !quiet && random.one_in(4),
+            clock_jumps: random.one_in(3),
+            garbage,
+        }
+    }
+}

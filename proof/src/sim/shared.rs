@@ -1,0 +1,172 @@
+//! What the threads of one run share.
+
+use super::faults::Counts;
+use super::plan::Plan;
+use super::random::Random;
+use super::recorder::Recorder;
+use super::shape::NAMES;
+use crate::history::{Call, Event, History, Outcome};
+use ringlane::{Error, RecordId};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+/// A delayed record that may be cancelled.
+#[derive(Clone, Copy, Debug)]
+pub struct Delayed {
+    /// Its number.
+    pub value: u64,
+    /// Its identity.
+    pub id: RecordId,
+}
+
+/// What may go wrong now without being a finding.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Allowed {
+    /// I/O errors were injected since the engine was opened.
+    pub io: bool,
+    /// The disk has little room.
+    pub space: bool,
+    /// The engine is being closed.
+    pub closed: bool,
+}
+
+/// See the module.
+pub struct Shared {
+    /// What is to be done.
+    pub plan: Plan,
+    /// The history.
+    pub recorder: Recorder,
+    /// Choices at run time.
+    pub random: RefCell<Random>,
+    /// What went wrong that no history shows.
+    pub violations: RefCell<Vec<String>>,
+    /// How often what happened.
+    pub counts: RefCell<Counts>,
+    /// What may go wrong now.
+    pub allowed: Cell<Allowed>,
+    /// Somebody was told that the engine stopped.
+    pub poisoned: Cell<bool>,
+    /// The name of each topic's number.
+    pub topic_names: RefCell<Vec<usize>>,
+    /// Names that somebody is creating or deleting.
+    pub busy_names: RefCell<[bool; NAMES]>,
+    /// Delayed records that were acknowledged and perhaps not published.
+    pub delayed: RefCell<Vec<Delayed>>,
+    /// Due times, to wait for at the end.
+    pub due_max_ms: Cell<i64>,
+    next_value: Cell<u64>,
+}
+
+impl Shared {
+    /// What a run begins with.
+    pub fn new(plan: Plan) -> Shared {
+        let random = Random::new(plan.seed).fork(1 << 40);
+        Shared {
+            plan,
+            recorder: Recorder::new(),
+            random: RefCell::new(random),
+            violations: RefCell::default(),
+            counts: RefCell::default(),
+            allowed: Cell::default(),
+            poisoned: Cell::default(),
+            topic_names: RefCell::default(),
+            busy_names: RefCell::default(),
+            delayed: RefCell::default(),
+            due_max_ms: Cell::new(i64::MIN),
+            next_value: Cell::new(1),
+        }
+    }
+
+    /// A number that no record has yet.
+    pub fn next_value(&self) -> u64 {
+        self.next_value.replace(self.next_value.get() + 1)
+    }
+
+    /// Something that must not be.
+    pub fn violation(&self, text: impl Into<String>) {
+        let mut violations = self.violations.borrow_mut();
+        if violations.len() < 8 {
+            violations.push(text.into());
+        }
+    }
+
+    /// Counts one.
+    pub fn count(&self, kind: &'static str) {
+        self.counts.borrow_mut().add(kind);
+    }
+
+    /// What an error means in a history. One that nothing explains is a violation.
+    pub fn judge(&self, doing: &str, error: &Error) -> Outcome {
+        let code = error.code().to_owned();
+        self.count_error(error);
+        let allowed = self.allowed.get();
+        if error.to_string().contains("a bug in Ringlane") {
+            self.violation(format!("{doing}: {error}"));
+        }
+        let explained = match error {
+            Error::Io(_) | Error::Poisoned { .. } | Error::UnknownOutcome { .. } => allowed.io,
+            Error::Closed { .. } => allowed.closed || allowed.io,
+            Error::NoSpace { .. } => allowed.space,
+            Error::QueueFull { .. }
+            | Error::TopicDeleted { .. }
+            | Error::UnknownTopic { .. }
+            | Error::TopicExists { .. }
+            | Error::TooMany { .. }
+            | Error::NotWithheld => true,
+            _ => false,
+        };
+        // When the machine is dead everything fails.
+        if !explained && !self.recorder.is_silent() {
+            self.violation(format!("{doing} failed, and nothing explains it: {error}"));
+        }
+        if matches!(error, Error::Poisoned { .. } | Error::UnknownOutcome { .. }) {
+            self.poisoned.set(true);
+        }
+        if error.is_unknown_outcome() { Outcome::Unknown { code } } else { Outcome::Failed { code } }
+    }
+
+    fn count_error(&self, error: &Error) {
+        if matches!(error, Error::NoSpace { .. }) {
+            self.count("refusals for want of space");
+        }
+    }
+
+    /// The number of the topic that may stand under each name after a history, and whether it surely does.
+    pub fn topics_after(&self, history: &History) -> [Option<u32>; NAMES] {
+        let mut topics = [None; NAMES];
+        let names = self.topic_names.borrow();
+        let mut calls = HashMap::new();
+        for event in history.events() {
+            match event {
+                Event::Invoke { operation, call: call @ Call::CreateTopic { topic, .. }, .. } => {
+                    topics[names[*topic as usize]] = Some(*topic);
+                    calls.insert(*operation, call);
+                }
+                Event::Invoke { operation, call: call @ Call::DeleteTopic { .. }, .. } => {
+                    calls.insert(*operation, call);
+                }
+                Event::Complete { operation, outcome, .. } => match (calls.get(operation), outcome) {
+                    (Some(Call::CreateTopic { topic, .. }), Outcome::Failed { .. })
+                    | (Some(Call::DeleteTopic { topic }), Outcome::Ok(_)) => {
+                        let name = names[*topic as usize];
+                        if topics[name] == Some(*topic) {
+                            topics[name] = None;
+                        }
+                    }
+                    _ => {}
+                },
+                Event::World { happening: crate::history::Happening::TopicMissing { topic }, .. } => {
+                    topics[names[*topic as usize]] = None;
+                }
+                _ => {}
+            }
+        }
+        topics
+    }
+}
+
+/// The name of a topic.
+pub fn topic_name(name: usize) -> String {
+    format!("topic-{name}")
+}
+
