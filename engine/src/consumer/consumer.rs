@@ -102,7 +102,9 @@ impl Consumer {
         self.engine.check_fork()?;
         topic.shared.check()?;
         let shared = topic.partition(partition)?.clone();
-        let offset = resolve(&shared, start)?;
+        // A topic that is deleted meanwhile may not be readable any more.
+        let resolved = resolve(&shared, start);
+        let offset = topic.shared.check().and(resolved)?;
         match self.find(topic, partition) {
             Some(at) => self.assignments[at].reader.seek(offset),
             None => {
