@@ -433,11 +433,17 @@ impl Opening<'_> {
         };
         self.check_lanes(&manifest)?;
         let files = if salvage { None } else { Some(ManifestFiles::open(&*self.storage)?) };
+        if let (true, Some(files)) = (created, &files) {
+            // Before the first segment: one without a manifest is taken for damage.
+            files.commit(&mut manifest)?;
+        }
         let context = RecoveryContext {
             storage: &*self.storage,
             manifest: &manifest,
             lock_wait_ms: self.options.lock_wait_ms,
             salvage,
+            // See `Walk::rewrite_tail`.
+            rewrites_tail: self.options.power_safe_overwrite || !self.storage.report().direct,
         };
         let mut recovered = Vec::new();
         for log in &manifest.logs {

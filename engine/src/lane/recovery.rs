@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - Nothing is written to a recovered segment but the very bytes that were read from it (the tail
-//!   beyond the last durable position, so that what is shown is surely on the device).
+//!   beyond the last durable position, so that what is shown is surely on the device), and not even those
+//!   where overwriting is not safe.
 //! - Nothing is cut that any valid frame or the manifest says was durable: that is damage, and opening fails.
 //! - One segment is read, plus those that were not finished.
 
@@ -64,6 +65,8 @@ pub(crate) struct RecoveryContext<'a> {
     pub(crate) lock_wait_ms: u64,
     /// Damage is reported in `holes`, and the log ends there; nothing is written.
     pub(crate) salvage: bool,
+    /// What was read behind the last position that is known to be durable is written once more.
+    pub(crate) rewrites_tail: bool,
 }
 
 struct LiveSegment {
@@ -459,7 +462,7 @@ impl Walk<'_> {
         if position > segment.first_frame() {
             self.used.push((segment, position));
         }
-        if !self.context.salvage && !self.clean {
+        if self.context.rewrites_tail && !self.context.salvage && !self.clean {
             for at in 0..=at {
                 self.rewrite_tail(at, position)?;
             }
@@ -485,8 +488,12 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// After a failed flush the device and its cache may disagree: what was read is written once more,
-    /// from the last durable position on, before anybody sees it.
+    /// After a failed flush the device and the system's cache may disagree: what was read is written once
+    /// more, from the last durable position on, before anybody sees it.
+    ///
+    /// Those pages hold acknowledged records, so this needs a medium that harms no sector of them when the
+    /// power goes meanwhile. Where the owner says that it does (`power_safe_overwrite` = false), what was
+    /// read past the cache is on the device since the flush before it, and is left alone.
     fn rewrite_tail(&self, at: usize, end: Position) -> Result<()> {
         let LiveSegment { segment, file } = &self.segments[at];
         let used = self.used.iter().find(|(used, _)| used.base == segment.base).map(|(_, end)| *end);
