@@ -34,6 +34,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    keep_memory();
     let ending = match Arguments::parse().command {
         Command::Check(arguments) => command::check::run(&arguments),
         Command::Kill(arguments) => command::kill::run(&arguments),
@@ -41,6 +42,16 @@ fn main() -> ExitCode {
         Command::Sim(arguments) => command::sim::run(&arguments),
     };
     ending.report()
+}
+
+/// Blocks of a megabyte come and go all the time; memory that goes back to the system each time costs more
+/// than what is done with it.
+fn keep_memory() {
+    // SAFETY: sets two numbers of the allocator, before any other thread is there.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 1 << 30);
+    }
 }
 
 #[cfg(test)]

@@ -39,14 +39,14 @@ pub fn open(main: &Rc<Shared>, snapshot: Snapshot, mut random: Random) -> Cloned
     let plan = &main.plan;
     let mut shared = Shared::new(plan.clone());
     let prefix = main.recorder.prefix(snapshot.events);
-    shared.recorder = Recorder::going_on(prefix, main.recorder.wall_offset_ms());
+    shared.recorder = Recorder::going_on(prefix, snapshot.wall_max_ms);
     *shared.topic_names.borrow_mut() = main.topic_names.borrow().clone();
     shared.due_max_ms.set(main.due_max_ms.get());
     let shared = Rc::new(shared);
     let scheduler = Scheduler::new(random.fork(1), snapshot.now_ns);
     let _installed = scheduler.install();
     // The clock goes on from where it was, whatever it did since.
-    shared.recorder.jump(snapshot.wall_ms - shared.recorder.wall_ms());
+    shared.recorder.set_wall_ms(snapshot.wall_ms);
     let disk = snapshot.disk.after_power_loss(&mut random, plan.shape.garbage);
     let temper = Temper { snapshot_one_in: 0, snapshots_max: 0, garbage: plan.shape.garbage };
     let machine = Machine::new(disk, random.fork(2), temper, shared.recorder.clone());

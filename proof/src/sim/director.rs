@@ -160,9 +160,10 @@ impl Director {
             Ok(()) => Outcome::done(),
             Err(error) => self.shared.judge("closing", error),
         };
-        self.shared.recorder.complete(operation, outcome);
         self.shared.count("closes");
+        // Readers read on in a closed engine, until they have read everything.
         self.end_life();
+        self.shared.recorder.complete(operation, outcome);
     }
 
     /// Changes what may go wrong.
@@ -242,13 +243,14 @@ impl Director {
     }
 
     fn opened(&mut self, engine: Engine, expected: [Option<u32>; NAMES]) {
-        self.shared.recorder.listen();
         // The machine may have died since the engine said that it is open.
-        let silent = self.machine.is_dead();
-        if !std::mem::take(&mut self.is_first) && !silent {
-            self.shared.recorder.happen(Happening::Reopened);
-            let there = contents::list(&engine, &self.shared, &self.machine, expected);
-            *self.topics.borrow_mut() = there;
+        if !self.machine.is_dead() {
+            self.shared.recorder.listen();
+            if !std::mem::take(&mut self.is_first) {
+                self.shared.recorder.happen(Happening::Reopened);
+                let there = contents::list(&engine, &self.shared, &self.machine, expected);
+                *self.topics.borrow_mut() = there;
+            }
         }
         self.shared.count("openings");
         let clients = (0..self.shared.plan.shape.clients)

@@ -51,8 +51,10 @@ pub struct Snapshot {
     pub disk: Disk,
     /// Events until then.
     pub events: usize,
-    /// Wall clock.
+    /// Wall clock, and the furthest that it showed.
     pub wall_ms: i64,
+    /// See above.
+    pub wall_max_ms: i64,
     /// Monotonic clock.
     pub now_ns: u64,
 }
@@ -283,6 +285,7 @@ impl State {
             disk: self.disk_with_all_in_flight(),
             events: machine.recorder.events(),
             wall_ms: machine.recorder.wall_ms(),
+            wall_max_ms: machine.recorder.wall_max_ms(),
             now_ns,
         };
         self.snapshots.push(snapshot);

@@ -34,13 +34,12 @@ pub struct Recorder {
 impl Recorder {
     /// A recorder of an empty history.
     pub fn new() -> Recorder {
-        Recorder::going_on(History::new(), 0)
+        Recorder::going_on(History::new(), i64::MIN)
     }
 
-    /// A recorder that goes on where a history ends, with a clock that is off by so much.
-    pub fn going_on(history: History, wall_offset_ms: i64) -> Recorder {
-        let inner =
-            Inner { history, silent: false, wall_offset_ms, wall_max_ms: i64::MIN, completed: 0, progress_ns: 0 };
+    /// A recorder that goes on where a history ends, with a clock that has shown this before.
+    pub fn going_on(history: History, wall_max_ms: i64) -> Recorder {
+        let inner = Inner { history, silent: false, wall_offset_ms: 0, wall_max_ms, completed: 0, progress_ns: 0 };
         Recorder { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -157,9 +156,10 @@ impl Recorder {
         self.lock().wall_max_ms
     }
 
-    /// How far the wall clock is off.
-    pub fn wall_offset_ms(&self) -> i64 {
-        self.lock().wall_offset_ms
+    /// The wall clock is set.
+    pub fn set_wall_ms(&self, wall_ms: i64) {
+        let now_ms = (scheduler::current().now_ns() / 1_000_000) as i64;
+        self.lock().wall_offset_ms = wall_ms - EPOCH_MS - now_ms;
     }
 
     /// The wall clock jumps.
