@@ -210,7 +210,9 @@ impl Engine {
         }
         let slots = topic.first_slot..topic.first_slot + topic.partitions.len() as u32;
         for lane in &inner.lanes[1..] {
-            lane.ask(|reply| Message::DropSlots { slots: slots.clone(), reply })?;
+            // The topic is gone already. A lane that is closing, or broke down, learns it from log 0 when
+            // it is opened again.
+            let _ = lane.ask(|reply| Message::DropSlots { slots: slots.clone(), reply });
         }
         inner.topics.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         inner.table.remove(slots);
