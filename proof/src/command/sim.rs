@@ -120,7 +120,12 @@ fn one_seed(arguments: &SimArguments, seed: u64) -> (Ran, Option<String>) {
     }
     let again = run_plan(&plan, false);
     let failure = (again.digest != ran.digest).then(|| {
-        format!("seed {seed}: two runs differ ({:016x} and {:016x}); {}", ran.digest, again.digest, replay(arguments, &plan))
+        format!(
+            "seed {seed}: two runs differ ({:016x} and {:016x}); {}",
+            ran.digest,
+            again.digest,
+            replay(arguments, &plan)
+        )
     });
     (ran, failure)
 }

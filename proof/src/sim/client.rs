@@ -133,7 +133,8 @@ impl Client {
                     step.operation.run(&mut self);
                     let took_ns = scheduler::current().now_ns() - begun_ns;
                     if took_ns > CALL_NS_MAX {
-                        let text = format!("step {} ({}) took {} s", step.number, step.operation, took_ns / 1_000_000_000);
+                        let text =
+                            format!("step {} ({}) took {} s", step.number, step.operation, took_ns / 1_000_000_000);
                         self.shared.violation(text);
                     }
                     self.harvest();
@@ -307,7 +308,8 @@ impl Client {
     /// What a poll gave, for the history.
     pub fn reads_of(&self, records: &ringlane::Records) -> Vec<Read> {
         let number = |name: &str, partition: u32| {
-            let found = self.reader.assigned.iter().find(|((at, part), _)| *part == partition && topic_name(*at) == name);
+            let found =
+                self.reader.assigned.iter().find(|((at, part), _)| *part == partition && topic_name(*at) == name);
             found.map_or(u32::MAX, |(_, (number, _))| *number)
         };
         let mut reads = collect(records, &self.shared, number);
@@ -333,7 +335,9 @@ pub fn collect(records: &ringlane::Records, shared: &Shared, number: impl Fn(&st
         });
         let (topic, partition) = (number(view.topic(), view.partition()), view.partition());
         match reads.last_mut() {
-            Some(last) if (last.topic, last.partition) == (topic, partition) => last.records.push((view.offset(), value)),
+            Some(last) if (last.topic, last.partition) == (topic, partition) => {
+                last.records.push((view.offset(), value))
+            }
             _ => reads.push(Read { topic, partition, records: vec![(view.offset(), value)] }),
         }
     }
@@ -347,4 +351,3 @@ pub fn durability_of(durability: Durability) -> history::Durability {
         Durability::Buffered => history::Durability::Buffered,
     }
 }
-

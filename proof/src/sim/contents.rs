@@ -13,7 +13,12 @@ use std::time::Duration;
 const TRIES_MAX: u32 = 3;
 
 /// Writes everything that is there into the history. Gives the topics that are there by name.
-pub fn list(engine: &Engine, shared: &Shared, machine: &Arc<Machine>, expected: [Option<u32>; NAMES]) -> [Option<u32>; NAMES] {
+pub fn list(
+    engine: &Engine,
+    shared: &Shared,
+    machine: &Arc<Machine>,
+    expected: [Option<u32>; NAMES],
+) -> [Option<u32>; NAMES] {
     let mut there = [None; NAMES];
     for (name, number) in expected.into_iter().enumerate() {
         match (engine.topic(&topic_name(name)), number) {
@@ -31,14 +36,27 @@ pub fn list(engine: &Engine, shared: &Shared, machine: &Arc<Machine>, expected: 
     there
 }
 
-fn list_partition(engine: &Engine, shared: &Shared, machine: &Arc<Machine>, topic: &Topic, number: u32, partition: u32) {
+fn list_partition(
+    engine: &Engine,
+    shared: &Shared,
+    machine: &Arc<Machine>,
+    topic: &Topic,
+    number: u32,
+    partition: u32,
+) {
     let mut tries = 0;
     loop {
         match read_partition(engine, shared, topic, partition) {
             Ok((records, timestamps)) => {
                 let wall_ms = Some(shared.recorder.wall_max_ms());
                 check_seek(engine, shared, topic, partition, &timestamps);
-                return shared.recorder.happen(Happening::Contents { topic: number, partition, first_offset: 0, records, wall_ms });
+                return shared.recorder.happen(Happening::Contents {
+                    topic: number,
+                    partition,
+                    first_offset: 0,
+                    records,
+                    wall_ms,
+                });
             }
             Err(error) => {
                 shared.judge("reading everything", &error);

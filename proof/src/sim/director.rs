@@ -256,13 +256,8 @@ impl Director {
         let clients = (0..self.shared.plan.shape.clients)
             .map(|number| {
                 let inbox: Rc<RefCell<Inbox>> = Rc::default();
-                let client = Client::new(
-                    number,
-                    self.shared.clone(),
-                    self.machine.clone(),
-                    engine.clone(),
-                    self.topics.clone(),
-                );
+                let client =
+                    Client::new(number, self.shared.clone(), self.machine.clone(), engine.clone(), self.topics.clone());
                 let theirs = inbox.clone();
                 let task = scheduler::current().start(&format!("client-{number}"), move || client.run(&theirs));
                 (task, inbox)
@@ -323,4 +318,3 @@ pub fn settle(shared: &Shared) {
         scheduler::current().sleep(1_000_000_000, "delayed records");
     }
 }
-

@@ -336,7 +336,8 @@ impl Disk {
     /// Names whose creation or removal is not durable.
     pub fn pending_names(&self) -> Vec<String> {
         let all = self.names.keys().chain(self.durable_names.keys());
-        let mut names: Vec<String> = all.filter(|name| self.names.get(*name) != self.durable_names.get(*name)).cloned().collect();
+        let mut names: Vec<String> =
+            all.filter(|name| self.names.get(*name) != self.durable_names.get(*name)).cloned().collect();
         names.sort();
         names.dedup();
         names

@@ -32,7 +32,10 @@ pub(super) enum Action {
     /// Covers what was written up to this version of the disk.
     Flush(u64),
     /// What a process that died had submitted: pages that land all the same.
-    Orphan { offset: u64, bytes: Vec<u8> },
+    Orphan {
+        offset: u64,
+        bytes: Vec<u8>,
+    },
 }
 
 impl InFlight {
@@ -184,11 +187,7 @@ impl Machine {
         // It stays dead: whoever still holds it gets errors.
         self.with(|state| {
             let death = state.death.as_mut()?;
-            Some(Death {
-                kind: death.kind,
-                disk: death.disk.clone(),
-                orphans: std::mem::take(&mut death.orphans),
-            })
+            Some(Death { kind: death.kind, disk: death.disk.clone(), orphans: std::mem::take(&mut death.orphans) })
         })
     }
 
@@ -397,9 +396,8 @@ impl State {
         };
         if let Some(other) = self.in_flight.iter().find(overlaps) {
             let what = if matches!(other.action, Action::Orphan { .. }) { "of a process that died" } else { "" };
-            self.breaches.push(format!(
-                "a write to bytes {start} to {end} of a file while another {what} is in flight there"
-            ));
+            self.breaches
+                .push(format!("a write to bytes {start} to {end} of a file while another {what} is in flight there"));
         }
         self.in_flight.push(flight);
     }

@@ -110,5 +110,9 @@ pub fn examine(view: &RecordView<'_>) -> Result<u64, String> {
     if header.is_some() && header != header_of(number).as_ref().map(|value| &value[..]) {
         wrong.push("headers");
     }
-    if wrong.is_empty() { Ok(number) } else { Err(format!("record {number} was read with another {}", wrong.join(", "))) }
+    if wrong.is_empty() {
+        Ok(number)
+    } else {
+        Err(format!("record {number} was read with another {}", wrong.join(", ")))
+    }
 }

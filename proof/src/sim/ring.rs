@@ -127,7 +127,8 @@ impl Ring for SimulatedRing {
                 Wait::Until(until_ns) => Some(until_ns),
                 Wait::Forever => None,
             };
-            if self.bell.rung.swap(false, Ordering::SeqCst) || until_ns.is_some_and(|until| until <= scheduler.now_ns()) {
+            if self.bell.rung.swap(false, Ordering::SeqCst) || until_ns.is_some_and(|until| until <= scheduler.now_ns())
+            {
                 return Ok(());
             }
             let deadline_ns = until_ns.into_iter().chain(next_ns).min();
@@ -153,4 +154,3 @@ impl Ring for SimulatedRing {
 fn crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
 }
-

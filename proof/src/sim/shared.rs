@@ -169,4 +169,3 @@ impl Shared {
 pub fn topic_name(name: usize) -> String {
     format!("topic-{name}")
 }
-

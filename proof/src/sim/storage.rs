@@ -108,7 +108,8 @@ pub(super) struct SimulatedFile {
 impl SimulatedFile {
     fn check_alignment(&self, bytes: &[u8], offset: u64) {
         let place = bytes.as_ptr() as usize;
-        let aligned = place.is_multiple_of(PAGE) && bytes.len().is_multiple_of(PAGE) && offset.is_multiple_of(PAGE as u64);
+        let aligned =
+            place.is_multiple_of(PAGE) && bytes.len().is_multiple_of(PAGE) && offset.is_multiple_of(PAGE as u64);
         assert!(aligned, "{} bytes at {offset} of {} are not aligned as O_DIRECT wants", bytes.len(), self.name);
     }
 }
