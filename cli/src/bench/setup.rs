@@ -79,11 +79,16 @@ impl Setup {
         self.directory.join(name)
     }
 
-    /// Opens an engine with a topic of one partition.
+    /// Opens an engine with a topic of one partition for each lane.
     pub fn engine_and_topic(&self, name: &str, defaults: Options) -> Result<(Engine, Topic)> {
         let engine = self.engine(name, defaults)?;
-        let topic = engine.create_topic("bench", TopicOptions::new())?;
+        let topic = engine.create_topic("bench", self.topic_options())?;
         Ok((engine, topic))
+    }
+
+    /// A topic's partitions: one for each lane, so that all lanes have work.
+    pub fn topic_options(&self) -> TopicOptions {
+        TopicOptions::new().partitions(self.lanes.unwrap_or(1))
     }
 
     /// Closes it and removes its files, so that the next workload has the disk for itself.

@@ -9,7 +9,7 @@ use crate::bench::noise::Values;
 use crate::bench::report::{Limit, Report, Row, in_words};
 use crate::bench::setup::{Setup, log_bytes_per_record, measure, raw, wait_for_rest};
 use crate::failure::Result;
-use ringlane::{Engine, Producer, ProducerOptions, TopicOptions};
+use ringlane::{Engine, Producer, ProducerOptions};
 
 /// Measures it.
 pub fn run(setup: &Setup, report: &mut Report) -> Result {
@@ -38,6 +38,6 @@ pub fn run(setup: &Setup, report: &mut Report) -> Result {
 
 fn send(setup: &Setup, engine: &Engine, producer: &Producer, values: &mut Values, records: u64) -> Result<Sample> {
     let name = format!("bulk-{}", engine.topics().len());
-    let topic = engine.create_topic(&name, TopicOptions::new())?;
+    let topic = engine.create_topic(&name, setup.topic_options())?;
     feed::send(setup, producer, &topic, values, records)
 }

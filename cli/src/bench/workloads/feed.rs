@@ -5,7 +5,7 @@ use crate::bench::measure::{Latency, Sample, median_of};
 use crate::bench::noise::Values;
 use crate::bench::setup::{Setup, raw, wait_for_rest};
 use crate::failure::Result;
-use ringlane::{Engine, Options, Producer, ProducerOptions, Record, Topic, TopicOptions};
+use ringlane::{Engine, Options, Producer, ProducerOptions, Record, Topic};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ pub fn settled_engine(setup: &Setup, name: &str) -> Result<Engine> {
     // One more into what was recycled: the log was growing until then.
     for pool in [2, 1] {
         for part in 0..pool {
-            let topic = engine.create_topic(&format!("pool-{part}"), TopicOptions::new())?;
+            let topic = engine.create_topic(&format!("pool-{part}"), setup.topic_options())?;
             send(setup, &producer, &topic, &mut values, records)?;
         }
         recycle(&engine)?;
@@ -31,10 +31,10 @@ pub fn settled_engine(setup: &Setup, name: &str) -> Result<Engine> {
     Ok(engine)
 }
 
-/// The same, with a topic of one partition.
+/// The same, with a topic of one partition for each lane.
 pub fn settled_engine_and_topic(setup: &Setup, name: &str) -> Result<(Engine, Topic)> {
     let engine = settled_engine(setup, name)?;
-    let topic = engine.create_topic("bench", TopicOptions::new())?;
+    let topic = engine.create_topic("bench", setup.topic_options())?;
     Ok((engine, topic))
 }
 
