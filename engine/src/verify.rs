@@ -9,7 +9,7 @@ use crate::io::{Access, Block, File, PAGE, Storage};
 use crate::lane::checkpoint::Assembly;
 use crate::lane::state::LogState;
 use crate::log::frame::{BadFrame, Kind};
-use crate::log::judge;
+use crate::log::judge::{self, BadPlace};
 use crate::log::manifest::{Manifest, ManifestSegment, SegmentState};
 use crate::log::position::Position;
 use crate::log::scan::{NoFrame, SegmentScan};
@@ -228,7 +228,10 @@ impl Verifier<'_> {
                         NoFrame::Bad(BadFrame::Version(_)) => {
                             Some("its checksum is right: use a newer library".to_owned())
                         }
-                        _ => self.accusation(segment, position, rest),
+                        _ => {
+                            let bad = scan.bad_place(position);
+                            self.accusation(segment, bad, rest)
+                        }
                     };
                     match proof {
                         Some(proof) => {
@@ -289,16 +292,16 @@ impl Verifier<'_> {
     }
 
     /// What proves that a bad place is damage.
-    fn accusation(&self, segment: &ManifestSegment, bad: Position, rest: &[ManifestSegment]) -> Option<String> {
+    fn accusation(&self, segment: &ManifestSegment, bad: BadPlace, rest: &[ManifestSegment]) -> Option<String> {
         if segment.state == SegmentState::Sealed
-            && let Some(reason) = judge::accuse_sealed(bad, segment.end)
+            && let Some(reason) = judge::accuse_sealed(bad.position, segment.end)
         {
             return Some(reason);
         }
         for later in rest {
             let Ok(file) = self.storage.open(&file_name(later.file), Access::Read) else { continue };
             let mut scan = SegmentScan::new(*later, file);
-            let mut from = if later.base == segment.base { bad } else { later.first_frame() };
+            let mut from = if later.base == segment.base { bad.position } else { later.first_frame() };
             while let Some(witness) = scan.find_valid(from, later.limit()) {
                 if let Some(reason) = judge::accuse(bad, self.manifest.window_bytes, &witness) {
                     return Some(reason);

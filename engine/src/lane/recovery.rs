@@ -242,10 +242,11 @@ fn without_checkpoint(context: &RecoveryContext<'_>, open: Vec<LiveSegment>) -> 
         if let Err(NoFrame::Bad(BadFrame::Version(found))) = scan.frame(bad) {
             return Err(newer(segment, found));
         }
+        let place = scan.bad_place(bad);
         let mut accused = sealed;
         let mut from = bad;
         while let (None, Some(witness)) = (&accused, scan.find_valid(from, segment.limit())) {
-            accused = judge::accuse(bad, context.manifest.window_bytes, &witness);
+            accused = judge::accuse(place, context.manifest.window_bytes, &witness);
             from = witness.end();
         }
         if let Some(reason) = accused {
@@ -359,7 +360,7 @@ impl Walk<'_> {
                     {
                         return Err(damage(segment, position, header.total_bytes(), reason));
                     }
-                    if let Some(reason) = judge::accuse(position, self.context.manifest.window_bytes, &header) {
+                    if let Some(reason) = judge::accuse_itself(self.context.manifest.window_bytes, &header) {
                         return Err(damage(segment, position, header.total_bytes(), reason));
                     }
                     self.previous_checksum = Some(header.header_checksum);
@@ -430,7 +431,11 @@ impl Walk<'_> {
         {
             return self.damaged(segment, position, segment.end, no_frame, &reason).map(|()| SegmentEnd::Cut);
         }
-        if self.durable > position {
+        let bad = {
+            let LiveSegment { segment, file } = &self.segments[at];
+            SegmentScan::new(*segment, file.clone()).bad_place(position)
+        };
+        if bad.was_durable_at(self.durable) {
             let reason = format!("a frame before it says that everything below {} was durable", self.durable);
             return self.damaged(segment, position, segment.limit(), no_frame, &reason).map(|()| SegmentEnd::Cut);
         }
@@ -447,7 +452,7 @@ impl Walk<'_> {
             };
             while let Some(witness) = scan.find_valid(from, limit.min(open.segment.limit())) {
                 last_valid = witness.end();
-                if let Some(reason) = judge::accuse(position, window, &witness) {
+                if let Some(reason) = judge::accuse(bad, window, &witness) {
                     accused = Some((witness.position, reason));
                     break 'segments;
                 }

@@ -5,6 +5,7 @@
 //! - A read that fails is a bad frame at that place, never the end of the log.
 
 use super::frame::{BadFrame, FRAME_ALIGNMENT, FrameContext, FrameHeader, HEADER_BYTES_MAX, may_be_frame};
+use super::judge::BadPlace;
 use super::manifest::ManifestSegment;
 use super::position::Position;
 use crate::io::{Block, File, PAGE};
@@ -70,6 +71,16 @@ impl SegmentScan {
         let context = self.context;
         let bytes = self.bytes(offset, header.total_bytes() as usize)?;
         FrameHeader::decode_whole(&context, position, bytes).map_err(NoFrame::Bad)
+    }
+
+    /// What can be told of a place where no whole frame is.
+    pub(crate) fn bad_place(&mut self, position: Position) -> BadPlace {
+        let context = self.context;
+        let offset = position.since(self.segment.base);
+        let header = self.bytes(offset, HEADER_BYTES_MAX).ok();
+        let header = header.and_then(|bytes| FrameHeader::decode(&context, position, bytes).ok());
+        let end = header.map(|header| header.end()).filter(|end| *end <= self.segment.limit());
+        BadPlace { position, end }
     }
 
     /// The first whole, valid frame that begins in `from..limit`.
