@@ -31,6 +31,8 @@ enum Command {
     KillChild(command::kill::KillChildArguments),
     /// Run the engine on simulated disks, crash it, and judge what it did
     Sim(command::sim::SimArguments),
+    /// Crash every short workload at every point, with every set of sectors that may survive
+    Exhaustive(command::exhaustive::ExhaustiveArguments),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Kill(arguments) => command::kill::run(&arguments),
         Command::KillChild(arguments) => command::kill::run_child(&arguments),
         Command::Sim(arguments) => command::sim::run(&arguments),
+        Command::Exhaustive(arguments) => command::exhaustive::run(&arguments),
     };
     ending.report()
 }

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod kill;
+pub mod exhaustive;
 pub mod sim;
 
 use std::process::ExitCode;

@@ -87,6 +87,8 @@ pub struct State {
     /// The machine dies so many operations from now.
     pub(super) dies_after: Option<(u64, CrashKind)>,
     pub(super) death: Option<Death>,
+    /// When it died by itself: the disk with all that was not flushed.
+    pub(super) last_disk: Option<Disk>,
     /// All latencies are multiplied.
     pub(super) slowness: u64,
     /// Operations so far.
@@ -138,6 +140,7 @@ impl Machine {
             faults: Vec::new(),
             dies_after: None,
             death: None,
+            last_disk: None,
             slowness: 1,
             operations: 0,
             snapshot_one_in: temper.snapshot_one_in,
@@ -321,7 +324,7 @@ impl State {
     fn land_one(&mut self, flight: &InFlight) {
         match (&flight.action, flight.fails) {
             (Action::Flush(version), false) => self.disk.sync(flight.inode, *version),
-            (Action::Flush(_), true) => self.disk.fail_sync(flight.inode),
+            (Action::Flush(_), true) => self.fail_sync(flight.inode),
             (Action::Write(write), false) => {
                 write_pages(&mut self.disk, flight, usize::MAX);
                 if write.durable {
@@ -332,7 +335,7 @@ impl State {
                 // A part of it, and nobody knows which.
                 let pages = self.random.below((write.total_length() / PAGE) as u64 + 1) as usize;
                 write_pages(&mut self.disk, flight, pages);
-                self.disk.fail_sync(flight.inode);
+                self.fail_sync(flight.inode);
             }
             (Action::Orphan { .. }, _) => write_pages(&mut self.disk, flight, usize::MAX),
         }
@@ -353,6 +356,7 @@ impl State {
                 Death { kind, disk: self.disk.clone(), orphans: self.orphans() }
             }
         };
+        self.last_disk = Some(self.disk_with_all_in_flight());
         machine.recorder.crashed(kind);
         self.death = Some(death);
         self.finished.append(&mut self.in_flight);
@@ -385,6 +389,14 @@ impl State {
             }
         }
         orphans
+    }
+
+    /// A flush, or a write, failed. Between the engine and the device there may be a cache that now believes
+    /// what it wrote is clean. Where the engine relies on going past such a cache, there is none.
+    pub(super) fn fail_sync(&mut self, inode: Inode) {
+        if !self.garbage {
+            self.disk.fail_sync(inode);
+        }
     }
 
     /// Takes on a write or a flush of a ring.

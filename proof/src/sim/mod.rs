@@ -13,6 +13,7 @@ pub mod clone;
 pub mod contents;
 pub mod director;
 pub mod disk;
+pub mod exhaustive;
 pub mod faults;
 pub mod machine;
 pub mod payload;

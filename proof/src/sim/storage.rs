@@ -141,7 +141,7 @@ impl File for SimulatedFile {
                     if state.death.is_none() {
                         let part = state.random.below((chunk.len() / PAGE) as u64 + 1) as usize * PAGE;
                         state.disk.write(self.inode, &chunk[..part], offset);
-                        state.disk.fail_sync(self.inode);
+                        state.fail_sync(self.inode);
                     }
                     return result;
                 }
@@ -170,7 +170,7 @@ impl File for SimulatedFile {
             }
             Err(error) => {
                 if state.death.is_none() {
-                    state.disk.fail_sync(self.inode);
+                    state.fail_sync(self.inode);
                 }
                 Err(error)
             }
