@@ -174,12 +174,14 @@ impl Producer {
     /// is that of the last batch.
     pub fn flush(&self) -> Result<()> {
         self.engine.check_fork()?;
+        let mut result = Ok(());
         for accumulator in self.accumulators.iter() {
             if let Some(batch) = accumulator.last() {
-                batch.wait().parts.as_ref().map_err(Error::clone)?;
+                // One lane's error is no reason not to wait for the others.
+                result = result.and(batch.wait().parts.as_ref().map(drop).map_err(Error::clone));
             }
         }
-        Ok(())
+        result
     }
 
     /// Takes back a delayed record that is not visible yet. Durable on return.
