@@ -106,6 +106,8 @@ impl Shared {
         let explained = match error {
             Error::Io(_) | Error::Poisoned { .. } | Error::UnknownOutcome { .. } => allowed.io,
             Error::Closed { .. } => allowed.closed || allowed.io,
+            // A read that failed is a checksum that failed; its reason tells the two apart.
+            Error::Damaged { reason, .. } => allowed.io && reason.contains("os error 5"),
             Error::NoSpace { .. } => allowed.space,
             Error::QueueFull { .. }
             | Error::TopicDeleted { .. }

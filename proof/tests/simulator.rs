@@ -1,0 +1,79 @@
+//! The simulator tells the same story twice, finds nothing wrong with the engine, and finds what is wrong.
+
+use ringlane_proof::sim::disk::Disk;
+use ringlane_proof::sim::exhaustive::{Deed, Tally, try_workload, workloads};
+use ringlane_proof::sim::plan::Plan;
+use ringlane_proof::sim::run::run;
+use ringlane_proof::sim::scheduler::hush_panics;
+
+const OPERATIONS: usize = 120;
+
+/// A bounded part of what `ringlane-proof sim` does.
+#[test]
+fn seeds_find_nothing_and_agree_with_themselves() {
+    hush_panics();
+    for seed in 1..=30 {
+        let plan = Plan::new(seed, OPERATIONS);
+        let ran = run(&plan, true);
+        assert_eq!(ran.failure(), None, "seed {seed} of {OPERATIONS} operations");
+        assert_eq!(run(&plan, false).digest, ran.digest, "two runs of seed {seed} differ");
+    }
+}
+
+/// A plan with parts left out is what shrinking tries; what is left does the same.
+#[test]
+fn steps_are_the_same_when_others_are_left_out() {
+    let plan = Plan::new(5, OPERATIONS);
+    let numbers: Vec<usize> = (0..OPERATIONS).filter(|number| number % 3 == 0).collect();
+    let kept = plan.keep(&numbers);
+    assert_eq!(kept.numbers(), numbers);
+    for step in &kept.steps {
+        assert_eq!(step.operation.to_string(), plan.steps[step.number].operation.to_string());
+    }
+    assert_eq!(run(&kept, true).failure(), None);
+}
+
+/// The first segment of a new engine was made before its manifest. Whoever killed the process, or cut the
+/// power, between the two had a directory that no opening accepted: "both copies are missing or damaged,
+/// but segment-00000000 is there". (Simulator, seed 40 of its first day.)
+#[test]
+fn creation_can_be_cut_short_anywhere() {
+    let (tally, failed) = try_workload(&[], 2, 0, 1);
+    assert!(failed.is_none(), "{}", failed.expect("it is there"));
+    assert!(tally.points > 20 && tally.disks > tally.points, "{tally:?}");
+}
+
+/// All workloads of one operation, and every second one of two at every seventh point.
+#[test]
+fn short_workloads_survive_a_crash_at_any_point() {
+    hush_panics();
+    let mut total = Tally::default();
+    for (at, deeds) in workloads(2).iter().enumerate() {
+        let stride = match deeds.len() {
+            0 | 1 => 1,
+            _ if at % 2 == 0 => 7,
+            _ => continue,
+        };
+        let (tally, failed) = try_workload(deeds, 1 + at as u32 % 2, at as u64 % stride, stride);
+        assert!(failed.is_none(), "{}", failed.expect("it is there"));
+        total.add(tally);
+    }
+    assert!(total.disks > 1_000, "{total:?}");
+}
+
+/// What the exhaustive mode counts is what it says: eleven deeds, rows of up to two.
+#[test]
+fn workloads_are_all_there() {
+    let deeds = Deed::ALL.len();
+    assert_eq!(workloads(2).len(), 1 + deeds + deeds * deeds);
+}
+
+/// A loss of power takes what was not flushed, the name included.
+#[test]
+fn a_disk_forgets_only_what_was_not_flushed() {
+    let mut disk = Disk::default();
+    let inode = disk.create("file");
+    disk.write(inode, &[7; 4096], 0);
+    assert_eq!(disk.after_exact_loss(|_, _, _| false, |_| false, false).names(), Vec::<String>::new());
+    assert_eq!(disk.clone().names(), ["file"]);
+}
