@@ -5,6 +5,7 @@
 //! engine's code; it knows what docs/GUARANTEES.md promises.
 
 pub mod checker;
+pub mod corruption;
 pub mod history;
 pub mod kill;
 pub mod sim;

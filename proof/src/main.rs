@@ -24,6 +24,8 @@ struct Arguments {
 enum Command {
     /// Judge histories (JSON lines), or convert them for other checkers
     Check(command::check::CheckArguments),
+    /// Damage every class of byte of every file of a small log; each is detected or harmless
+    Corruption(command::corruption::CorruptionArguments),
     /// Kill the real engine again and again with SIGKILL; nothing acknowledged may be lost
     Kill(command::kill::KillArguments),
     /// The process that `kill` kills
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     keep_memory();
     let ending = match Arguments::parse().command {
         Command::Check(arguments) => command::check::run(&arguments),
+        Command::Corruption(arguments) => command::corruption::run(&arguments),
         Command::Kill(arguments) => command::kill::run(&arguments),
         Command::KillChild(arguments) => command::kill::run_child(&arguments),
         Command::Sim(arguments) => command::sim::run(&arguments),

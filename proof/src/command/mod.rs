@@ -1,6 +1,7 @@
 //! The sub-commands, one file for each. Each takes its arguments and gives an [`Ending`].
 
 pub mod check;
+pub mod corruption;
 pub mod kill;
 pub mod exhaustive;
 pub mod sim;
