@@ -6,10 +6,8 @@
 #![allow(clippy::unwrap_used)]
 
 use ringlane::*;
-use ringlane_proof::corruption::{
-    Built, CorruptionOptions, Files, Image, noise, options, read_files, values, write_files,
-};
-use std::path::{Path, PathBuf};
+use ringlane_proof::corruption::{Built, Files, Image, noise, options, read_files, values, write_files};
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use tempfile::TempDir;
@@ -26,26 +24,23 @@ fn built() -> &'static Built {
 
 #[test]
 fn every_class_of_byte_is_detected_or_harmless() {
-    let wanted = std::env::var("RINGLANE_CORRUPTION_CASES").map_or(240, |text| text.parse().unwrap());
-    let scratch = PathBuf::from(scratch());
-    let options = CorruptionOptions { scratch, systematic_max: Some(wanted), jobs: 2 };
-    let (table, failures) = ringlane_proof::corruption::run(&options, &|_, _| {}).unwrap();
-    println!("{table}");
-    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), table.sum().cases, failures.join("\n"));
-    let sum = table.sum();
-    assert!(sum.cases > wanted + 200 && sum.refused > 100 && sum.read_error > 50 && sum.window > 0, "{sum:?}");
-}
-
-#[test]
-fn the_command_ends_with_a_line_of_figures() {
+    let wanted = std::env::var("RINGLANE_CORRUPTION_CASES").unwrap_or_else(|_| "240".to_owned());
     let output = Command::new(env!("CARGO_BIN_EXE_ringlane-proof"))
-        .args(["corruption", "--systematic", "0", "--scratch", scratch().to_str().unwrap()])
+        .args(["corruption", "--systematic", &wanted, "--scratch", scratch().to_str().unwrap()])
         .output()
         .unwrap();
-    assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
+    println!("{text}");
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     let last = text.lines().last().unwrap();
-    assert!(last.starts_with("corruption: ") && last.ends_with(" 0 failures"), "{text}");
+    assert!(last.starts_with("corruption: ") && last.ends_with(" 0 failures"), "{last}");
+    let figure = |what: &str| -> usize {
+        let before = last.split_once(what).unwrap_or_else(|| panic!("no {what} in {last}")).0;
+        before.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    // The sweep itself could go wrong: nothing damaged, nothing opened.
+    assert!(figure(" cases") > wanted.parse::<usize>().unwrap() + 200, "{last}");
+    assert!(figure(" refused") > 100 && figure(" read errors") > 50 && figure(" in the window") > 0, "{last}");
 }
 
 /// CRC32C, bit by bit.
