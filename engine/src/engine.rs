@@ -7,6 +7,7 @@
 //! - Closing ends every outstanding operation with an outcome.
 
 use crate::bounds::{SLOTS_MAX, TOPICS_MAX, WINDOW_BYTES};
+use crate::canary::{self, Canary};
 use crate::consumer::{Consumer, ConsumerOptions};
 use crate::error::{Error, Result};
 use crate::io::fork::{self, ForkMark};
@@ -592,6 +593,12 @@ impl Opening<'_> {
         }
         for log in recovered {
             note_ends(manifest, log);
+            if canary::sings(Canary::WriteIntoRecovered)
+                && let Some((last, _)) = log.used.last()
+                && let Some(segment) = manifest.segments.iter_mut().find(|segment| segment.file == last.file)
+            {
+                segment.state = SegmentState::Raw;
+            }
         }
         let mut first = Vec::new();
         for (at, recovered) in recovered.iter().enumerate() {

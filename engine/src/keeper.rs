@@ -6,6 +6,7 @@
 //! - A file is used again or removed only when no reader holds its segment, and the manifest says so first.
 //! - Nothing here is waited for on the way to a receipt, unless a load outruns the supply.
 
+use crate::canary::{self, Canary};
 use crate::error::{Error, Result};
 use crate::io::{Access, Block, Clock, File, IoFailure, Latch, PAGE, Storage};
 use crate::lane::shared::{LaneShared, count};
@@ -243,6 +244,9 @@ impl Keeper {
         let log = *self.log_entry(lane);
         let wanted = next_segment_bytes(&self.manifest, log.id, &self.options).max(bytes_min.next_power_of_two());
         let prepared = prepare_segment(&*self.storage, &mut self.manifest, log.id, log.generation, wanted, bytes_min)?;
+        if canary::sings(Canary::ForgetManifestEntry) {
+            return Ok(prepared);
+        }
         if let Err(error) = self.files.commit(&mut self.manifest) {
             self.manifest.segments.retain(|segment| segment.file != prepared.manifest.file);
             return Err(no_space_or(error, prepared.manifest.bytes, &*self.storage));
@@ -525,6 +529,9 @@ pub(crate) fn prepare_segment(
         file.write_at(page.slice(0, PAGE), 0)
             .map_err(|error| no_space_or(fail("write the header of", &error), bytes, storage))?;
         file.sync().map_err(|error| no_space_or(fail("flush", &error), bytes, storage))?;
+        if canary::sings(Canary::ForgetDirectoryEntry) {
+            return Ok(());
+        }
         storage
             .sync_directory()
             .map_err(|error| no_space_or(Error::io("sync", "directory", None, &error), bytes, storage))

@@ -28,6 +28,8 @@
 #[doc(hidden)]
 pub mod bench_support;
 mod bounds;
+#[doc(hidden)]
+pub mod canary;
 mod consumer;
 mod engine;
 mod error;

@@ -31,6 +31,8 @@ enum Command {
     /// The process that `kill` kills
     #[command(hide = true)]
     KillChild(command::kill::KillChildArguments),
+    /// Give the engine faults on purpose; each must be caught
+    Canaries(command::canaries::CanariesArguments),
     /// Run the engine on simulated disks, crash it, and judge what it did
     Sim(command::sim::SimArguments),
     /// Crash every short workload at every point, with every set of sectors that may survive
@@ -40,6 +42,7 @@ enum Command {
 fn main() -> ExitCode {
     keep_memory();
     let ending = match Arguments::parse().command {
+        Command::Canaries(arguments) => command::canaries::run(&arguments),
         Command::Check(arguments) => command::check::run(&arguments),
         Command::Corruption(arguments) => command::corruption::run(&arguments),
         Command::Kill(arguments) => command::kill::run(&arguments),

@@ -17,6 +17,7 @@ use super::shared::{Answer, LaneShared, Message, count, poisoned};
 use super::state::{LogState, Withheld, reference_run};
 use super::supply::{Full, Prepared, Supplied};
 use super::writer::{LogWriter, Placed};
+use crate::canary::{self, Canary};
 use crate::error::{Error, Result};
 use crate::io::{BlockPool, Clock, Completion, IoFailure, Ring, Wait};
 use crate::log::frame::{Kind, WithheldReason, frame_bytes};
@@ -392,6 +393,9 @@ impl Lane {
             payload += u64::from(part.bytes);
             outcomes.push(match part.due_ms {
                 None => self.encode_records(&content, part, append_time_ms),
+                Some(_) if canary::sings(Canary::PublishWithheld) => {
+                    self.encode_records(&content, part, append_time_ms)
+                }
                 Some(due_ms) => self.encode_withheld(&content, part, append_time_ms, due_ms),
             });
         }
@@ -401,6 +405,11 @@ impl Lane {
         self.last_activity = now;
         self.far_batches += usize::from(outcomes.len() >= PARTS_MANY);
         let batch = match durability {
+            Durability::Synced if canary::sings(Canary::AcknowledgeEarly) => {
+                self.urgent = true;
+                self.complete_batch(ticket, durability, Ok(outcomes.clone()));
+                None
+            }
             Durability::Synced => {
                 self.urgent = true;
                 Some(ticket)
@@ -656,6 +665,7 @@ impl Lane {
         for completion in completions.drain(..) {
             match completion.result {
                 Ok(()) => grown |= self.writer.complete(completion.token),
+                Err(_) if canary::sings(Canary::IgnoreFailure) => grown |= self.writer.complete(completion.token),
                 Err(error) => {
                     let name = file_name(self.writer.file_of(completion.token));
                     self.poison(IoFailure::new("write or flush", &name, None, &error));

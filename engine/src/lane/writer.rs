@@ -14,6 +14,7 @@
 //! - Blocks overlap by the page in which one ends and the next begins; a frame lies within one block.
 
 use super::supply::Prepared;
+use crate::canary::{self, Canary};
 use crate::io::{Block, BlockPool, BlockWriter, File, PAGE, Write};
 use crate::log::frame::{END_FRAME_BYTES, FrameContext, FrameHeader, Kind, frame_bytes};
 use crate::log::manifest::ManifestSegment;
@@ -360,7 +361,7 @@ impl LogWriter {
             start: block_start,
             length: whole as usize,
             tail,
-            durable,
+            durable: durable && !canary::sings(Canary::SkipFlush),
         };
         self.submitted = self.submitted.max(end);
         Some(write)

@@ -20,6 +20,7 @@
 //! - Decoding looks at nothing outside the bytes it is given and never panics.
 
 use super::position::Position;
+use crate::canary::{self, Canary};
 
 /// Frames and records begin at multiples of this.
 pub(crate) const FRAME_ALIGNMENT: u64 = 8;
@@ -226,7 +227,8 @@ impl FrameHeader {
     /// Reads the header at the start of `bytes`, which lie at `position`.
     pub(crate) fn decode(context: &FrameContext, position: Position, bytes: &[u8]) -> Result<FrameHeader, BadFrame> {
         let common = bytes.get(..HEADER_BYTES).ok_or(BadFrame::Short)?;
-        if u16::from_le_bytes([common[0], common[1]]) != MAGIC || u64_at(common, 8) != context.stamp(position) {
+        let stamped = u64_at(common, 8) == context.stamp(position) || canary::sings(Canary::ForgetSalt);
+        if u16::from_le_bytes([common[0], common[1]]) != MAGIC || !stamped {
             return Err(BadFrame::NoFrame);
         }
         let (version, code) = (common[2], common[3]);
@@ -291,7 +293,7 @@ impl FrameHeader {
         let header = Self::decode(context, position, bytes)?;
         let start = header.kind.header_bytes();
         let body = bytes.get(start..start + header.body_bytes as usize).ok_or(BadFrame::Short)?;
-        if crc32c::crc32c(body) != header.body_checksum {
+        if crc32c::crc32c(body) != header.body_checksum && !canary::sings(Canary::SkipChecksum) {
             return Err(BadFrame::Body);
         }
         Ok((header, body))

@@ -1,9 +1,10 @@
 //! The sub-commands, one file for each. Each takes its arguments and gives an [`Ending`].
 
+pub mod canaries;
 pub mod check;
 pub mod corruption;
-pub mod kill;
 pub mod exhaustive;
+pub mod kill;
 pub mod sim;
 
 use std::process::ExitCode;

@@ -1,0 +1,83 @@
+//! Deliberate faults, to show that the proofs notice them: a check that cannot fail proves nothing.
+//!
+//! Invariants:
+//! - Without the feature `canaries` none of them can be set, and the questions cost nothing.
+//! - A canary concerns the thread that set it: in the simulator, one world.
+
+/// A fault that the engine can be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Canary {
+    /// Writes that must be flushed are not.
+    SkipFlush,
+    /// Receipts are given before anything is written.
+    AcknowledgeEarly,
+    /// The checksum of a frame's body is not looked at.
+    SkipChecksum,
+    /// A new generation writes into the segment that recovery has just read.
+    WriteIntoRecovered,
+    /// Frames are taken for valid whatever use of the file and whatever place they are from.
+    ForgetSalt,
+    /// A segment is used before the manifest names it.
+    ForgetManifestEntry,
+    /// A segment is used before its entry in the directory is durable.
+    ForgetDirectoryEntry,
+    /// A record that is withheld is shown at once.
+    PublishWithheld,
+    /// A write or flush that failed counts as done.
+    IgnoreFailure,
+}
+
+impl Canary {
+    /// All of them.
+    pub const ALL: [Canary; 9] = [
+        Canary::SkipFlush,
+        Canary::AcknowledgeEarly,
+        Canary::SkipChecksum,
+        Canary::WriteIntoRecovered,
+        Canary::ForgetSalt,
+        Canary::ForgetManifestEntry,
+        Canary::ForgetDirectoryEntry,
+        Canary::PublishWithheld,
+        Canary::IgnoreFailure,
+    ];
+
+    /// Its name, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Canary::SkipFlush => "skip-flush",
+            Canary::AcknowledgeEarly => "acknowledge-early",
+            Canary::SkipChecksum => "skip-checksum",
+            Canary::WriteIntoRecovered => "write-into-recovered",
+            Canary::ForgetSalt => "forget-salt",
+            Canary::ForgetManifestEntry => "forget-manifest-entry",
+            Canary::ForgetDirectoryEntry => "forget-directory-entry",
+            Canary::PublishWithheld => "publish-withheld",
+            Canary::IgnoreFailure => "ignore-failure",
+        }
+    }
+}
+
+#[cfg(feature = "canaries")]
+thread_local! {
+    static SET: std::cell::Cell<Option<Canary>> = const { std::cell::Cell::new(None) };
+}
+
+/// Gives this thread a canary, or takes it away.
+#[cfg(feature = "canaries")]
+pub fn set(canary: Option<Canary>) {
+    SET.set(canary);
+}
+
+/// Whether the engine is to make this mistake.
+#[inline]
+pub(crate) fn sings(canary: Canary) -> bool {
+    #[cfg(feature = "canaries")]
+    {
+        SET.get() == Some(canary)
+    }
+    #[cfg(not(feature = "canaries"))]
+    {
+        let _ = canary;
+        false
+    }
+}
