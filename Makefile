@@ -3,6 +3,7 @@
 PREFIX ?= /usr/local
 INPUT ?=
 BENCH ?= all
+export MINUTES ?= 60
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
@@ -11,11 +12,12 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export CARGO
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench install fmt lint docs setup release
+.PHONY: help demo test proof bench install fmt lint docs setup release
 
 help:
 	@echo 'make demo [INPUT=FILE]      send every line of a file, read it back, kill the writer, lose nothing'
 	@echo 'make test                   every test and check; the last line counts passed and failed'
+	@echo 'make proof [MINUTES=60]     crashes, kills, damage and faults, for as long as they are given'
 	@echo 'make bench [BENCH="ARGS"]   measure device and engine in turns; default: all'
 	@echo 'make install [PREFIX=DIR]   the command ringlane into DIR/bin; default: /usr/local'
 	@echo 'make fmt                    format the code'
@@ -34,6 +36,9 @@ demo: release
 
 test:
 	@scripts/test.sh
+
+proof:
+	@scripts/proof.sh
 
 bench: release
 	@'$(TARGET_DIR)/release/ringlane' bench $(BENCH)

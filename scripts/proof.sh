@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# The proofs, for as long as they are given: MINUTES (default 60), about half of it for the simulator.
+# One line of figures for each part; the last line counts parts passed and failed. Seeds go on where FROM says
+# (default: a number made of the date), so that no two days see the same ones.
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH="$PATH:$HOME/.cargo/bin"
+cargo="${CARGO:-cargo}"
+target="${CARGO_TARGET_DIR:-target}"
+minutes="${MINUTES:-60}"
+from="${FROM:-$(date +%Y%m%d)000000}"
+scripts/setup.sh || exit 1
+
+"$cargo" build --release --quiet -p ringlane-proof || exit 1
+# A build of its own: what users get holds no faults.
+"$cargo" build --release --quiet -p ringlane-proof --features canaries --target-dir "$target/canaries" || exit 1
+proof="$target/release/ringlane-proof"
+passed=0
+failed=0
+
+# part COMMAND...: runs it and shows its last line, or everything if it failed.
+part() {
+    local output status=0
+    output="$("$@" 2>&1)" || status=$?
+    if [ "$status" = 0 ]; then
+        printf '%s\n' "$output" | tail -n 1
+        passed=$((passed + 1))
+    else
+        printf '%s\n' "$output"
+        echo "FAILED: $*"
+        failed=$((failed + 1))
+    fi
+}
+
+end=$((SECONDS + minutes * 60))
+part "$target/canaries/release/ringlane-proof" canaries
+part "$proof" exhaustive
+# Rounds of all that goes on for ever, until the time is over.
+round=0
+while [ $SECONDS -lt $end ] && [ "$failed" = 0 ]; do
+    part "$proof" sim --from $((from + round * 20000)) --seeds 20000
+    [ $SECONDS -lt $end ] || break
+    part "$proof" kill --rounds 300 --seed $((from + round))
+    [ $SECONDS -lt $end ] || break
+    part "$proof" corruption
+    round=$((round + 1))
+done
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
