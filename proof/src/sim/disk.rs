@@ -291,7 +291,7 @@ impl Disk {
         let mut broken = Vec::new();
         disk.settle(|inode, at, sector, versions| {
             if garbage && random.one_in(6) {
-                broken.push((inode, at, sector, random.next()));
+                broken.push((inode, at, sector, random.number()));
             }
             match bias {
                 0 => 0,
@@ -304,7 +304,7 @@ impl Disk {
             let content = Arc::make_mut(&mut disk.inodes[inode]);
             let mut page = content.durable[at].as_deref().copied().unwrap_or([0; PAGE]);
             for byte in &mut page[sector * SECTOR..(sector + 1) * SECTOR] {
-                *byte = noise.next() as u8;
+                *byte = noise.number() as u8;
             }
             content.durable[at] = page_of(&page);
         }

@@ -14,26 +14,26 @@ impl Random {
     /// The stream of a seed.
     pub fn new(seed: u64) -> Random {
         let mut random = Random { state: seed ^ 0x5851_f42d_4c95_7f2d };
-        random.next();
+        random.number();
         random
     }
 
     /// Another stream, for another purpose.
     pub fn fork(&self, purpose: u64) -> Random {
         let mut random = Random { state: self.state ^ purpose.wrapping_mul(0xd6e8_feb8_6659_fd93) };
-        random.next();
+        random.number();
         random
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.state)
     }
 
     /// A number below `bound`, which is not zero.
     pub fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+        ((u128::from(self.number()) * u128::from(bound)) >> 64) as u64
     }
 
     /// A number from `low` to `high`, both included.
@@ -97,9 +97,12 @@ mod tests {
     fn a_seed_fixes_the_numbers_and_a_fork_leaves_them_alone() {
         let (mut one, mut other) = (Random::new(7), Random::new(7));
         let mut fork = other.fork(1);
-        fork.next();
-        assert_eq!((0..9).map(|_| one.next()).collect::<Vec<_>>(), (0..9).map(|_| other.next()).collect::<Vec<_>>());
-        assert_ne!(fork.next(), one.next());
+        fork.number();
+        assert_eq!(
+            (0..9).map(|_| one.number()).collect::<Vec<_>>(),
+            (0..9).map(|_| other.number()).collect::<Vec<_>>()
+        );
+        assert_ne!(fork.number(), one.number());
         assert!((0..1000).all(|_| one.between(3, 5) <= 5 && one.skewed(10) <= 10));
     }
 }

@@ -58,7 +58,7 @@ impl SimulatedRing {
     /// Puts an operation in flight, unless the machine dies of it.
     fn start(&mut self, file: &Arc<dyn File>, access: Access, latency: (u64, u64), token: u64, action: Action) {
         let machine = &self.machine;
-        let inode = machine.is_dead().then_some(0).unwrap_or_else(|| inode_of(machine, file));
+        let inode = if machine.is_dead() { 0 } else { inode_of(machine, file) };
         machine.with(|state| {
             // The error of a dead machine comes out of `turn`.
             let slow = state.begin(access, file.name(), machine);

@@ -246,7 +246,7 @@ impl Scheduler {
             if !inner.ready.is_empty() {
                 break;
             }
-            let Some(Reverse((at_ns, ..))) = inner.timers.peek() else { return None };
+            let Reverse((at_ns, ..)) = inner.timers.peek()?;
             inner.now_ns = *at_ns;
         }
         let at = inner.random.below(inner.ready.len() as u64) as usize;

@@ -88,7 +88,7 @@ impl Storage for SimulatedStorage {
     }
 
     fn random(&self) -> u64 {
-        self.machine.with(|state| state.random.next())
+        self.machine.with(|state| state.random.number())
     }
 
     fn report(&self) -> IoReport {

@@ -25,7 +25,7 @@ pub(super) fn make(random: &mut Random, shape: &Shape) -> Rc<dyn Operation> {
     let records = (0..count)
         .map(|_| {
             let name = if one_topic { name } else { any_name(random) };
-            (name, random.next(), any_bytes(random, shape))
+            (name, random.number(), any_bytes(random, shape))
         })
         .collect();
     Rc::new(Batch { records, durability: any_durability(random), waits: random.one_in(2) })

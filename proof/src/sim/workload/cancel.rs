@@ -14,7 +14,7 @@ struct Cancel {
 }
 
 pub(super) fn make(random: &mut Random, _: &Shape) -> Rc<dyn Operation> {
-    Rc::new(Cancel { choice: random.next() })
+    Rc::new(Cancel { choice: random.number() })
 }
 
 impl Operation for Cancel {

@@ -28,7 +28,7 @@ struct Delayed {
 pub(super) fn make(random: &mut Random, shape: &Shape) -> Rc<dyn Operation> {
     Rc::new(Delayed {
         name: any_name(random),
-        choice: random.next(),
+        choice: random.number(),
         bytes: any_bytes(random, shape),
         durability: any_durability(random),
         delay_ms: random.skewed(DELAY_MS_MAX),

@@ -28,7 +28,7 @@ pub(super) fn make(random: &mut Random, shape: &Shape) -> Rc<dyn Operation> {
         name: any_name(random),
         records: random.between(1, shape.flood_records).min((BYTES_MAX / bytes) as u64).max(1),
         bytes,
-        choice: random.next(),
+        choice: random.number(),
         durability: any_durability(random),
     })
 }

@@ -27,7 +27,7 @@ pub(super) fn make(random: &mut Random, _: &Shape) -> Rc<dyn Operation> {
         3 => From::Offset(random.skewed(OFFSET_MAX)),
         _ => From::Timestamp(1_600_000_000_000 + random.below(2_000) as i64 * 10),
     };
-    Rc::new(Seek { name: any_name(random), choice: random.next(), from, leaves: random.one_in(8) })
+    Rc::new(Seek { name: any_name(random), choice: random.number(), from, leaves: random.one_in(8) })
 }
 
 impl Operation for Seek {

@@ -38,7 +38,7 @@ struct Send {
 pub(super) fn make(random: &mut Random, shape: &Shape) -> Rc<dyn Operation> {
     Rc::new(Send {
         name: any_name(random),
-        partition: (!random.one_in(3)).then(|| random.next()),
+        partition: (!random.one_in(3)).then(|| random.number()),
         bytes: any_bytes(random, shape),
         durability: any_durability(random),
         way: *random.pick(&[Way::Wait, Way::Await, Way::Keep, Way::Keep, Way::Keep, Way::Callback]),
