@@ -266,6 +266,14 @@ impl Director {
         self.life = Some(Life { engine, clients });
     }
 
+    /// Nobody has used the engine for a while, so nobody was told if it stopped meanwhile.
+    fn probe(&self) {
+        let Some(engine) = self.engine() else { return };
+        if let Err(error) = engine.sync() {
+            self.shared.judge("looking whether it still works", &error);
+        }
+    }
+
     /// Everything was done: now everything must be there.
     fn finish(&mut self) {
         self.wait_for_clients();
@@ -278,16 +286,13 @@ impl Director {
             state.disk.space = None;
             state.slowness = 1;
         });
-        // Nobody uses it meanwhile, so nobody may be told that it stopped.
         scheduler::current().sleep(2_000_000_000, "the end");
+        self.probe();
         if !self.live() {
             return self.end_life();
         }
         settle(&self.shared);
         self.wait_for_clients();
-        if !self.live() {
-            return self.end_life();
-        }
         let wall_ms = self.shared.recorder.wall_ms();
         self.shared.recorder.happen(Happening::Settled { wall_ms });
         let engine = self.engine().expect("it lives").clone();
