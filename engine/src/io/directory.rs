@@ -11,10 +11,12 @@
 use super::blocking::BlockingWriter;
 use super::disk_file::DiskFile;
 use super::plain::PlainRing;
+use super::reads::BlockingReads;
 use super::selector::StrategySelector;
 use super::trial::{self, Abilities, Exempt};
 use super::uring::UringRing;
-use super::{Access, Clock, File, IoReport, Ring, Storage, WriteStrategy, calls};
+use super::uring_reads::UringReads;
+use super::{Access, Clock, File, IoReport, ReadRing, Ring, Storage, WriteStrategy, calls};
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
@@ -213,6 +215,15 @@ impl Storage for Directory {
         Ok(Box::new(PlainRing::new(self.clock.clone(), writer)))
     }
 
+    fn read_ring(&self) -> Box<dyn ReadRing> {
+        if self.report().backend == IO_URING
+            && let Ok(ring) = UringReads::new(READS_AT_ONCE)
+        {
+            return Box::new(ring);
+        }
+        Box::new(BlockingReads::default())
+    }
+
     fn random(&self) -> u64 {
         calls::random()
     }
@@ -221,6 +232,9 @@ impl Storage for Directory {
         self.lock_report().clone()
     }
 }
+
+/// Reads that a reader can have in flight: what a device needs to show what it can do with single pages.
+const READS_AT_ONCE: u32 = 32;
 
 const IO_URING: &str = "io_uring";
 const PLAIN: &str = "plain";

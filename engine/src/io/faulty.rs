@@ -8,7 +8,10 @@
 //!   leave behind.
 //! - Every operation is counted, failed or not.
 
-use super::{Access, Clock, Completion, File, IoReport, PAGE, Ring, RingCounters, Storage, Wait, Wake, Write};
+use super::{
+    Access, Clock, Completion, File, IoReport, PAGE, Read, ReadDone, ReadRing, Ring, RingCounters, Storage, Wait, Wake,
+    Write,
+};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::RawFd;
@@ -27,7 +30,7 @@ pub enum Operation {
     SyncDirectory,
     /// [`File::allocate`].
     Allocate,
-    /// [`File::read_at`].
+    /// [`File::read_at`] and [`ReadRing::start`].
     Read,
     /// [`File::write_at`] and [`Ring::write`].
     Write,
@@ -204,6 +207,14 @@ impl Faults {
         }
     }
 
+    /// The file inside, for a ring that only knows files of its own storage.
+    fn unwrapped(&self, file: &Arc<dyn File>) -> Arc<dyn File> {
+        let address = Arc::as_ptr(file).cast::<()>();
+        let state = self.lock();
+        let ours = state.files.iter().find(|ours| ours.as_ptr().cast::<()>() == address);
+        ours.and_then(Weak::upgrade).map_or_else(|| file.clone(), |ours| ours.inner.clone())
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -265,6 +276,10 @@ impl Storage for FaultyStorage {
             marked: HashMap::new(),
             held: Vec::new(),
         }))
+    }
+
+    fn read_ring(&self) -> Box<dyn ReadRing> {
+        Box::new(FaultyReads { inner: self.inner.read_ring(), faults: self.faults.clone(), met: Vec::new() })
     }
 
     fn random(&self) -> u64 {
@@ -343,6 +358,35 @@ impl File for FaultyFile {
     }
 }
 
+struct FaultyReads {
+    inner: Box<dyn ReadRing>,
+    faults: Faults,
+    /// Reads that met a fault and were not handed on.
+    met: Vec<ReadDone>,
+}
+
+impl ReadRing for FaultyReads {
+    fn depth(&self) -> usize {
+        self.inner.depth()
+    }
+
+    fn start(&mut self, mut read: Read) {
+        let met = self.faults.meet_blocking(Operation::Read, read.file.name());
+        if let Ok(true) = met {
+            read.file = self.faults.unwrapped(&read.file);
+            return self.inner.start(read);
+        }
+        read.block.as_mut_slice().fill(0);
+        self.met.push(ReadDone { token: read.token, block: read.block, result: met.map(|_| read.length) });
+    }
+
+    fn collect(&mut self, wait: bool, done: &mut Vec<ReadDone>) -> io::Result<()> {
+        let wait = wait && self.met.is_empty();
+        done.append(&mut self.met);
+        self.inner.collect(wait, done)
+    }
+}
+
 /// How often a lane looks whether a completion that is held back is due.
 const LOOK_EVERY: Duration = Duration::from_micros(50);
 
@@ -361,14 +405,6 @@ impl FaultyRing {
     fn hold(&mut self, token: u64, result: io::Result<()>, delay: Duration) {
         let due_ns = self.clock.monotonic_ns().saturating_add(delay.as_nanos() as u64);
         self.held.push((due_ns, Completion { token, result }));
-    }
-
-    /// The file inside, for a ring that only knows files of its own storage.
-    fn unwrapped(&self, file: &Arc<dyn File>) -> Arc<dyn File> {
-        let address = Arc::as_ptr(file).cast::<()>();
-        let state = self.faults.lock();
-        let ours = state.files.iter().find(|ours| ours.as_ptr().cast::<()>() == address);
-        ours.and_then(Weak::upgrade).map_or_else(|| file.clone(), |ours| ours.inner.clone())
     }
 
     /// Turns the inner ring and applies what was marked.
@@ -410,7 +446,7 @@ impl FaultyRing {
 impl Ring for FaultyRing {
     fn write(&mut self, mut write: Write) {
         let effect = self.faults.meet(Operation::Write, write.file.name());
-        write.file = self.unwrapped(&write.file);
+        write.file = self.faults.unwrapped(&write.file);
         match effect {
             Some(Effect::Fail(error)) => {
                 return self.hold(write.token, Err(io::Error::from_raw_os_error(error)), Duration::ZERO);
@@ -449,7 +485,7 @@ impl Ring for FaultyRing {
             Some(delay @ Effect::Delay(_)) => drop(self.marked.insert(token, delay)),
             None => {}
         }
-        let file = self.unwrapped(file);
+        let file = self.faults.unwrapped(file);
         self.inner.flush(token, &file);
     }
 

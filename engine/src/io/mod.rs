@@ -19,11 +19,13 @@ pub mod faulty;
 pub(crate) mod fork;
 mod latch;
 mod plain;
+mod reads;
 mod selector;
 mod strategy;
 mod transfer;
 mod trial;
 mod uring;
+mod uring_reads;
 
 use std::io;
 use std::os::fd::RawFd;
@@ -63,6 +65,11 @@ pub trait Storage: Send + Sync {
     fn free_bytes(&self) -> io::Result<u64>;
     /// A ring for one lane. Called on the thread that will use it.
     fn ring(&self) -> io::Result<Box<dyn Ring>>;
+    /// A way to read with several reads in flight, for one reader. Where there is none, and without a
+    /// word from the storage, reads are carried out one by one when they are waited for.
+    fn read_ring(&self) -> Box<dyn ReadRing> {
+        Box::new(reads::BlockingReads::default())
+    }
     /// A number nobody could predict: salts, engine ids.
     fn random(&self) -> u64;
     /// What this storage runs on and why, for people.
@@ -177,6 +184,44 @@ pub struct RingCounters {
     pub strategy_changes: u64,
     /// Durable writes that took far longer than their fellows.
     pub stalls: u64,
+}
+
+/// One read of a reader: whole pages, into a block that nobody else holds.
+pub struct Read {
+    /// Given back with the block. Unique among what is in flight.
+    pub token: u64,
+    /// The segment's file.
+    pub file: Arc<dyn File>,
+    /// Where in the file, a multiple of [`PAGE`].
+    pub offset: u64,
+    /// Where the bytes go, from its beginning on.
+    pub block: Block,
+    /// How many are wanted, a multiple of [`PAGE`] and at most the block's capacity.
+    pub length: usize,
+}
+
+/// The end of a read.
+pub struct ReadDone {
+    /// The token it was started with.
+    pub token: u64,
+    /// The block it was started with.
+    pub block: Block,
+    /// How many bytes were read; fewer than wanted only at the file's end.
+    pub result: io::Result<usize>,
+}
+
+/// A reader's way to the device. It may move from thread to thread and is used by one at a time.
+///
+/// Dropping it waits until the kernel writes into none of its blocks any more.
+pub trait ReadRing: Send {
+    /// How many reads can be under way at once; one, if starting them early gains nothing.
+    fn depth(&self) -> usize;
+    /// Starts a read, or queues it behind others; the next [`ReadRing::collect`] hands it on.
+    fn start(&mut self, read: Read);
+    /// Hands on what was started and appends what is done. With `wait`, and if any read is under way or
+    /// queued, at least one is done on return. An error is one of the ring itself: it must be dropped,
+    /// and its reads are lost.
+    fn collect(&mut self, wait: bool, done: &mut Vec<ReadDone>) -> io::Result<()>;
 }
 
 /// Monotonic and wall time.

@@ -115,11 +115,26 @@ pub(super) fn setup(entries: u32) -> io::Result<(IoUring, SetupLevel)> {
         },
         result => (result?, SetupLevel::Deferred),
     };
+    check_features(&ring)?;
+    Ok((ring, level))
+}
+
+/// The same for a ring that is used by one thread now and by another later.
+pub(super) fn setup_for_any_thread(entries: u32) -> io::Result<IoUring> {
+    let ring = match build(entries, SetupLevel::Cooperative) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => build(entries, SetupLevel::Basic)?,
+        result => result?,
+    };
+    check_features(&ring)?;
+    Ok(ring)
+}
+
+fn check_features(ring: &IoUring) -> io::Result<()> {
     let features = ring.params();
     if !features.is_feature_ext_arg() || !features.is_feature_submit_stable() || !features.is_feature_nodrop() {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel's io_uring is older than 5.11"));
     }
-    Ok((ring, level))
+    Ok(())
 }
 
 fn build(entries: u32, level: SetupLevel) -> io::Result<IoUring> {
