@@ -2,8 +2,9 @@
 
 use crate::engine::{EngineInner, RecoverySummary};
 use crate::io::{IoReport, WriteStrategy};
+use crate::partition::read_ahead::ColdCounters;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Statistics of an engine since it was opened.
 #[derive(Clone, Debug)]
@@ -32,6 +33,16 @@ pub struct Stats {
     pub index_cache_bytes: u64,
     /// Memory of the resident indexes.
     pub index_bytes: u64,
+    /// Reads of segment files for consumers.
+    pub cold_reads: u64,
+    /// Bytes of these reads.
+    pub cold_read_bytes: u64,
+    /// How often a consumer had to wait for one of them.
+    pub cold_waits: u64,
+    /// Runs of records that were read ahead for a consumer that then went elsewhere.
+    pub read_ahead_abandoned: u64,
+    /// Memory of what is being read ahead, or was and is not given out yet, of all consumers.
+    pub read_ahead_bytes: u64,
     /// Records that are durable and not visible yet.
     pub withheld_records: u64,
     /// The disk is full: records are refused, everything else goes on.
@@ -142,6 +153,9 @@ pub(crate) fn collect(inner: &EngineInner) -> Stats {
         .flat_map(|topic| &topic.partitions)
         .map(|partition| partition.index().memory_bytes() as u64)
         .sum();
+    let cold = |counter: fn(&ColdCounters) -> &AtomicU64| {
+        inner.logs.iter().map(|log| counter(&log.cold).load(Ordering::Relaxed)).sum()
+    };
     Stats {
         io: inner.storage.report(),
         topics: topics.len(),
@@ -153,6 +167,11 @@ pub(crate) fn collect(inner: &EngineInner) -> Stats {
         tail_cache_bytes: inner.logs.iter().map(|log| log.tail.bytes()).sum(),
         index_cache_bytes: inner.pages.bytes(),
         index_bytes,
+        cold_reads: cold(|cold| &cold.reads),
+        cold_read_bytes: cold(|cold| &cold.bytes),
+        cold_waits: cold(|cold| &cold.waits),
+        read_ahead_abandoned: cold(|cold| &cold.abandoned),
+        read_ahead_bytes: cold(|cold| &cold.held_bytes),
         withheld_records: lanes.iter().map(|lane| lane.withheld_records).sum(),
         no_space: inner.lanes.iter().any(|lane| lane.supply.is_full()),
         poisoned: inner.latch.check().err().map(|cause| cause.to_string()),

@@ -8,7 +8,8 @@
 use super::records::Records;
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
-use crate::partition::reader::PartitionReader;
+use crate::partition::read_ahead::ReadAhead;
+use crate::partition::reader::{Next, PartitionReader};
 use crate::partition::sealed;
 use crate::partition::shared::{Partition, TopicShared};
 use crate::sync::{Signal, now};
@@ -24,11 +25,18 @@ pub struct ConsumerOptions {
     pub max_poll_records: usize,
     /// A poll takes no further stretch of the log when it has so many bytes. Default 4 MiB.
     pub max_poll_bytes: usize,
+    /// Most memory for what is read ahead of the consumer where it reads from files, all its partitions
+    /// together (a single larger run of records is read all the same). Up to as much again is kept to be
+    /// used again. Default 4 MiB; at least 64 KiB.
+    pub read_ahead_bytes_max: usize,
 }
+
+/// Smallest `read_ahead_bytes_max`.
+const READ_AHEAD_BYTES_FLOOR: usize = 64 << 10;
 
 impl Default for ConsumerOptions {
     fn default() -> Self {
-        ConsumerOptions { max_poll_records: 10_000, max_poll_bytes: 4 << 20 }
+        ConsumerOptions { max_poll_records: 10_000, max_poll_bytes: 4 << 20, read_ahead_bytes_max: 4 << 20 }
     }
 }
 
@@ -49,6 +57,13 @@ impl ConsumerOptions {
     #[must_use]
     pub fn max_poll_bytes(mut self, bytes: usize) -> Self {
         self.max_poll_bytes = bytes;
+        self
+    }
+
+    /// Sets the memory for what is read ahead.
+    #[must_use]
+    pub fn read_ahead_bytes_max(mut self, bytes: usize) -> Self {
+        self.read_ahead_bytes_max = bytes;
         self
     }
 }
@@ -72,6 +87,12 @@ struct Assignment {
     topic: Arc<TopicShared>,
 }
 
+impl AsMut<PartitionReader> for Assignment {
+    fn as_mut(&mut self) -> &mut PartitionReader {
+        &mut self.reader
+    }
+}
+
 /// Reads partitions. One thread at a time; it may move from thread to thread.
 pub struct Consumer {
     engine: Arc<EngineInner>,
@@ -79,6 +100,7 @@ pub struct Consumer {
     assignments: Vec<Assignment>,
     /// Which partition is first in the next poll: each gets its turn.
     turn: usize,
+    ahead: ReadAhead,
     signal: Arc<Signal>,
 }
 
@@ -91,7 +113,16 @@ impl Consumer {
                 reason: "at least 1".to_owned(),
             });
         }
-        Ok(Consumer { engine, options, assignments: Vec::new(), turn: 0, signal: Arc::new(Signal::default()) })
+        if options.read_ahead_bytes_max < READ_AHEAD_BYTES_FLOOR {
+            return Err(Error::InvalidArgument {
+                name: "read_ahead_bytes_max",
+                value: options.read_ahead_bytes_max.to_string(),
+                reason: format!("at least {READ_AHEAD_BYTES_FLOOR}"),
+            });
+        }
+        let ahead = ReadAhead::new(options.read_ahead_bytes_max);
+        let signal = Arc::new(Signal::default());
+        Ok(Consumer { engine, options, assignments: Vec::new(), turn: 0, ahead, signal })
     }
 
     /// Begins to read a partition; if it is assigned already, goes on at `start`.
@@ -106,7 +137,7 @@ impl Consumer {
         let resolved = resolve(&shared, start);
         let offset = topic.shared.check().and(resolved)?;
         match self.find(topic, partition) {
-            Some(at) => self.assignments[at].reader.seek(offset),
+            Some(at) => self.assignments[at].reader.seek(offset, &mut self.ahead),
             None => {
                 shared.watch(&self.signal);
                 let reader = PartitionReader::new(shared, offset);
@@ -127,7 +158,8 @@ impl Consumer {
     /// Stops reading a partition.
     pub fn unassign(&mut self, topic: &Topic, partition: u32) {
         if let Some(at) = self.find(topic, partition) {
-            let gone = self.assignments.swap_remove(at);
+            let mut gone = self.assignments.swap_remove(at);
+            gone.reader.seek(0, &mut self.ahead);
             gone.reader.partition.unwatch(&self.signal);
         }
     }
@@ -184,8 +216,26 @@ impl Consumer {
     }
 
     fn poll_now(&mut self) -> Result<Records> {
-        let mut records = Records::default();
-        let mut bytes = 0;
+        self.ahead.collect(false);
+        loop {
+            let mut records = Records::default();
+            let waiting = self.take(&mut records)?;
+            if waiting.is_some() || !self.ahead.is_idle() {
+                self.ahead.plan(&mut self.assignments);
+            }
+            match waiting {
+                Some(at) if records.is_empty() => match self.ahead.is_idle() {
+                    true => self.assignments[at].reader.read_alone()?,
+                    false => self.ahead.collect(true),
+                },
+                _ => return Ok(records),
+            }
+        }
+    }
+
+    /// Takes what is in memory. Names a partition that waits for a read, if one does.
+    fn take(&mut self, records: &mut Records) -> Result<Option<usize>> {
+        let (mut waiting, mut bytes) = (None, 0);
         let count = self.assignments.len();
         for step in 0..count {
             let at = (self.turn + step) % count;
@@ -194,24 +244,28 @@ impl Consumer {
                 let room = self.options.max_poll_records.saturating_sub(records.len());
                 if room == 0 || bytes >= self.options.max_poll_bytes {
                     self.turn = (at + 1) % count;
-                    return Ok(records);
+                    return Ok(waiting);
                 }
                 let room = u32::try_from(room).unwrap_or(u32::MAX);
                 // Deleted in the midst of a read: that read may have met what the segment is used for now.
-                let next = assignment.reader.next_chunk(room);
+                let next = assignment.reader.next(room, &mut self.ahead);
                 match assignment.topic.check().and(next) {
-                    Ok(Some(chunk)) => {
+                    Ok(Next::Chunk(chunk)) => {
                         bytes += chunk.bytes().len();
                         records.push(assignment.reader.partition.clone(), chunk);
                     }
-                    Ok(None) => break,
+                    Ok(Next::Elsewhere) => {
+                        waiting.get_or_insert(at);
+                        break;
+                    }
+                    Ok(Next::End) => break,
                     // What was read before is given first; the error comes with the next poll.
                     Err(error) if records.is_empty() => return Err(error),
-                    Err(_) => return Ok(records),
+                    Err(_) => return Ok(waiting),
                 }
             }
         }
-        Ok(records)
+        Ok(waiting)
     }
 
     fn find(&self, topic: &Topic, partition: u32) -> Option<usize> {
@@ -276,7 +330,8 @@ fn offset_at_time(partition: &Arc<Partition>, timestamp_ms: i64, first_offset: u
     };
     let Some(run_offset) = run_offset else { return Ok(next_offset) };
     let mut reader = PartitionReader::new(partition.clone(), run_offset.max(first_offset));
-    while let Some(chunk) = reader.next_chunk(u32::MAX)? {
+    let mut ahead = ReadAhead::new(0);
+    while let Some(chunk) = reader.next_chunk(u32::MAX, &mut ahead)? {
         let mut records = Records::default();
         records.push(partition.clone(), chunk);
         if let Some(found) = records.iter().find(|record| record.timestamp_ms() >= timestamp_ms) {

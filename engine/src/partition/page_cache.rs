@@ -9,6 +9,9 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+/// Pages read at once by who goes from page to page.
+const PAGES_TOGETHER: usize = 32;
+
 /// Which page: the segment's salt, and the page's number in its sidecar.
 type Key = (u64, u64);
 
@@ -39,20 +42,33 @@ impl PageCache {
     /// A page of a sidecar; short files are padded with zeros.
     pub(crate) fn page(&self, file: &dyn File, salt: u64, number: u64) -> io::Result<Arc<Block>> {
         let key = (salt, number);
-        {
+        let count = {
             let mut pages = crate::sync::lock(&self.pages);
             if let Some(&at) = pages.by_key.get(&key) {
                 pages.slots[at].used = true;
                 return Ok(pages.slots[at].page.clone());
             }
-        }
+            // Who comes from the page before goes on to the next ones: partitions lie side by side.
+            let from_before = number > 0 && pages.by_key.contains_key(&(salt, number - 1));
+            if from_before { PAGES_TOGETHER.min(self.pages_max / 4) } else { 1 }
+        };
         // Read without the lock; two readers may read the same page, and the second finds it there.
-        let mut block = Block::zeroed(PAGE);
-        file.read_at(block.as_mut_slice(), number * PAGE as u64)?;
+        let mut block = Block::zeroed(count * PAGE);
+        let read = file.read_at(block.as_mut_slice(), number * PAGE as u64)?;
         block.publish_all();
-        let page = Arc::new(block);
-        crate::sync::lock(&self.pages).insert(self.pages_max, key, page.clone());
-        Ok(page)
+        if count == 1 {
+            let page = Arc::new(block);
+            crate::sync::lock(&self.pages).insert(self.pages_max, key, page.clone());
+            return Ok(page);
+        }
+        let first = Arc::new(Block::copy_of(block.slice(0, PAGE)));
+        let mut pages = crate::sync::lock(&self.pages);
+        pages.insert(self.pages_max, key, first.clone());
+        for at in 1..read.div_ceil(PAGE) {
+            let page = Arc::new(Block::copy_of(block.slice(at * PAGE, (at + 1) * PAGE)));
+            pages.insert(self.pages_max, (salt, number + at as u64), page);
+        }
+        Ok(first)
     }
 
     /// `count` bytes at `offset` of a sidecar.

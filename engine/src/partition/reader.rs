@@ -1,12 +1,14 @@
 //! Reading a partition from an offset on: from memory where the log's end is, else from the file.
 //!
 //! Invariants:
-//! - Everything given out is durable, and what came from a file passed both checksums in this read.
-//! - Cold reads run on the thread that asks; no lane waits for them.
+//! - Everything given out is durable, and what came from a file passed both checksums, once in this read.
+//! - Cold reads run on the thread that asks, and ahead of it; no lane waits for them.
+//! - The runs that were planned are the first ones behind the one that is being given out.
 //! - A chunk holds the memory it points into.
 
-use super::cold::ColdReader;
+use super::cold::{self, Frames};
 use super::index::Run;
+use super::read_ahead::{Planned, ReadAhead, WindowId};
 use super::sealed;
 use super::shared::Partition;
 use crate::error::{Error, Result};
@@ -43,82 +45,180 @@ impl Chunk {
     }
 }
 
+/// What comes next.
+pub(crate) enum Next {
+    /// Records.
+    Chunk(Chunk),
+    /// Records that must be read first: plan, and wait for a read.
+    Elsewhere,
+    /// The durable end.
+    End,
+}
+
+/// The frames of the first run, while its records are given out.
+struct Current {
+    frames: Frames,
+    extra_headers: Option<Arc<Vec<u8>>>,
+}
+
 /// One consumer's place in one partition.
 pub(crate) struct PartitionReader {
     pub(crate) partition: Arc<Partition>,
     /// The next record to give out.
     pub(crate) offset: u64,
-    /// Runs that were looked up and not read yet, front first.
+    /// Runs that were looked up and not given out yet, front first.
     runs: VecDeque<Run>,
-    cold: ColdReader,
+    current: Option<Current>,
+    /// For which windows the next runs were planned, and how many for each.
+    planned: VecDeque<(WindowId, u32)>,
+    planned_count: usize,
+    /// The first run is not planned and not in memory.
+    waiting: bool,
+    /// Looking further ahead for runs found none, or failed.
+    known_end: bool,
+    /// The base of the last sealed segment whose runs were looked up.
+    sealed_base: Option<Position>,
+    /// The last publish frame that was read for its headers.
+    publish_frame: Option<(Position, Frames)>,
+}
+
+impl AsMut<PartitionReader> for PartitionReader {
+    fn as_mut(&mut self) -> &mut PartitionReader {
+        self
+    }
 }
 
 impl PartitionReader {
     pub(crate) fn new(partition: Arc<Partition>, offset: u64) -> PartitionReader {
-        PartitionReader { partition, offset, runs: VecDeque::new(), cold: ColdReader::default() }
+        PartitionReader {
+            partition,
+            offset,
+            runs: VecDeque::new(),
+            current: None,
+            planned: VecDeque::new(),
+            planned_count: 0,
+            waiting: false,
+            known_end: false,
+            sealed_base: None,
+            publish_frame: None,
+        }
     }
 
-    /// Goes to another offset.
-    pub(crate) fn seek(&mut self, offset: u64) {
-        self.offset = offset;
-        self.runs.clear();
+    /// Goes to another offset. What was read ahead is wanted no more.
+    pub(crate) fn seek(&mut self, offset: u64, ahead: &mut ReadAhead) {
+        for (window, count) in self.planned.drain(..) {
+            ahead.release(window, count, false);
+        }
+        *self = PartitionReader::new(self.partition.clone(), offset);
     }
 
-    /// The next chunk, of at most `count_max` records; `None` at the durable end.
-    pub(crate) fn next_chunk(&mut self, count_max: u32) -> Result<Option<Chunk>> {
-        while self.runs.front().is_some_and(|run| run.end_offset() <= self.offset) {
-            self.runs.pop_front();
+    /// The next chunk, of at most `count_max` records.
+    pub(crate) fn next(&mut self, count_max: u32, ahead: &mut ReadAhead) -> Result<Next> {
+        self.known_end = false;
+        self.pass_over(ahead);
+        if self.runs.is_empty() && !self.look_up(self.offset)? {
+            return Ok(Next::End);
         }
-        if self.runs.is_empty() && !self.look_up()? {
-            return Ok(None);
-        }
-        let Some(run) = self.runs.front().copied() else { return Ok(None) };
+        let Some(run) = self.runs.front().copied() else { return Ok(Next::End) };
         if run.base_offset > self.offset {
             // Runs follow each other without gaps, unless the topic was deleted just now: what was sealed
             // since has no index of it.
             return Err(self.lost());
         }
-        let mut chunk = self.load(&run)?;
-        chunk.skip += (self.offset - run.base_offset) as u32;
-        chunk.count = (run.count - (self.offset - run.base_offset) as u32).min(count_max);
-        self.offset += u64::from(chunk.count);
-        Ok(Some(chunk))
+        if self.current.is_none() {
+            let Some(frames) = self.find(&run, ahead)? else { return Ok(Next::Elsewhere) };
+            self.begin(&run, frames)?;
+            self.take_planned(ahead, true);
+        }
+        let Some(current) = &self.current else { return Ok(Next::Elsewhere) };
+        let given = (self.offset - run.base_offset) as u32;
+        let count = (run.count - given).min(count_max);
+        self.offset += u64::from(count);
+        let (memory, start) = current.frames.clone();
+        Ok(Next::Chunk(Chunk {
+            memory,
+            start,
+            end: start + run.bytes as usize,
+            base_offset: run.base_offset - u64::from(run.first),
+            skip: run.first + given,
+            count,
+            extra_headers: current.extra_headers.clone(),
+        }))
     }
 
-    /// Finds the runs from the current offset on. `false`: there is nothing yet.
-    fn look_up(&mut self) -> Result<bool> {
+    /// The same, and waits for reads; `None` at the durable end.
+    pub(crate) fn next_chunk(&mut self, count_max: u32, ahead: &mut ReadAhead) -> Result<Option<Chunk>> {
+        loop {
+            match self.next(count_max, ahead)? {
+                Next::Chunk(chunk) => return Ok(Some(chunk)),
+                Next::End => return Ok(None),
+                Next::Elsewhere => {
+                    ahead.plan(std::slice::from_mut(self));
+                    match ahead.is_idle() {
+                        true => self.read_alone()?,
+                        false => ahead.collect(true),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forgets runs that were given out.
+    fn pass_over(&mut self, ahead: &mut ReadAhead) {
+        while self.runs.front().is_some_and(|run| run.end_offset() <= self.offset) {
+            self.runs.pop_front();
+            if self.current.take().is_none() {
+                self.take_planned(ahead, false);
+            }
+        }
+    }
+
+    /// The first planned run is wanted no more.
+    fn take_planned(&mut self, ahead: &mut ReadAhead, used: bool) {
+        if let Some((window, count)) = self.planned.front_mut() {
+            ahead.release(*window, 1, used);
+            self.planned_count -= 1;
+            *count -= 1;
+            if *count == 0 {
+                self.planned.pop_front();
+            }
+        }
+    }
+
+    /// Finds the runs from `offset` on. `false`: there is nothing yet.
+    fn look_up(&mut self, offset: u64) -> Result<bool> {
         {
             let index = self.partition.index();
-            if self.offset < index.first_offset {
-                return Err(Error::Truncated {
-                    topic: self.partition.topic.to_string(),
-                    partition: self.partition.partition,
-                    from: self.offset,
-                    to: index.first_offset,
-                });
+            if offset < index.first_offset {
+                return Err(self.truncated(offset, index.first_offset));
             }
-            if self.offset >= index.next_offset {
+            if offset >= index.next_offset {
                 return Ok(false);
             }
-            if self.offset >= index.resident_offset() {
-                self.runs.extend(index.runs_from(self.offset).take(RUNS_MAX));
+            if offset >= index.resident_offset() {
+                self.runs.extend(index.runs_from(offset).take(RUNS_MAX));
                 return Ok(true);
             }
         }
-        match sealed::runs_at_offset(&self.partition.log, self.partition.slot, self.offset)? {
-            Some((_, runs)) => {
-                self.runs.extend(runs.into_iter().filter(|run| run.end_offset() > self.offset));
+        match sealed::runs_at_offset(&self.partition.log, self.partition.slot, offset, self.sealed_base)? {
+            Some((segment, runs)) => {
+                self.sealed_base = Some(segment.manifest.base);
+                self.runs.extend(runs.into_iter().filter(|run| run.end_offset() > offset));
                 Ok(true)
             }
             // The index moved between the two looks: a sidecar took over, or retention removed it.
             None => {
                 let index = self.partition.index();
-                if self.offset >= index.first_offset && self.offset < index.resident_offset() {
+                if offset >= index.first_offset && offset < index.resident_offset() {
                     return Err(self.lost());
                 }
                 Ok(false)
             }
         }
+    }
+
+    fn truncated(&self, from: u64, to: u64) -> Error {
+        Error::Truncated { topic: self.partition.topic.to_string(), partition: self.partition.partition, from, to }
     }
 
     fn lost(&self) -> Error {
@@ -131,43 +231,115 @@ impl PartitionReader {
         }
     }
 
-    /// The memory of a run.
-    fn load(&mut self, run: &Run) -> Result<Chunk> {
-        let log = self.partition.log.clone();
-        let log = &*log;
-        let position = if run.publication.is_some() { log.resolve(run.position) } else { run.position };
+    /// Where the frames of a run stand.
+    fn place(&self, run: &Run) -> Position {
+        match run.publication {
+            Some(_) => self.partition.log.resolve(run.position),
+            None => run.position,
+        }
+    }
+
+    /// The frames of the first run, if they are in memory.
+    fn find(&mut self, run: &Run, ahead: &mut ReadAhead) -> Result<Option<Frames>> {
+        let (place, bytes) = (self.place(run), run.bytes as usize);
+        let Some(&(window, _)) = self.planned.front() else {
+            let found = self.partition.log.tail.find(place, bytes);
+            self.waiting = found.is_none();
+            return Ok(found);
+        };
+        match ahead.frames(window, place, bytes)? {
+            Planned::Reading => Ok(None),
+            Planned::Ready(frames) => Ok(Some(frames)),
+            Planned::Failed => cold::read_alone(&self.partition.log, place, bytes).map(Some),
+        }
+    }
+
+    /// Reads the first run, which could not be planned, by a blocking call: that tells why.
+    pub(crate) fn read_alone(&mut self) -> Result<()> {
+        let Some(run) = self.runs.front().copied() else { return Ok(()) };
+        let first_offset = self.partition.index().first_offset;
+        if self.offset < first_offset {
+            return Err(self.truncated(self.offset, first_offset));
+        }
+        let frames = cold::read_alone(&self.partition.log, self.place(&run), run.bytes as usize)?;
+        self.begin(&run, frames)
+    }
+
+    /// From here on the first run's records are given out.
+    fn begin(&mut self, run: &Run, frames: Frames) -> Result<()> {
         let extra_headers = match run.publication {
             Some(publication) if publication.extra_bytes > 0 => {
                 Some(Arc::new(self.extra_headers(publication.position, publication.extra_bytes, publication.entry)?))
             }
             _ => None,
         };
-        let bytes = run.bytes as usize;
-        let (memory, start) = match log.tail.find(position, bytes) {
-            Some(found) => found,
-            None => self.cold.read(log, position, bytes, self.runs.iter())?,
-        };
-        Ok(Chunk {
-            memory,
-            start,
-            end: start + bytes,
-            base_offset: run.base_offset - u64::from(run.first),
-            skip: run.first,
-            count: run.count,
-            extra_headers,
-        })
+        self.waiting = false;
+        self.current = Some(Current { frames, extra_headers });
+        Ok(())
     }
 
     fn extra_headers(&mut self, position: Position, bytes: u32, entry: u32) -> Result<Vec<u8>> {
         let bytes = bytes as usize;
         let log = &self.partition.log;
-        let (memory, start) = match log.tail.find(position, bytes) {
-            Some(found) => found,
-            None => self.cold.read(log, position, bytes, std::iter::empty())?,
+        let (memory, start) = match (&self.publish_frame, log.tail.find(position, bytes)) {
+            (_, Some(found)) => found,
+            (Some((at, frames)), None) if *at == position => frames.clone(),
+            (_, None) => cold::read_alone(log, position, bytes)?,
         };
-        let body = &memory.slice(start, start + bytes)[Kind::Publish.header_bytes()..];
-        let length = crate::log::frame::u32_at(memory.slice(start, start + bytes), 4) as usize;
+        self.publish_frame = Some((position, (memory.clone(), start)));
+        let frame = memory.slice(start, start + bytes);
+        let body = &frame[Kind::Publish.header_bytes()..];
+        let length = crate::log::frame::u32_at(frame, 4) as usize;
         let entries = body.get(..length).and_then(entries::decode_publish).unwrap_or_default();
         Ok(entries.into_iter().nth(entry as usize).map(|entry| entry.extra_headers).unwrap_or_default())
+    }
+
+    // ----- what planning asks -----
+
+    fn first_unplanned(&self) -> usize {
+        usize::from(self.current.is_some()) + self.planned_count
+    }
+
+    /// Whether it waits for a read that nobody has planned yet.
+    pub(crate) fn waits_unplanned(&self) -> bool {
+        self.waiting && self.planned_count == 0
+    }
+
+    /// Where the first run stands that is not planned and must be read.
+    pub(crate) fn next_unplanned(&mut self) -> Option<Position> {
+        let at = self.first_unplanned();
+        // Somebody who reads from memory needs no look ahead.
+        if at == self.runs.len() && (self.planned_count > 0 || self.sealed_base.is_some()) && !self.known_end {
+            let offset = self.runs.back().map_or(self.offset, Run::end_offset);
+            // An error comes again when its records are next.
+            self.known_end = !self.look_up(offset).unwrap_or(false);
+        }
+        let place = self.place(self.runs.get(at)?);
+        (self.waits_unplanned() || !self.partition.log.tail.holds(place)).then_some(place)
+    }
+
+    /// Names the runs from the first unplanned one on that lie between `low` and `limit`, in rising order.
+    pub(crate) fn unplanned_within(&self, low: Position, limit: Position, mut name: impl FnMut(Position, Position)) {
+        let mut behind = low;
+        for run in self.runs.range(self.first_unplanned().min(self.runs.len())..) {
+            let start = self.place(run);
+            let end = start.advance(u64::from(run.bytes));
+            // One that begins it may be as long as it is.
+            if start < behind || (end > limit && start != low) || start >= limit {
+                return;
+            }
+            name(start, end);
+            behind = end;
+        }
+    }
+
+    /// The first unplanned run is planned for this window.
+    pub(crate) fn planned(&mut self, window: WindowId) {
+        self.planned_count += 1;
+        self.waiting = false;
+        match self.planned.back_mut() {
+            Some((last, count)) if *last == window => *count += 1,
+            _ => self.planned.push_back((window, 1)),
+        }
     }
 }

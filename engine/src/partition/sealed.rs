@@ -24,8 +24,22 @@ pub(crate) fn sealed_segments(log: &LogShared) -> Vec<Arc<Segment>> {
     log.segments().into_iter().filter(|segment| segment.end().is_some()).collect()
 }
 
-/// The runs of `slot` in the sealed segment that holds `offset`, with that segment.
-pub(crate) fn runs_at_offset(log: &LogShared, slot: u32, offset: u64) -> Result<Option<(Arc<Segment>, Vec<Run>)>> {
+/// The runs of `slot` in the sealed segment that holds `offset`, with that segment. It is probably the
+/// next one behind `last`, where the runs before it were found.
+pub(crate) fn runs_at_offset(
+    log: &LogShared,
+    slot: u32,
+    offset: u64,
+    last: Option<Position>,
+) -> Result<Option<(Arc<Segment>, Vec<Run>)>> {
+    if let Some(segment) = last.and_then(|base| log.segment_behind(base))
+        && segment.end().is_some()
+        && let Some(runs) = runs_in(log, &segment, slot)?
+        && runs.first().is_some_and(|run| run.base_offset <= offset)
+        && runs.last().is_some_and(|run| run.end_offset() > offset)
+    {
+        return Ok(Some((segment, runs)));
+    }
     bisect(log, slot, |entry| entry.first_offset <= offset, |run| run.end_offset() > offset)
 }
 
@@ -53,23 +67,28 @@ fn bisect(
         if before { low = middle + 1 } else { high = middle }
     }
     for segment in &segments[low.saturating_sub(1)..] {
-        let Some((sidecar, entry)) = entry(log, segment, slot)? else { continue };
-        if !entry.has_runs() {
-            continue;
-        }
-        let runs = match sidecar.runs(&entry, &log.pages) {
-            Ok(runs) => runs,
-            Err(_) => {
-                let sidecar = rebuild(log, segment)?;
-                let entry = sidecar.entry(slot, &log.pages).ok().flatten().unwrap_or_default();
-                sidecar.runs(&entry, &log.pages).map_err(|bad| unusable(segment, &bad.0))?
-            }
-        };
+        let Some(runs) = runs_in(log, segment, slot)? else { continue };
         if runs.iter().any(&wanted) {
             return Ok(Some((segment.clone(), runs)));
         }
     }
     Ok(None)
+}
+
+/// The runs of `slot` in a sealed segment.
+fn runs_in(log: &LogShared, segment: &Arc<Segment>, slot: u32) -> Result<Option<Vec<Run>>> {
+    let Some((sidecar, entry)) = entry(log, segment, slot)? else { return Ok(None) };
+    if !entry.has_runs() {
+        return Ok(None);
+    }
+    match sidecar.runs(&entry, &log.pages) {
+        Ok(runs) => Ok(Some(runs)),
+        Err(_) => {
+            let sidecar = rebuild(log, segment)?;
+            let entry = sidecar.entry(slot, &log.pages).ok().flatten().unwrap_or_default();
+            sidecar.runs(&entry, &log.pages).map(Some).map_err(|bad| unusable(segment, &bad.0))
+        }
+    }
 }
 
 fn unusable(segment: &Segment, reason: &str) -> Error {

@@ -7,6 +7,7 @@
 
 use super::index::{PartitionIndex, Run};
 use super::page_cache::PageCache;
+use super::read_ahead::ColdCounters;
 use super::sidecar::Sidecar;
 use super::tail_cache::TailCache;
 use crate::error::{Error, Result};
@@ -17,6 +18,7 @@ use crate::log::segment::file_name;
 use crate::sync::{Signal, lock};
 use crossbeam_utils::CachePadded;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
@@ -67,6 +69,7 @@ pub(crate) struct LogShared {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) tail: TailCache,
     pub(crate) pages: Arc<PageCache>,
+    pub(crate) cold: ColdCounters,
     /// Nothing may be written, not even what is made anew.
     pub(crate) read_only: bool,
     segments: RwLock<BTreeMap<Position, Arc<Segment>>>,
@@ -89,6 +92,7 @@ impl LogShared {
             storage,
             tail,
             pages,
+            cold: ColdCounters::default(),
             read_only,
             segments: RwLock::new(BTreeMap::new()),
             relocations: RwLock::new(BTreeMap::new()),
@@ -110,6 +114,12 @@ impl LogShared {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let (_, segment) = segments.range(..=position).next_back()?;
         (position < segment.manifest.limit()).then(|| segment.clone())
+    }
+
+    /// The first segment behind the one that begins at `base`.
+    pub(crate) fn segment_behind(&self, base: Position) -> Option<Arc<Segment>> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.range((Bound::Excluded(base), Bound::Unbounded)).next().map(|(_, segment)| segment.clone())
     }
 
     /// All segments in the order of their positions.

@@ -58,6 +58,12 @@ impl TailCache {
         (start + bytes <= tail.block.published()).then(|| (tail.block.clone(), start))
     }
 
+    /// Whether a position is not older than what is held.
+    pub(crate) fn holds(&self, position: Position) -> bool {
+        let blocks = self.blocks.read().unwrap_or_else(PoisonError::into_inner);
+        blocks.front().is_some_and(|oldest| oldest.base <= position)
+    }
+
     /// Memory it holds.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
