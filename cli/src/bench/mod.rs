@@ -84,7 +84,7 @@ pub enum Workload {
     Many,
     /// Consume from memory
     Tail,
-    /// Consume from the device: sequentially, and one of 1,000 interleaved partitions
+    /// Consume from the device: sequentially, and one and all of 1,000 interleaved partitions
     Cold,
     /// All of these
     All,
@@ -106,8 +106,9 @@ How to read it:
   many         limit_*: a raw durable write of a round's bytes, one deep. `ratio` is over the engine's
                own run with the same records in one partition, which the line `many-one` shows
   tail         limit: the same bytes walked record by record in plain memory
-  cold         limit: raw sequential reads, the best of 256 KiB and 1 MiB blocks, one and four deep;
-               the line `cold-interleaved` reads one of 1,000 interleaved partitions";
+  cold         limit: raw sequential reads, the best of 256 KiB to 1 MiB blocks, one to eight deep;
+               the line `cold-interleaved` reads one of 1,000 interleaved partitions, the line
+               `cold-interleaved-all` all of them with one consumer";
 
 impl Workload {
     const ALL: [Workload; 9] = [

@@ -46,8 +46,20 @@ fn every_workload_has_its_lines_and_every_line_its_keys() {
     let home = Home::new();
     let rows = bench(&home, &["all", "--json"]).ok().json();
     let names: Vec<&str> = rows.iter().map(|row| row["workload"].as_str().unwrap()).collect();
-    let expected =
-        ["lone", "busy", "group", "inflight", "bulk", "grow", "many", "many-one", "tail", "cold", "cold-interleaved"];
+    let expected = [
+        "lone",
+        "busy",
+        "group",
+        "inflight",
+        "bulk",
+        "grow",
+        "many",
+        "many-one",
+        "tail",
+        "cold",
+        "cold-interleaved",
+        "cold-interleaved-all",
+    ];
     assert_eq!(names, expected);
     for row in &rows {
         let keys: Vec<&String> = row.as_object().unwrap().keys().collect();

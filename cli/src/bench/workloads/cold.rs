@@ -1,5 +1,5 @@
-//! Consuming from the device: a log much larger than the cache, sequentially, and one of 1,000
-//! partitions that were written interleaved.
+//! Consuming from the device a log much larger than the cache: sequentially, and 1,000 partitions that
+//! were written interleaved, one of them and all of them with one consumer.
 
 use super::{feed, many};
 use crate::bench::limit::{self, Amount, Operation, RawFile};
@@ -10,6 +10,7 @@ use crate::bench::setup::{EngineSlice, Setup, drop_page_cache, log_bytes_per_rec
 use crate::failure::{Failure, Result};
 use ringlane::{ConsumerOptions, Engine, Options, ProducerOptions, Start, Topic, TopicOptions};
 use std::hint::black_box;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// What the engine may keep in memory: a small part of the log.
@@ -19,29 +20,34 @@ const TAIL_CACHE_BYTES: u64 = 16 << 20;
 pub fn run(setup: &Setup, report: &mut Report) -> Result {
     setup.announce("cold");
     let file = RawFile::prepared(&setup.directory, setup.log_bytes).map_err(raw)?;
-    let choices = [(1 << 20, 4), (1 << 20, 1), (256 << 10, 4), (256 << 10, 1)];
+    let choices =
+        [(1 << 20, 4), (1 << 20, 1), (512 << 10, 8), (512 << 10, 4), (256 << 10, 8), (256 << 10, 4), (256 << 10, 1)];
     let (block_bytes, depth) = feed::better_blocks(&file, Operation::Read, &choices, setup.log_bytes / 4)?;
     let words = in_words("raw sequential reads", block_bytes, depth, &file);
     for interleaved in [false, true] {
         let (log_bytes, topic_records) = write(setup, interleaved)?;
         let engine = reopen(setup)?;
         let topic = engine.topic("bench")?;
-        let (mut limits, mut slices) = (Vec::new(), Vec::new());
-        for turn in 0..setup.slices {
-            wait_for_rest(&engine);
-            limits.push(
-                limit::blocks(&file, Operation::Read, block_bytes, depth, Amount::Bytes(setup.log_bytes))
-                    .map_err(raw)?,
-            );
-            // Another partition each time: what the last one brought into memory must not help.
-            let partition = (turn as u32 * 97 + 13) % topic.partitions();
-            let records = topic_records / u64::from(topic.partitions());
-            slices.push(measure(&engine, || consume(&engine, &topic, partition, records))?);
+        let partitions = topic.partitions();
+        let ways: &[(&str, u32)] =
+            if interleaved { &[("cold-interleaved", 1), ("cold-interleaved-all", partitions)] } else { &[("cold", 1)] };
+        for &(name, count) in ways {
+            let (mut limits, mut slices) = (Vec::new(), Vec::new());
+            for turn in 0..setup.slices {
+                wait_for_rest(&engine);
+                limits.push(
+                    limit::blocks(&file, Operation::Read, block_bytes, depth, Amount::Bytes(setup.log_bytes))
+                        .map_err(raw)?,
+                );
+                // Another partition each time: what the last one brought into memory must not help.
+                let first = if count == 1 { (turn as u32 * 97 + 13) % partitions } else { 0 };
+                let records = topic_records / u64::from(partitions) * u64::from(count);
+                slices.push(measure(&engine, || consume(&engine, &topic, first..first + count, records))?);
+            }
+            let row = Row::of_engine(name, &slices, setup.record_bytes, log_bytes)
+                .with_limit(Limit::of_bytes(&limits, log_bytes));
+            report.row(row, &words)?;
         }
-        let name = if interleaved { "cold-interleaved" } else { "cold" };
-        let row = Row::of_engine(name, &slices, setup.record_bytes, log_bytes)
-            .with_limit(Limit::of_bytes(&limits, log_bytes));
-        report.row(row, &words)?;
         setup.remove(engine)?;
     }
     Ok(())
@@ -78,11 +84,13 @@ fn reopen(setup: &Setup) -> Result<Engine> {
     setup.engine("cold", options())
 }
 
-/// Reads a whole partition.
-fn consume(engine: &Engine, topic: &Topic, partition: u32, records: u64) -> Result<Sample> {
+/// Reads whole partitions.
+fn consume(engine: &Engine, topic: &Topic, partitions: Range<u32>, records: u64) -> Result<Sample> {
     let mut consumer = engine.consumer(ConsumerOptions::new())?;
     let begin = Instant::now();
-    consumer.assign(topic, partition, Start::Beginning)?;
+    for partition in partitions {
+        consumer.assign(topic, partition, Start::Beginning)?;
+    }
     let mut read = 0;
     while read < records {
         let batch = consumer.poll(Duration::from_secs(10))?;
