@@ -1,13 +1,14 @@
 //! Finding offsets and times in sealed segments, through their sidecars.
 //!
 //! Invariants:
+//! - No descriptor stays open for a sealed segment or its sidecar while nobody reads them.
 //! - A sidecar that is missing or damaged is made anew from its segment, by whoever needs it first.
 //! - Sidecars list every partition that existed when they were made, so bisection over segments works;
 //!   a partition that is absent began later.
 
 use super::index::{PartitionIndex, Run};
 use super::shared::{LogShared, Segment};
-use super::sidecar::{MemoryFile, Sidecar, SidecarBuilder, SidecarEntry};
+use super::sidecar::{MemoryFile, Sidecar, SidecarBuilder, SidecarEntry, SidecarFile};
 use crate::error::{Error, Result};
 use crate::io::Access;
 use crate::lane::state::LogState;
@@ -129,9 +130,8 @@ pub(crate) fn sidecar(log: &LogShared, segment: &Arc<Segment>) -> Result<Sidecar
 
 /// Opens a sidecar as it stands, if it can be used.
 pub(crate) fn open(log: &LogShared, segment: &Segment) -> Option<Sidecar> {
-    let name = sidecar_name(segment.manifest.file);
-    let file = log.storage.open(&name, Access::Read).ok()?;
-    Sidecar::open(file, segment.manifest, segment.end()?, &log.pages).ok()
+    let file = SidecarFile::new(sidecar_name(segment.manifest.file), log.storage.clone());
+    Sidecar::open(Arc::new(file), segment.manifest, segment.end()?, &log.pages).ok()
 }
 
 /// Makes a sidecar from its segment: the checkpoint at the beginning, then all frames.
@@ -166,18 +166,18 @@ pub(crate) fn store(log: &LogShared, segment: &Segment, end: Position, bytes: &[
     let written = (|| {
         let file = log.storage.open(&name, Access::Create).map_err(|error| fail("open", &error))?;
         super::sidecar::write(&*file, bytes).map_err(|error| fail("write", &error))?;
-        log.storage.sync_directory().map_err(|error| fail("sync the directory of", &error))?;
-        Ok(file)
+        log.storage.sync_directory().map_err(|error| fail("sync the directory of", &error))
     })();
-    let file = match written {
-        Ok(file) => file,
+    match written {
+        Ok(()) => {}
         // Reading goes on without; what was begun only takes space.
         Err(Error::Io(failure)) if failure.is_no_space() => {
             let _ = log.storage.remove(&name);
             return in_memory();
         }
         Err(error) => return Err(error),
-    };
+    }
+    let file = Arc::new(SidecarFile::new(name, log.storage.clone()));
     Sidecar::open(file, segment.manifest, end, &log.pages).map_err(|bad| unusable(segment, &bad.0))
 }
 

@@ -30,7 +30,7 @@
 
 use super::index::{Publication, Run};
 use super::page_cache::PageCache;
-use crate::io::{Block, File};
+use crate::io::{Access, Block, File, Storage};
 use crate::log::codec::{Put, Reader, unzigzag, zigzag};
 use crate::log::frame::{u32_at, u64_at};
 use crate::log::manifest::ManifestSegment;
@@ -280,6 +280,51 @@ impl Sidecar {
             runs.push(run);
         }
         reader.is_empty().then_some(runs)
+    }
+}
+
+/// A sidecar's file that is open only while it is read: a long log has thousands of sidecars, and a
+/// process may often not have more than a thousand descriptors. What is read stays in the page cache, so
+/// few reads come here.
+pub(crate) struct SidecarFile {
+    name: String,
+    storage: Arc<dyn Storage>,
+}
+
+impl SidecarFile {
+    pub(crate) fn new(name: String, storage: Arc<dyn Storage>) -> SidecarFile {
+        SidecarFile { name, storage }
+    }
+
+    fn open(&self) -> io::Result<Arc<dyn File>> {
+        self.storage.open(&self.name, Access::Read)
+    }
+}
+
+impl File for SidecarFile {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn length(&self) -> io::Result<u64> {
+        self.open()?.length()
+    }
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.open()?.read_at(buffer, offset)
+    }
+    fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn allocate(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+    fn lock(&self, _: u64) -> io::Result<bool> {
+        Ok(true)
+    }
+    fn descriptor(&self) -> Option<std::os::fd::RawFd> {
+        None
     }
 }
 
