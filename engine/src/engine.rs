@@ -24,7 +24,7 @@ use crate::log::manifest::{self, Manifest, ManifestFiles, ManifestLog, ManifestS
 use crate::log::position::Position;
 use crate::log::segment::LOCK_FILE;
 use crate::options::{Options, Recovery};
-use crate::partition::index::PartitionIndex;
+use crate::partition::index::{PartitionIndex, Run};
 use crate::partition::page_cache::PageCache;
 use crate::partition::shared::{LogShared, Partition, Segment, TopicShared};
 use crate::partition::table::PartitionTable;
@@ -647,12 +647,7 @@ impl Opening<'_> {
             topics.insert(entry.name.clone(), topic);
         }
         for log in recovered {
-            for (slot, run) in &log.runs {
-                // Runs of deleted topics have nobody to show them to.
-                if let Some(partition) = table.get(*slot) {
-                    partition.index().push(*run, true);
-                }
-            }
+            show_runs(&log.runs, &table);
         }
         SharedParts { pages, logs, table, topics }
     }
@@ -663,6 +658,23 @@ struct SharedParts {
     logs: Vec<Arc<LogShared>>,
     table: Arc<PartitionTable>,
     topics: BTreeMap<String, Arc<TopicShared>>,
+}
+
+/// Puts what was read into the partitions' indexes, one partition after the other: with thousands of them,
+/// going from one to another for each run made a fifth of the time of opening.
+fn show_runs(runs: &[(u32, Run)], table: &PartitionTable) {
+    let mut order: Vec<(u32, u32)> = runs.iter().zip(0..).map(|((slot, _), at)| (*slot, at)).collect();
+    // Senders often go from partition to partition in turn; a merge sort finds those sequences.
+    order.sort_by_key(|(slot, _)| *slot);
+    for of_slot in order.chunk_by(|(slot, _), (next, _)| slot == next) {
+        // Runs of deleted topics have nobody to show them to.
+        let Some(partition) = table.get(of_slot[0].0) else { continue };
+        let mut index = partition.index();
+        index.reserve(of_slot.len());
+        for (_, at) in of_slot {
+            index.push(runs[*at as usize].1, true);
+        }
+    }
 }
 
 fn note_ends(manifest: &mut Manifest, log: &Recovered) {

@@ -483,11 +483,15 @@ pub(crate) fn prepare_segment(
     wanted_bytes: u64,
     bytes_min: u64,
 ) -> Result<Prepared> {
+    // A large segment whose blocks must first be written is no help to who wants a small one at once, as
+    // opening does. On a full disk there is no choice.
+    let is_full = || storage.free_bytes().is_ok_and(|free_bytes| free_bytes < wanted_bytes + FREE_BYTES_MIN);
+    let is_fit = |s: &ManifestSegment| s.state == SegmentState::Recycled || s.bytes / 4 <= wanted_bytes || is_full();
     let recycled = manifest
         .segments
         .iter()
         .enumerate()
-        .filter(|(_, s)| s.state.is_free() && s.bytes >= bytes_min && s.bytes >= wanted_bytes / 4)
+        .filter(|(_, s)| s.state.is_free() && s.bytes >= bytes_min && s.bytes >= wanted_bytes / 4 && is_fit(s))
         .max_by_key(|(_, s)| (s.state == SegmentState::Recycled, s.bytes))
         .map(|(at, s)| (at, *s));
     let (file_number, bytes) = match recycled {

@@ -6,6 +6,7 @@ pub(crate) mod cohort;
 pub(crate) mod entries;
 #[allow(clippy::module_inception)]
 pub(crate) mod lane;
+pub(crate) mod read_ahead;
 pub(crate) mod recovery;
 pub(crate) mod shared;
 pub(crate) mod state;

@@ -8,6 +8,7 @@
 //! - One segment is read, plus those that were not finished.
 
 use super::checkpoint::{Assembly, previous_end};
+use super::read_ahead::ReadAhead;
 use super::state::LogState;
 use crate::error::{Error, Result};
 use crate::io::{Access, Block, File, PAGE, Storage};
@@ -342,9 +343,11 @@ impl Walk<'_> {
 
     fn walk_segment(&mut self, at: usize) -> Result<SegmentEnd> {
         let LiveSegment { segment, file } = &self.segments[at];
-        let (segment, file) = (*segment, file.clone());
-        let mut scan = SegmentScan::new(segment, file);
+        let segment = *segment;
         let mut position = segment.first_frame();
+        // Reading and checking take about as long as each other.
+        let file = ReadAhead::start(file.clone(), 0, segment.bytes);
+        let mut scan = SegmentScan::new(segment, Arc::new(file));
         if self.before.is_none() {
             self.previous_checksum = None;
         }
@@ -443,13 +446,15 @@ impl Walk<'_> {
         let mut accused = None;
         let mut last_valid = position;
         'segments: for open in &self.segments[at..] {
-            let mut scan = SegmentScan::new(open.segment, open.file.clone());
             // A later segment that was entered begins with a checkpoint; if there is no frame near its
             // beginning, it was not entered, and reading all of it would only make opening slow.
             let (mut from, limit) = match open.segment.base == segment.base {
                 true => (position, segment.limit()),
                 false => (open.segment.first_frame(), open.segment.first_frame().advance(PROBE_BYTES)),
             };
+            let first = from.since(open.segment.base);
+            let file = ReadAhead::start(open.file.clone(), first, limit.since(open.segment.base));
+            let mut scan = SegmentScan::new(open.segment, Arc::new(file));
             while let Some(witness) = scan.find_valid(from, limit.min(open.segment.limit())) {
                 last_valid = witness.end();
                 if let Some(reason) = judge::accuse(bad, window, &witness) {

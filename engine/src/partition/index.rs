@@ -96,6 +96,11 @@ impl PartitionIndex {
         self.runs.push_back(run);
     }
 
+    /// Makes room for as many runs as will be pushed next.
+    pub(crate) fn reserve(&mut self, count: usize) {
+        self.runs.reserve(count);
+    }
+
     /// Makes room for `run`, so that its push will find the memory at hand. Nothing changes.
     pub(crate) fn expect(&mut self, run: Run) {
         self.runs.push_back(run);
