@@ -61,6 +61,12 @@ enum Command {
     /// The process that `demo` kills
     #[command(hide = true)]
     DemoWriter(demo::WriterArguments),
+    /// The process that `bench open` kills
+    #[command(hide = true)]
+    BenchWriter(bench::WriterArguments),
+    /// The process in which `bench open` opens
+    #[command(hide = true)]
+    BenchOpener(bench::OpenerArguments),
 }
 
 fn main() -> ExitCode {
@@ -75,6 +81,8 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoWriter(arguments) => demo::run_writer(&arguments),
+        Command::BenchWriter(arguments) => bench::run_writer(&arguments),
+        Command::BenchOpener(arguments) => bench::run_opener(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

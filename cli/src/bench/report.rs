@@ -26,6 +26,22 @@ pub struct Row {
     pub cpu_ns_per_record: Option<f64>,
     pub io_backend: Option<String>,
     pub lanes: Option<u32>,
+    /// Further keys, of rows about opening only.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub opening: Option<Opening>,
+}
+
+/// What opening takes beside time: the most over all slices.
+#[derive(Serialize)]
+pub struct Opening {
+    /// Blocks of all files in the engine's directory, when the opened engine rests.
+    pub disk_bytes: u64,
+    /// Memory of the process that opened it, after it has read here and there.
+    pub memory_peak_bytes: u64,
+    /// Memory of the process that wrote the log, until it was killed.
+    pub memory_peak_writing_bytes: Option<u64>,
+    /// Records that were read after opening.
+    pub records_read: u64,
 }
 
 /// The limit's figures.

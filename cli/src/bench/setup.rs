@@ -65,8 +65,7 @@ const REST_WAIT_MAX: Duration = Duration::from_secs(30);
 impl Setup {
     /// The options of a workload: its own, then what the command line says.
     pub fn engine_options(&self, defaults: Options) -> Result<Options> {
-        let record_bytes_max = defaults.record_bytes_max.max(self.record_bytes + 64);
-        self.options.apply(defaults.lanes(self.lanes).record_bytes_max(record_bytes_max))
+        self.options.apply(engine_defaults(defaults, self.lanes, self.record_bytes))
     }
 
     /// Opens an engine in a directory of its own, made or found there.
@@ -113,6 +112,12 @@ impl Setup {
     }
 }
 
+/// A workload's options with the lanes and the size of records that the run is about.
+pub fn engine_defaults(defaults: Options, lanes: Option<u32>, record_bytes: usize) -> Options {
+    let record_bytes_max = defaults.record_bytes_max.max(record_bytes + 64);
+    defaults.lanes(lanes).record_bytes_max(record_bytes_max)
+}
+
 /// Runs `work` on an engine at rest, and takes what it used. Processor time ends with the work; bytes
 /// and flushes end when the engine rests again, so that preparing the next segments counts.
 pub fn measure(engine: &Engine, work: impl FnOnce() -> Result<Sample>) -> Result<EngineSlice> {
@@ -152,7 +157,8 @@ pub fn wait_for_rest(engine: &Engine) {
     }
 }
 
-fn totals(stats: &Stats) -> Usage {
+/// What all lanes have done since the engine was opened; processor time is not theirs to know.
+pub fn totals(stats: &Stats) -> Usage {
     let mut usage = Usage::default();
     for lane in &stats.lanes {
         usage.records += lane.records;

@@ -59,9 +59,14 @@ fn every_workload_has_its_lines_and_every_line_its_keys() {
         "cold",
         "cold-interleaved",
         "cold-interleaved-all",
+        "open-empty",
+        "open",
     ];
     assert_eq!(names, expected);
-    for row in &rows {
+    let (opening, others): (Vec<_>, Vec<_>) =
+        rows.iter().partition(|row| row["workload"].as_str().unwrap().starts_with("open"));
+    opening.into_iter().for_each(check_opening);
+    for row in others {
         let keys: Vec<&String> = row.as_object().unwrap().keys().collect();
         assert_eq!(keys, KEYS, "{row}");
         for key in ["records_per_s", "mb_per_s", "limit_records_per_s", "limit_mb_per_s", "ratio", "cpu_ns_per_record"]
@@ -74,6 +79,23 @@ fn every_workload_has_its_lines_and_every_line_its_keys() {
         assert_eq!((row["lanes"].as_u64(), row["io_backend"].is_string()), (Some(1), true));
     }
     assert!(home.list().is_empty(), "what was written is gone: {:?}", home.list());
+}
+
+/// Opening has the keys of all rows, most of them null, and some of its own.
+fn check_opening(row: &serde_json::Value) {
+    let keys: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
+    let own = ["disk_bytes", "memory_peak_bytes", "memory_peak_writing_bytes", "records_read"];
+    assert_eq!(keys, [KEYS.as_slice(), &own].concat());
+    for key in KEYS {
+        let applies = ["workload", "p50_us", "limit_p50_us", "ratio", "io_backend", "lanes"].contains(&key);
+        assert_eq!(row[key].is_null(), !applies, "{key}: {row}");
+    }
+    let figure = |key: &str| row[key].as_u64().unwrap();
+    let empty = row["workload"] == "open-empty";
+    assert!(figure("disk_bytes") > if empty { 1 << 20 } else { 16 << 20 }, "{row}");
+    assert!(figure("memory_peak_bytes") > 1 << 20, "{row}");
+    assert_eq!(row["memory_peak_writing_bytes"].is_null(), empty, "{row}");
+    assert_eq!(figure("records_read") > 0, !empty, "{row}");
 }
 
 #[test]

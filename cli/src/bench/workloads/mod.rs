@@ -8,6 +8,7 @@ pub(super) mod grow;
 pub(super) mod inflight;
 pub(super) mod lone;
 pub(super) mod many;
+pub(super) mod open;
 pub(super) mod tail;
 
 mod feed;
