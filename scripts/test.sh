@@ -89,6 +89,8 @@ run_tests() {
     for backend in plain plain-buffered; do
         tests "tests, backend $backend" env RINGLANE_TEST_BACKEND="$backend" \
             "$cargo" test --quiet --no-fail-fast -p ringlane -p ringlane-cli --tests
+        tests "corruption, backend $backend" env RINGLANE_TEST_BACKEND="$backend" RINGLANE_CORRUPTION_CASES=0 \
+            "$cargo" test --quiet --no-fail-fast -p ringlane-proof --test corruption
     done
 }
 

@@ -1,12 +1,13 @@
 //! Damage of every kind, in every file: what `ringlane-proof corruption` sweeps over, a part of it here,
 //! and the cases whose very errors matter.
 //!
-//! `RINGLANE_CORRUPTION_CASES` sets how many of the systematic cases run (default 240).
+//! `RINGLANE_CORRUPTION_CASES` sets how many of the systematic cases run (default 240),
+//! `RINGLANE_TEST_BACKEND` the backend.
 
 #![allow(clippy::unwrap_used)]
 
 use ringlane::*;
-use ringlane_proof::corruption::{Built, Files, Image, noise, options, read_files, values, write_files};
+use ringlane_proof::corruption::{Built, Files, Image, noise, read_files, values, write_files};
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -17,16 +18,27 @@ fn scratch() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
+/// The backend that this run is about.
+fn backend() -> String {
+    std::env::var("RINGLANE_TEST_BACKEND").unwrap_or_else(|_| "auto".to_owned())
+}
+
+/// The options that the log was made with.
+fn options() -> Options {
+    ringlane_proof::corruption::options(backend().parse().unwrap())
+}
+
 fn built() -> &'static Built {
     static BUILT: OnceLock<Built> = OnceLock::new();
-    BUILT.get_or_init(|| Built::new(scratch()).unwrap())
+    BUILT.get_or_init(|| Built::new(scratch(), backend().parse().unwrap()).unwrap())
 }
 
 #[test]
 fn every_class_of_byte_is_detected_or_harmless() {
     let wanted = std::env::var("RINGLANE_CORRUPTION_CASES").unwrap_or_else(|_| "240".to_owned());
     let output = Command::new(env!("CARGO_BIN_EXE_ringlane-proof"))
-        .args(["corruption", "--systematic", &wanted, "--scratch", scratch().to_str().unwrap()])
+        .args(["corruption", "--systematic", &wanted, "--backend", &backend()])
+        .args(["--scratch", scratch().to_str().unwrap()])
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

@@ -14,6 +14,9 @@ pub struct CorruptionArguments {
     /// Where copies of the log are made; on a disk, not in memory
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
+    /// Which way to the device: auto, io-uring, plain, plain-buffered
+    #[arg(long, default_value = "auto")]
+    backend: ringlane::Backend,
     /// Threads
     #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, usize::from))]
     jobs: usize,
@@ -24,6 +27,7 @@ pub fn run(arguments: &CorruptionArguments) -> Ending {
     let options = CorruptionOptions {
         scratch: arguments.scratch.clone().unwrap_or_else(std::env::temp_dir),
         systematic_max: arguments.systematic,
+        backend: arguments.backend,
         jobs: arguments.jobs,
     };
     let progress = |done: usize, all: usize| {

@@ -7,8 +7,8 @@
 use super::{Told, told};
 use ringlane::inspect::{FrameInfo, SegmentInfo};
 use ringlane::{
-    ConsumerOptions, Engine, Options, Producer, ProducerOptions, Record, RecordId, Start, Topic, TopicOptions, inspect,
-    inspect_frames,
+    Backend, ConsumerOptions, Engine, Options, Producer, ProducerOptions, Record, RecordId, Start, Topic, TopicOptions,
+    inspect, inspect_frames,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -112,8 +112,9 @@ fn value(number: u64) -> Vec<u8> {
 
 /// The options that the log was made with: small caches and segments, so that it reaches rolls, indexes
 /// and cold reads quickly.
-pub fn options() -> Options {
+pub fn options(backend: Backend) -> Options {
     Options::new()
+        .backend(backend)
         .segment_bytes_first(1 << 20)
         .segment_bytes_max(1 << 20)
         .record_bytes_max(256 << 10)
@@ -126,9 +127,9 @@ impl Built {
     ///
     /// # Errors
     /// The engine's, in words.
-    pub fn new(scratch: &Path) -> Told<Built> {
+    pub fn new(scratch: &Path, backend: Backend) -> Told<Built> {
         let directory = tempfile::tempdir_in(scratch).map_err(|error| format!("{}: {error}", scratch.display()))?;
-        build(directory.path())
+        build(directory.path(), backend)
     }
 
     /// Both states.
@@ -151,8 +152,8 @@ struct Maker {
     soon: usize,
 }
 
-fn build(path: &Path) -> Told<Built> {
-    let engine = told("open", Engine::open(path, options()))?;
+fn build(path: &Path, backend: Backend) -> Told<Built> {
+    let engine = told("open", Engine::open(path, options(backend)))?;
     let create = |name, partitions| told(name, engine.create_topic(name, TopicOptions::new().partitions(partitions)));
     let (orders, later, gone) = (create("orders", 2)?, create("later", 1)?, create("gone", 1)?);
     let producer = told("producer", engine.producer(ProducerOptions::new()))?;

@@ -2,25 +2,29 @@
 //! Never a wrong value, never a panic, and nothing missing without a word outside the stated window.
 
 use super::case::{Allowed, Case};
-use super::image::{Acknowledged, Image, options, write_files};
-use super::{Told, told};
+use super::image::{Acknowledged, Image, options as engine_options, write_files};
+use super::{CorruptionOptions, Told, told};
 use ringlane::{ConsumerOptions, Engine, Error, Start, Topic, VerifyReport, verify};
-use std::path::Path;
 use std::time::Duration;
 
 /// Damages a copy of the image, opens it, and reads everything.
 ///
 /// # Errors
 /// What came of it is not allowed, in words.
-pub(super) fn judge(case: &Case, image: &Image, acknowledged: &Acknowledged, scratch: &Path) -> Told<Outcome> {
+pub(super) fn judge(
+    case: &Case,
+    image: &Image,
+    acknowledged: &Acknowledged,
+    options: &CorruptionOptions,
+) -> Told<Outcome> {
     let mut files = image.files.clone();
     (case.damage)(&mut files);
-    let directory = write_files(scratch, &files)?;
+    let directory = write_files(&options.scratch, &files)?;
     let path = directory.path();
     let verified = verify(path, &mut |_| {});
     let found = verified.as_ref().map_or(true, VerifyReport::is_damaged);
     let mut outcome = Outcome::default();
-    match Engine::open(path, options()) {
+    match Engine::open(path, engine_options(options.backend)) {
         Err(error) => {
             names_it(case, &error)?;
             outcome.refused = true;

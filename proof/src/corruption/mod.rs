@@ -38,6 +38,8 @@ pub struct CorruptionOptions {
     pub scratch: PathBuf,
     /// At most so many of the systematic cases, evenly chosen. `None`: all.
     pub systematic_max: Option<usize>,
+    /// The backend that makes the log and opens the copies.
+    pub backend: ringlane::Backend,
     /// Threads.
     pub jobs: usize,
 }
@@ -114,7 +116,7 @@ impl fmt::Display for Table {
 /// # Errors
 /// The log cannot be made.
 pub fn run(options: &CorruptionOptions, progress: &(dyn Fn(usize, usize) + Sync)) -> Told<(Table, Vec<String>)> {
-    let built = Built::new(&options.scratch)?;
+    let built = Built::new(&options.scratch, options.backend)?;
     let mut cases = Vec::new();
     for image in built.images() {
         cases.extend(named::named(image).into_iter().map(|case| (image, case)));
@@ -148,9 +150,8 @@ fn sweep(
                 loop {
                     let at = next.fetch_add(1, Relaxed);
                     let Some((image, case)) = cases.get(at) else { break };
-                    let judged = std::panic::AssertUnwindSafe(|| {
-                        judge::judge(case, image, &built.acknowledged, &options.scratch)
-                    });
+                    let judged =
+                        std::panic::AssertUnwindSafe(|| judge::judge(case, image, &built.acknowledged, options));
                     let result = std::panic::catch_unwind(judged).unwrap_or_else(|_| Err("a panic".to_owned()));
                     let mut results = results.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                     results.insert(at, result);
