@@ -83,14 +83,14 @@ fn every_workload_has_its_lines_and_every_line_its_keys() {
 
 /// Opening has the keys of all rows, most of them null, and some of its own.
 fn check_opening(row: &serde_json::Value) {
-    let keys: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
+    let keys: Vec<&str> = row.as_object().expect("an object").keys().map(String::as_str).collect();
     let own = ["disk_bytes", "memory_peak_bytes", "memory_peak_writing_bytes", "records_read"];
     assert_eq!(keys, [KEYS.as_slice(), &own].concat());
     for key in KEYS {
         let applies = ["workload", "p50_us", "limit_p50_us", "ratio", "io_backend", "lanes"].contains(&key);
         assert_eq!(row[key].is_null(), !applies, "{key}: {row}");
     }
-    let figure = |key: &str| row[key].as_u64().unwrap();
+    let figure = |key: &str| row[key].as_u64().expect("a number");
     let empty = row["workload"] == "open-empty";
     assert!(figure("disk_bytes") > if empty { 1 << 20 } else { 16 << 20 }, "{row}");
     assert!(figure("memory_peak_bytes") > 1 << 20, "{row}");
