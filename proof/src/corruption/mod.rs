@@ -1,11 +1,8 @@
 //! Damage of every kind, in every file: it is refused, reported by the read that it concerns, or mended.
 //!
 //! A small log is made once and kept in memory; each case changes one thing in a copy, opens it and reads
-//! everything. Two lists of cases: those that were thought of ([`named`], always all of them) and those
-//! that follow from the format ([`systematic`], all or an even sample).
-//!
-//! [`named`]: named::named
-//! [`systematic`]: systematic::systematic
+//! everything. Two lists of cases: those that were thought of (`named`, always all of them) and those
+//! that follow from the format (`systematic`, all or an even sample).
 
 mod case;
 mod image;
