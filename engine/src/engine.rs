@@ -579,16 +579,17 @@ impl Opening<'_> {
         files: &ManifestFiles,
         recovered: &[Recovered],
     ) -> Result<Vec<Prepared>> {
-        let mut has_unused = false;
+        let mut has_free = manifest.segments.iter().any(|segment| segment.state.is_free());
         for unused in recovered.iter().flat_map(|log| &log.unused) {
             for segment in manifest.segments.iter_mut().filter(|segment| segment.file == unused.file) {
                 segment.state = SegmentState::Raw;
-                has_unused = true;
+                has_free = true;
             }
         }
-        if has_unused {
+        if has_free {
             // Before such a file gets the header of another segment: if opening ends in between, the
-            // manifest must not say that it is live.
+            // manifest must not say that it is live. What it was read to say may never have been flushed:
+            // the process before may have died, or its flush failed, right after writing it.
             files.commit(manifest)?;
         }
         for log in recovered {
