@@ -41,6 +41,8 @@ const GATHER_BYTES_MAX: usize = 4 << 20;
 const WAITING_BYTES_MAX: u64 = 8 << 20;
 /// A mark follows the last group when nothing came for so long.
 const IDLE_MARK_NS: u64 = 20_000_000;
+/// What was due and could not be done is tried again after this time.
+const BLOCKED_RETRY_NS: u64 = 200_000;
 /// Due records published by one frame.
 const PUBLISH_MAX: usize = 512;
 /// Segments that only bookkeeping may take while the disk is full.
@@ -730,7 +732,9 @@ impl Lane {
             }
         }
         if deadline.is_some_and(|time| time <= now) && !writing {
-            return Wait::No;
+            // It was due in this turn already, most likely, and there was no room for its frame. Until the
+            // keeper has some, a lane that asks again without a pause would take a core for nothing.
+            return self.sleep(writing, Some(now + BLOCKED_RETRY_NS));
         }
         self.sleep(writing, deadline)
     }
