@@ -94,16 +94,6 @@ run_tests() {
     done
 }
 
-# A bounded part of what `make proof` runs for hours.
-run_proofs() {
-    local target="${CARGO_TARGET_DIR:-target}/canaries"
-    # A build of its own: what users get holds no faults. The simulator's seeds run on it as well.
-    check 'building the proofs' "$cargo" build --release --quiet -p ringlane-proof --features canaries \
-        --target-dir "$target"
-    check 'simulator, 2,000 seeds' "$target/release/ringlane-proof" sim --seeds 2000
-    check 'canaries' "$target/release/ringlane-proof" canaries
-}
-
 finish() {
     echo
     [ ${#broken[@]} = 0 ] || printf 'failed: %s\n' "${broken[@]}"
@@ -143,7 +133,6 @@ if [ -z "${TMPDIR:-}" ] && [ "$(stat -f -c %T /tmp)" = tmpfs ]; then
 fi
 if step 'building the tests' "$cargo" test --quiet --no-run; then
     run_tests
-    run_proofs
 else
     failed=$((failed + 1))
 fi

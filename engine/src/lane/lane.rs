@@ -42,7 +42,7 @@ const WAITING_BYTES_MAX: u64 = 8 << 20;
 /// A mark follows the last group when nothing came for so long.
 const IDLE_MARK_NS: u64 = 20_000_000;
 /// What was due and could not be done is tried again after this time.
-const BLOCKED_RETRY_NS: u64 = 200_000;
+const BLOCKED_RETRY_NS: u64 = 10_000_000;
 /// Due records published by one frame.
 const PUBLISH_MAX: usize = 512;
 /// Segments that only bookkeeping may take while the disk is full.
