@@ -4,6 +4,7 @@
 //! Invariant: whatever was acknowledged as durable before the copy was taken is in it, at its offset.
 
 use super::contents;
+use super::damage::Damage;
 use super::director;
 use super::faults::Counts;
 use super::machine::{Machine, Snapshot, Temper};
@@ -12,13 +13,16 @@ use super::recorder::Recorder;
 use super::run::play;
 use super::scheduler::{Scheduler, Turn};
 use super::shape::NAMES;
-use super::shared::Shared;
-use crate::checker::{Finding, check};
+use super::shared::{Allowed, Shared};
+use crate::checker::{Anomaly, Finding, check};
 use crate::history::{Call, CrashKind, Happening, History, Outcome};
+use ringlane::Error;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// One clone in so many is damaged instead of crashed.
+const DAMAGED_ONE_IN: u64 = 4;
 /// Crashes of a clone while it is opened.
 const CRASHES_MAX: u64 = 3;
 
@@ -47,20 +51,55 @@ pub fn open(main: &Rc<Shared>, snapshot: Snapshot, mut random: Random) -> Cloned
     let _installed = scheduler.install();
     // The clock goes on from where it was, whatever it did since.
     shared.recorder.set_wall_ms(snapshot.wall_ms);
-    let disk = snapshot.disk.after_power_loss(&mut random, plan.shape.garbage);
+    let mut damage = None;
+    let disk = if random.one_in(DAMAGED_ONE_IN) {
+        // Everything had reached the medium, and then one place of it went bad.
+        let mut disk = snapshot.disk.after_exact_loss(|_, _, _| true, |_| true, true);
+        damage = Damage::inflict(&mut disk, &snapshot.written, &mut random);
+        disk
+    } else {
+        snapshot.disk.after_power_loss(&mut random, plan.shape.garbage)
+    };
     let temper = Temper { snapshot_one_in: 0, snapshots_max: 0, garbage: plan.shape.garbage };
     let machine = Machine::new(disk, random.fork(2), temper, shared.recorder.clone());
     machine.with(|state| state.disk.space = None);
-    let task = Task { shared: shared.clone(), machine: RefCell::new(machine), random: RefCell::new(random), temper };
+    shared.allowed.set(Allowed { damage: damage.is_some(), ..Allowed::default() });
+    let task = Task {
+        shared: shared.clone(),
+        machine: RefCell::new(machine),
+        random: RefCell::new(random),
+        temper,
+        is_damaged: damage.is_some(),
+    };
     scheduler.start("clone", move || task.run());
     if let Turn::Deadlock(waiting) = play(&scheduler, &shared) {
         shared.violation(format!("nobody can go on: {waiting}"));
     }
     let history = shared.recorder.history();
-    let violations = shared.violations.borrow().clone();
-    let findings = check(&history).findings;
+    let mut violations = shared.violations.borrow().clone();
+    let mut findings = check(&history).findings;
+    if let Some(damage) = damage {
+        shared.count("damaged clones");
+        if !damage.is_promised() && findings.iter().any(|finding| may_be_window(finding.anomaly)) {
+            shared.count("of them within the stated window");
+            findings.retain(|finding| !may_be_window(finding.anomaly));
+        }
+        if !violations.is_empty() || !findings.is_empty() {
+            violations.insert(0, format!("{damage}: {}", first_of(&violations, &findings)));
+        }
+    }
     let counts = shared.counts.borrow().clone();
     Cloned { violations, findings, history, counts }
+}
+
+/// What damage may do without a word where nothing speaks for the place: a log's end looks like a torn one.
+/// It never makes up a record, moves one to another partition, or shows one early.
+fn may_be_window(anomaly: Anomaly) -> bool {
+    !matches!(anomaly, Anomaly::Unexpected | Anomaly::Misplaced | Anomaly::EarlyRead | Anomaly::Malformed)
+}
+
+fn first_of(violations: &[String], findings: &[Finding]) -> String {
+    violations.first().cloned().or(findings.first().map(ToString::to_string)).unwrap_or_default()
 }
 
 struct Task {
@@ -68,6 +107,7 @@ struct Task {
     machine: RefCell<Arc<Machine>>,
     random: RefCell<Random>,
     temper: Temper,
+    is_damaged: bool,
 }
 
 impl Task {
@@ -96,7 +136,7 @@ impl Task {
     /// Opens it; now and then the power goes again meanwhile.
     fn open(&self) -> Option<ringlane::Engine> {
         let shared = &self.shared;
-        let is_crashed = self.random.borrow_mut().one_in(3);
+        let is_crashed = !self.is_damaged && self.random.borrow_mut().one_in(3);
         let mut crashes = if is_crashed { self.random.borrow_mut().below(CRASHES_MAX + 1) } else { 0 };
         loop {
             let machine = self.machine.borrow().clone();
@@ -113,8 +153,16 @@ impl Task {
                 Ok(engine) => drop(engine.close()),
                 Err(_) if machine.is_dead() => {}
                 Err(error) => {
-                    // Nothing failed here but the power.
-                    shared.violation(format!("it does not open: {error}"));
+                    // Nothing failed here but the power, or a place that opening refuses by name.
+                    let is_refusal = matches!(
+                        error,
+                        Error::Damaged { .. } | Error::ForeignFormat { .. } | Error::UnsupportedVersion { .. }
+                    );
+                    if self.is_damaged && is_refusal {
+                        shared.count("damage refused by opening");
+                    } else {
+                        shared.violation(format!("it does not open: {error}"));
+                    }
                     return None;
                 }
             }

@@ -28,6 +28,8 @@ pub fn list(
                     list_partition(engine, shared, machine, &topic, number, partition);
                 }
             }
+            // Damage may have taken the end of a log, and the deletion with it.
+            (Ok(_), None) if shared.allowed.get().damage => shared.count("deletions lost to damage"),
             (Ok(_), None) => shared.violation(format!("{} is there, and nobody created it", topic_name(name))),
             (Err(_), Some(topic)) => shared.recorder.happen(Happening::TopicMissing { topic }),
             (Err(_), None) => {}
@@ -60,6 +62,9 @@ fn list_partition(
             }
             Err(error) => {
                 shared.judge("reading everything", &error);
+                if matches!(error, Error::Damaged { .. }) {
+                    return report(shared, number, partition, &error);
+                }
                 tries += 1;
                 if shared.recorder.is_silent() || !matches!(error, Error::Io(_)) {
                     return;
@@ -70,6 +75,15 @@ fn list_partition(
             }
         }
     }
+}
+
+/// The engine said that it cannot give a partition's records. Which of them it can is not looked at.
+fn report(shared: &Shared, topic: u32, partition: u32, error: &Error) {
+    shared.count("damage reported by reads");
+    let code = error.code().to_owned();
+    shared.recorder.happen(Happening::Reported { topic, partition, first_offset: 0, count: u64::MAX, code });
+    let wall_ms = Some(shared.recorder.wall_max_ms());
+    shared.recorder.happen(Happening::Contents { topic, partition, first_offset: 0, records: Vec::new(), wall_ms });
 }
 
 type Listed = (Vec<(u64, u64)>, Vec<i64>);

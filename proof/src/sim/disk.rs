@@ -217,6 +217,11 @@ impl Disk {
         content.pending.remove(&at);
     }
 
+    /// Whether there is anything but zeros in a page.
+    pub fn holds(&self, inode: Inode, page: usize) -> bool {
+        self.inodes[inode].pages.get(page).is_some_and(Option::is_some)
+    }
+
     /// Pages that are not durable yet.
     pub fn pending_pages(&self) -> usize {
         self.inodes.iter().map(|content| content.pending.len()).sum()

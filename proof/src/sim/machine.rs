@@ -6,6 +6,7 @@
 //! - What is in flight lands at its time, whoever looks first, and before anything else happens.
 //! - Nothing here waits while the state is locked.
 
+use super::damage::Written;
 use super::disk::{Disk, Inode, PAGE};
 use super::faults::{Access, Counts, Effect, Fault};
 use super::random::Random;
@@ -58,6 +59,8 @@ pub struct Snapshot {
     pub wall_ms: i64,
     /// See above.
     pub wall_max_ms: i64,
+    /// What the lanes had written.
+    pub written: Written,
     /// Monotonic clock.
     pub now_ns: u64,
 }
@@ -87,6 +90,8 @@ pub struct State {
     /// The machine dies so many operations from now.
     pub(super) dies_after: Option<(u64, CrashKind)>,
     pub(super) death: Option<Death>,
+    /// Writes of the rings that came to a good end.
+    pub(super) written: Written,
     /// When it died by itself: the disk with all that was not flushed.
     pub(super) last_disk: Option<Disk>,
     /// All latencies are multiplied.
@@ -141,6 +146,7 @@ impl Machine {
             dies_after: None,
             death: None,
             last_disk: None,
+            written: Written::new(),
             slowness: 1,
             operations: 0,
             snapshot_one_in: temper.snapshot_one_in,
@@ -288,6 +294,7 @@ impl State {
             events: machine.recorder.events(),
             wall_ms: machine.recorder.wall_ms(),
             wall_max_ms: machine.recorder.wall_max_ms(),
+            written: self.written.clone(),
             now_ns,
         };
         self.snapshots.push(snapshot);
@@ -327,6 +334,8 @@ impl State {
             (Action::Flush(_), true) => self.fail_sync(flight.inode),
             (Action::Write(write), false) => {
                 write_pages(&mut self.disk, flight, usize::MAX);
+                let place = (flight.inode, write.offset, write.total_length() as u64);
+                self.written.entry(flight.ring).or_default().push(place);
                 if write.durable {
                     self.disk.sync_pages(flight.inode, write.offset, write.total_length());
                 }

@@ -6,11 +6,12 @@
 //! - [`plan`] lays out what a seed does; the kinds of operations are in [`workload`]. [`director`] opens the
 //!   engine again and again and [`client`]s use it.
 //! - [`run`] runs a plan and judges its history; [`clone`] opens copies of the disk as crashes would leave
-//!   them; [`shrink`] makes a failing plan small; [`exhaustive`] leaves nothing to chance.
+//!   them; [`shrink`] makes a failing plan small; [`damage`] is the medium's; [`exhaustive`] leaves nothing to chance.
 
 pub mod client;
 pub mod clone;
 pub mod contents;
+pub mod damage;
 pub mod director;
 pub mod disk;
 pub mod exhaustive;

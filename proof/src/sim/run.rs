@@ -16,6 +16,8 @@ use std::rc::Rc;
 
 /// Nothing came back for so long, in simulated ns: somebody was forgotten.
 const SILENCE_NS_MAX: u64 = 100_000_000_000;
+/// Nor for so many steps: somebody goes in circles.
+const SILENCE_STEPS_MAX: u64 = 1_000_000;
 /// Moments of a run at which its disk is copied.
 const SNAPSHOTS_MAX: u64 = 4;
 
@@ -103,6 +105,7 @@ pub fn run(plan: &Plan, clones: bool) -> Ran {
 
 /// Lets the threads run until all have ended, or nothing goes on.
 pub fn play(scheduler: &Scheduler, shared: &Shared) -> Turn {
+    let (mut progress_ns, mut progress_at) = (0, 0);
     for count in 0u64.. {
         let turn = scheduler.turn();
         if turn != Turn::Stepped {
@@ -111,7 +114,17 @@ pub fn play(scheduler: &Scheduler, shared: &Shared) -> Turn {
         for panic in scheduler.take_panics() {
             shared.violation(panic);
         }
-        if count.is_multiple_of(256) && scheduler.now_ns() > shared.recorder.progress_ns() + SILENCE_NS_MAX {
+        if !count.is_multiple_of(256) {
+            continue;
+        }
+        if shared.recorder.progress_ns() != progress_ns {
+            (progress_ns, progress_at) = (shared.recorder.progress_ns(), count);
+        }
+        if count - progress_at > SILENCE_STEPS_MAX {
+            shared.violation(format!("somebody goes in circles: {}", scheduler.waiting()));
+            return Turn::AllEnded;
+        }
+        if scheduler.now_ns() > progress_ns + SILENCE_NS_MAX {
             shared.violation(format!(
                 "nothing came back for {} s: {}",
                 SILENCE_NS_MAX / 1_000_000_000,

@@ -28,6 +28,8 @@ pub struct Allowed {
     pub space: bool,
     /// The engine is being closed.
     pub closed: bool,
+    /// A place of the medium is damaged.
+    pub damage: bool,
 }
 
 /// See the module.
@@ -107,7 +109,8 @@ impl Shared {
             Error::Io(_) | Error::Poisoned { .. } | Error::UnknownOutcome { .. } => allowed.io,
             Error::Closed { .. } => allowed.closed || allowed.io,
             // A read that failed is a checksum that failed; its reason tells the two apart.
-            Error::Damaged { reason, .. } => allowed.io && reason.contains("os error 5"),
+            Error::Damaged { reason, .. } => allowed.damage || (allowed.io && reason.contains("os error 5")),
+            Error::ForeignFormat { .. } | Error::UnsupportedVersion { .. } => allowed.damage,
             Error::NoSpace { .. } => allowed.space,
             Error::QueueFull { .. }
             | Error::TopicDeleted { .. }
