@@ -81,7 +81,7 @@ pub fn open(main: &Rc<Shared>, snapshot: Snapshot, mut random: Random) -> Cloned
     if let Some(damage) = damage {
         shared.count("damaged clones");
         if !damage.is_promised() && findings.iter().any(|finding| may_be_window(finding.anomaly)) {
-            shared.count("of them within the stated window");
+            shared.count("damaged clones within the stated window");
             findings.retain(|finding| !may_be_window(finding.anomaly));
         }
         if !violations.is_empty() || !findings.is_empty() {
