@@ -186,6 +186,11 @@ impl Machine {
         self.with(|state| state.death.is_some())
     }
 
+    /// It dies in the midst of what comes, after so many operations of the disk.
+    pub fn die_after(&self, operations: u64, kind: CrashKind) {
+        self.with(|state| state.dies_after = Some((operations, kind)));
+    }
+
     /// It dies now.
     pub fn die(&self, kind: CrashKind) {
         self.with(|state| state.die(kind, self));
