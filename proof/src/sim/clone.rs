@@ -158,7 +158,9 @@ impl Task {
                         error,
                         Error::Damaged { .. } | Error::ForeignFormat { .. } | Error::UnsupportedVersion { .. }
                     );
-                    if self.is_damaged && is_refusal {
+                    if shared.is_noise_of_creation(&error) {
+                        shared.count("creations that ended in noise");
+                    } else if self.is_damaged && is_refusal {
                         shared.count("damage refused by opening");
                     } else {
                         shared.violation(format!("it does not open: {error}"));

@@ -9,6 +9,7 @@
 
 use super::client::{Client, Inbox};
 use super::contents;
+use super::disk::Disk;
 use super::machine::{Machine, Temper};
 use super::plan::Step;
 use super::random::Random;
@@ -60,7 +61,7 @@ impl Director {
         shared: Rc<Shared>,
         random: Random,
         temper: Temper,
-        disk: super::disk::Disk,
+        disk: Disk,
         machines: Rc<RefCell<Vec<Arc<Machine>>>>,
     ) -> Director {
         let machine = Machine::new(disk, random.fork(1), temper, shared.recorder.clone());
@@ -222,6 +223,10 @@ impl Director {
                 Err(_) if self.machine.is_dead() => {
                     self.shared.count("crashes while opening");
                     self.replace_dead_machine();
+                }
+                Err(error) if self.shared.is_noise_of_creation(&error) => {
+                    self.shared.count("creations that ended in noise");
+                    self.machine.with(|state| state.disk = Disk::default());
                 }
                 Err(error) => {
                     self.shared.judge("opening", &error);

@@ -129,9 +129,10 @@ impl Recorder {
         history
     }
 
-    /// Looks at all events.
-    pub fn each(&self, mut look: impl FnMut(&Event)) {
-        self.lock().history.events().iter().for_each(&mut look);
+    /// The first call that came back with success, in all of the history.
+    pub fn completed_before(&self) -> Option<usize> {
+        let is_success = |event: &Event| matches!(event, Event::Complete { outcome: Outcome::Ok(_), .. });
+        self.lock().history.events().iter().position(is_success)
     }
 
     /// Adds the history to a hash.

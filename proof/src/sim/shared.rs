@@ -97,6 +97,13 @@ impl Shared {
         self.counts.borrow_mut().add(kind);
     }
 
+    /// Power lost in the midst of creation left noise in the manifest, where the medium does such things. The
+    /// directory is refused as somebody else's; nothing was ever in it.
+    pub fn is_noise_of_creation(&self, error: &Error) -> bool {
+        let is_noise = self.plan.shape.garbage && matches!(error, Error::ForeignFormat { .. });
+        is_noise && self.recorder.completed_before().is_none()
+    }
+
     /// What an error means in a history. One that nothing explains is a violation.
     pub fn judge(&self, doing: &str, error: &Error) -> Outcome {
         let code = error.code().to_owned();
