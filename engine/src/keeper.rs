@@ -324,11 +324,15 @@ impl Keeper {
             let bytes = self.index_of(&log, full);
             {
                 let mut held = lock(&segment.sidecar);
-                match sealed::store(&log, &segment, full.end, &bytes) {
-                    Ok(sidecar) => *held = Some(sidecar),
-                    // No room for an index is no reason to stop: it is made anew by who needs it.
-                    Err(Error::Io(failure)) if failure.is_no_space() => {}
-                    Err(error) => return Err(error),
+                // Of a recovered segment somebody may have made the index already, from its frames, and
+                // still read it: it must not change under them.
+                if held.is_none() {
+                    match sealed::store(&log, &segment, full.end, &bytes) {
+                        Ok(sidecar) => *held = Some(sidecar),
+                        // No room for an index is no reason to stop: it is made anew by who needs it.
+                        Err(Error::Io(failure)) if failure.is_no_space() => {}
+                        Err(error) => return Err(error),
+                    }
                 }
                 segment.set_end(full.end);
             }

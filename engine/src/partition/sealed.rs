@@ -114,18 +114,19 @@ fn entry(log: &LogShared, segment: &Arc<Segment>, slot: u32) -> Result<Option<(S
     }
 }
 
-/// The sidecar of a sealed segment; made anew if it cannot be used.
+/// The sidecar of a sealed segment; made anew if it cannot be used. Whoever comes first finds or makes it
+/// while others wait, so that none reads one that is being written.
 pub(crate) fn sidecar(log: &LogShared, segment: &Arc<Segment>) -> Result<Sidecar> {
-    if let Some(sidecar) = lock(&segment.sidecar).clone() {
-        return Ok(sidecar);
+    let mut held = lock(&segment.sidecar);
+    if let Some(sidecar) = &*held {
+        return Ok(sidecar.clone());
     }
-    match open(log, segment) {
-        Some(sidecar) => {
-            *lock(&segment.sidecar) = Some(sidecar.clone());
-            Ok(sidecar)
-        }
-        None => rebuild(log, segment),
-    }
+    let sidecar = match open(log, segment) {
+        Some(sidecar) => sidecar,
+        None => make(log, segment)?,
+    };
+    *held = Some(sidecar.clone());
+    Ok(sidecar)
 }
 
 /// Opens a sidecar as it stands, if it can be used.
@@ -134,9 +135,16 @@ pub(crate) fn open(log: &LogShared, segment: &Segment) -> Option<Sidecar> {
     Sidecar::open(Arc::new(file), segment.manifest, segment.end()?, &log.pages).ok()
 }
 
-/// Makes a sidecar from its segment: the checkpoint at the beginning, then all frames.
+/// Makes a sidecar anew that could not be read.
 pub(crate) fn rebuild(log: &LogShared, segment: &Arc<Segment>) -> Result<Sidecar> {
     let mut held = lock(&segment.sidecar);
+    let sidecar = make(log, segment)?;
+    *held = Some(sidecar.clone());
+    Ok(sidecar)
+}
+
+/// Makes a sidecar from its segment: the checkpoint at the beginning, then all frames.
+fn make(log: &LogShared, segment: &Arc<Segment>) -> Result<Sidecar> {
     let end = segment.end().expect("only sealed segments have sidecars");
     let (state, indexes, withheld) = replay(log, segment, end)?;
     let mut builder = SidecarBuilder::new(segment.manifest);
@@ -145,9 +153,7 @@ pub(crate) fn rebuild(log: &LogShared, segment: &Arc<Segment>) -> Result<Sidecar
         let withheld_frames = withheld.get(slot).copied().unwrap_or(0);
         builder.push(*slot, before.next_offset, before.timestamp_max_ms, withheld_frames, index.runs_from(0));
     }
-    let sidecar = store(log, segment, end, &builder.finish(end))?;
-    *held = Some(sidecar.clone());
-    Ok(sidecar)
+    store(log, segment, end, &builder.finish(end))
 }
 
 /// Writes a sidecar's bytes, durably, and opens it; where nothing may be written, or the disk is full,
