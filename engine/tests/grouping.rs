@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 struct Gate {
     closed: AtomicBool,
     durable_writes: AtomicU64,
+    turns: AtomicU64,
     waker: Mutex<Option<Arc<dyn Wake>>>,
 }
 
@@ -61,6 +62,7 @@ impl Ring for GatedRing {
         self.inner.flush(token, file);
     }
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> IoResult<()> {
+        self.gate.turns.fetch_add(1, Ordering::SeqCst);
         let wait = if self.held.is_empty() || self.gate.closed.load(Ordering::SeqCst) { wait } else { Wait::No };
         self.inner.turn(wait, &mut self.held)?;
         if !self.gate.closed.load(Ordering::SeqCst) {
@@ -210,6 +212,24 @@ fn a_buffered_record_is_flushed_within_its_interval() {
     // Consumers see what is durable, and nothing else.
     let records = consumer.poll(Duration::from_secs(60)).unwrap();
     assert_eq!(records.iter().next().unwrap().value(), Some(&b"buffered"[..]));
+    engine.close().unwrap();
+}
+
+/// A lane with buffered records that were not due yet found its mark overdue, which cannot be written before
+/// them, and turned round and round until the interval was over.
+#[test]
+fn a_lane_sleeps_until_buffered_records_are_due() {
+    let Gated { engine, topic, gate, _directory, .. } = gated(options().flush_interval_ms(500));
+    let producer = engine.producer(ProducerOptions::new().durability(Durability::Buffered)).unwrap();
+    // At rest, so that what follows is all that the lane has to do.
+    std::thread::sleep(Duration::from_millis(100));
+    let before = gate.turns.load(Ordering::SeqCst);
+    let receipt = producer.send(&topic, Record::new(b"buffered")).unwrap().wait().unwrap();
+    let mut consumer = engine.consumer(ConsumerOptions::new()).unwrap();
+    consumer.assign(&topic, receipt.partition, Start::Beginning).unwrap();
+    assert!(!consumer.poll(Duration::from_secs(60)).unwrap().is_empty());
+    let turns = gate.turns.load(Ordering::SeqCst) - before;
+    assert!(turns < 100, "{turns} turns for one record");
     engine.close().unwrap();
 }
 

@@ -41,7 +41,8 @@ const GATHER_BYTES_MAX: usize = 4 << 20;
 const WAITING_BYTES_MAX: u64 = 8 << 20;
 /// A mark follows the last group when nothing came for so long.
 const IDLE_MARK_NS: u64 = 20_000_000;
-/// What was due and could not be done is tried again after this time.
+/// A frame that was due and found no room is tried again after this time: the keeper wakes a lane when it
+/// has a segment, but a full disk may have none for long.
 const BLOCKED_RETRY_NS: u64 = 10_000_000;
 /// Due records published by one frame.
 const PUBLISH_MAX: usize = 512;
@@ -121,6 +122,8 @@ pub(crate) struct Lane {
     alone_since: Option<u64>,
     last_activity: u64,
     last_is_mark: bool,
+    /// A frame that is due found no room in this turn.
+    blocked: bool,
     closing: Option<Answer>,
     closing_marked: bool,
     failed: bool,
@@ -156,6 +159,7 @@ impl Lane {
             alone_since: None,
             last_activity: 0,
             last_is_mark: false,
+            blocked: false,
             closing: None,
             closing_marked: false,
             failed: false,
@@ -171,6 +175,7 @@ impl Lane {
             self.fail_everything();
         } else {
             let now = self.parts.clock.monotonic_ns();
+            self.blocked = false;
             self.publish_due();
             self.work_through_controls();
             self.gather(now);
@@ -603,6 +608,8 @@ impl Lane {
         let due: Vec<_> = due.into_iter().map(|identity| (identity, Vec::new())).collect();
         if self.ensure_room(frame_bytes(Kind::Publish, publish_body_bytes(&due)), true).is_ok_and(|room| room) {
             self.publish_identities(due);
+        } else {
+            self.blocked = true;
         }
     }
 
@@ -618,6 +625,8 @@ impl Lane {
         }
         if self.ensure_room(64, true).is_ok_and(|room| room) {
             self.append_mark(0);
+        } else {
+            self.blocked = true;
         }
     }
 
@@ -701,11 +710,12 @@ impl Lane {
         if let Some((due_ms, _)) = self.state.next_due() {
             let wall = self.parts.clock.wall_ms();
             let wait_ns = u64::try_from(due_ms.saturating_sub(wall)).unwrap_or(0).saturating_mul(1_000_000);
-            until(now + wait_ns.min(WALL_CLOCK_CHECK_NS));
+            until(now + if self.blocked { BLOCKED_RETRY_NS } else { wait_ns.min(WALL_CLOCK_CHECK_NS) });
         }
         if !writing {
-            if !self.last_is_mark {
-                until(self.last_activity + IDLE_MARK_NS);
+            // What is not clean is written first, and has its own time.
+            if !self.last_is_mark && self.writer.is_clean() {
+                until(if self.blocked { now + BLOCKED_RETRY_NS } else { self.last_activity + IDLE_MARK_NS });
             }
             if let Some(since) = self.buffered_since {
                 until(since + self.parts.flush_interval_ns);
@@ -732,9 +742,7 @@ impl Lane {
             }
         }
         if deadline.is_some_and(|time| time <= now) && !writing {
-            // It was due in this turn already, most likely, and there was no room for its frame. Until the
-            // keeper has some, a lane that asks again without a pause would take a core for nothing.
-            return self.sleep(writing, Some(now + BLOCKED_RETRY_NS));
+            return Wait::No;
         }
         self.sleep(writing, deadline)
     }
