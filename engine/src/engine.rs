@@ -429,10 +429,10 @@ impl Opening<'_> {
         let lock_file = if salvage { None } else { Some(self.take_lock()?) };
         let loaded = manifest::load(&*self.storage, self.path)?;
         let created = loaded.is_none();
-        let (mut manifest, bad_copy) = match loaded {
-            Some(loaded) => (loaded.manifest, loaded.bad_copy),
+        let (mut manifest, bad_copy, unsettled) = match loaded {
+            Some(loaded) => (loaded.manifest, loaded.bad_copy, Some(loaded.unsettled)),
             None if !self.options.create || salvage => return Err(self.no_engine()),
-            None => (self.new_manifest(), None),
+            None => (self.new_manifest(), None, None),
         };
         self.check_lanes(&manifest)?;
         let files = if salvage { None } else { Some(ManifestFiles::open(&*self.storage)?) };
@@ -464,7 +464,7 @@ impl Opening<'_> {
         };
         let holes: Vec<Hole> = recovered.iter_mut().flat_map(|log| std::mem::take(&mut log.holes)).collect();
         let first_segments = match &files {
-            Some(files) => self.begin_generation(&mut manifest, files, &recovered)?,
+            Some(files) => self.begin_generation(&mut manifest, files, unsettled, &recovered)?,
             None => {
                 for log in &recovered {
                     note_ends(&mut manifest, log);
@@ -577,19 +577,22 @@ impl Opening<'_> {
         &self,
         manifest: &mut Manifest,
         files: &ManifestFiles,
+        unsettled: Option<usize>,
         recovered: &[Recovered],
     ) -> Result<Vec<Prepared>> {
-        let mut has_free = manifest.segments.iter().any(|segment| segment.state.is_free());
+        if let Some(unsettled) = unsettled {
+            files.settle(manifest, unsettled)?;
+        }
+        let mut has_unused = false;
         for unused in recovered.iter().flat_map(|log| &log.unused) {
             for segment in manifest.segments.iter_mut().filter(|segment| segment.file == unused.file) {
                 segment.state = SegmentState::Raw;
-                has_free = true;
+                has_unused = true;
             }
         }
-        if has_free {
+        if has_unused {
             // Before such a file gets the header of another segment: if opening ends in between, the
-            // manifest must not say that it is live. What it was read to say may never have been flushed:
-            // the process before may have died, or its flush failed, right after writing it.
+            // manifest must not say that it is live.
             files.commit(manifest)?;
         }
         for log in recovered {

@@ -214,6 +214,8 @@ pub(crate) struct LoadedManifest {
     pub(crate) manifest: Manifest,
     /// A copy that could not be used, with the reason; the next commit mends it.
     pub(crate) bad_copy: Option<String>,
+    /// The copy that was written last. Its flush may have failed, or its writer may have died before it.
+    pub(crate) unsettled: usize,
 }
 
 /// The two files, open.
@@ -237,14 +239,25 @@ impl ManifestFiles {
     /// Writes and flushes one copy, then the other.
     pub(crate) fn commit(&self, manifest: &mut Manifest) -> Result<()> {
         manifest.sequence += 1;
-        let block = Block::copy_of(&manifest.encode());
-        for file in &self.files {
-            file.write_at(block.slice(0, block.capacity()), 0)
-                .map_err(|error| Error::io("write", file.name(), Some(0), &error))?;
-            file.sync().map_err(|error| Error::io("flush", file.name(), None, &error))?;
-        }
-        Ok(())
+        self.files.iter().try_for_each(|file| write(&**file, manifest))
     }
+
+    /// Before the first commit of an opening: makes what was read durable, by writing the copy once more
+    /// that was written last. Else a commit would write the other one while this one may be in flight, and
+    /// a loss of power could take both; and what was read could turn out never to have been.
+    ///
+    /// The copies must go on to tell which was written last: the first one is, if it is newer.
+    pub(crate) fn settle(&self, manifest: &mut Manifest, unsettled: usize) -> Result<()> {
+        manifest.sequence += u64::from(unsettled == 0);
+        write(&*self.files[unsettled], manifest)
+    }
+}
+
+fn write(file: &dyn File, manifest: &Manifest) -> Result<()> {
+    let block = Block::copy_of(&manifest.encode());
+    file.write_at(block.slice(0, block.capacity()), 0)
+        .map_err(|error| Error::io("write", file.name(), Some(0), &error))?;
+    file.sync().map_err(|error| Error::io("flush", file.name(), None, &error))
 }
 
 /// Reads the manifest. `None`: the directory holds no engine yet.
@@ -252,16 +265,23 @@ pub(crate) fn load(storage: &dyn Storage, path: &Path) -> Result<Option<LoadedMa
     let names = storage.list().map_err(|error| Error::io("list", "directory", None, &error))?;
     let mut good: Option<Manifest> = None;
     let mut bad: Vec<(&str, BadManifest)> = Vec::new();
-    for name in MANIFEST_FILES {
+    // A commit writes and flushes the first copy, then the second. So the first came last if it is newer or
+    // not whole, and else the second.
+    let mut unsettled = 0;
+    for (at, name) in MANIFEST_FILES.into_iter().enumerate() {
         if !names.iter().any(|have| have == name) {
             bad.push((name, BadManifest::Empty));
             continue;
         }
         match Manifest::decode(&read_whole(storage, name)?) {
-            Ok(manifest) if good.as_ref().is_none_or(|other| other.sequence < manifest.sequence) => {
-                good = Some(manifest)
+            Ok(manifest) => {
+                if good.as_ref().is_some_and(|other| other.sequence <= manifest.sequence) {
+                    unsettled = at;
+                }
+                if good.as_ref().is_none_or(|other| other.sequence < manifest.sequence) {
+                    good = Some(manifest);
+                }
             }
-            Ok(_) => {}
             Err(reason) => bad.push((name, reason)),
         }
     }
@@ -273,7 +293,10 @@ pub(crate) fn load(storage: &dyn Storage, path: &Path) -> Result<Option<LoadedMa
     }
     if let Some(manifest) = good {
         let bad_copy = bad.first().map(|(name, reason)| format!("{name}: {reason:?}"));
-        return Ok(Some(LoadedManifest { manifest, bad_copy }));
+        if let Some(bad) = MANIFEST_FILES.iter().position(|name| bad.iter().any(|(bad, _)| bad == name)) {
+            unsettled = bad;
+        }
+        return Ok(Some(LoadedManifest { manifest, bad_copy, unsettled }));
     }
     for (name, reason) in &bad {
         match reason {
@@ -353,6 +376,39 @@ mod tests {
         let mut bytes = sample().encode();
         bytes.resize(8192, 0);
         assert_eq!(Manifest::decode(&bytes).unwrap(), sample());
+    }
+
+    /// Which copy was written last is told from the copies alone, also when settling was cut short.
+    #[test]
+    fn the_copy_that_was_written_last_is_known() {
+        use crate::io::{Directory, DirectoryOptions, SystemClock};
+        let scratch = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SystemClock::new());
+        let storage = Directory::open(scratch.path(), DirectoryOptions::default(), clock).unwrap();
+        let files = ManifestFiles::open(&storage).unwrap();
+        let last = || load(&storage, scratch.path()).unwrap().unwrap().unsettled;
+        let mut manifest = sample();
+        manifest.sequence += 1;
+        write(&*files.files[0], &manifest).unwrap();
+        assert_eq!(last(), 1, "the other one is not there: it came next");
+        write(&*files.files[1], &manifest).unwrap();
+        assert_eq!(last(), 1);
+        files.settle(&mut manifest, 1).unwrap();
+        assert_eq!(last(), 1, "settling the second leaves it the last");
+        manifest.sequence += 1;
+        write(&*files.files[0], &manifest).unwrap();
+        assert_eq!(last(), 0, "a commit that was cut short after its first copy");
+        files.settle(&mut manifest, 0).unwrap();
+        assert_eq!(last(), 0, "settling the first leaves it the last");
+        let noise = Block::copy_of(&[7; PAGE]);
+        for at in [0, 1] {
+            files.commit(&mut manifest).unwrap();
+            assert_eq!(last(), 1);
+            files.files[at].write_at(noise.slice(0, PAGE), 0).unwrap();
+            assert_eq!(last(), at, "a torn copy was being written");
+            files.settle(&mut manifest, at).unwrap();
+            assert_eq!(last(), at);
+        }
     }
 
     #[test]
