@@ -275,16 +275,29 @@ impl Worker<'_> {
         (self.random.below(2) == 0).then(|| self.random.below(u64::from(PARTITIONS)) as u32)
     }
 
+    /// Says that a record will be sent: its number, its bytes, and the operation.
+    fn announce(&mut self, asked: Asked) -> (Value, Vec<u8>, u64) {
+        let value = self.witness.next_value();
+        let bytes = bytes_of(value, self.filler());
+        (value, bytes, self.witness.sending(self.process, self.number, value, asked))
+    }
+
+    fn send_and_wait(&mut self, producer: &Producer, asked: Asked) -> ringlane::Result<(Value, Receipt)> {
+        let (value, bytes, operation) = self.announce(asked);
+        let record = Record { partition: asked.partition, ..Record::new(&bytes) };
+        let record = match asked.visible_at_ms {
+            Some(due_ms) => record.visible_at(due_ms),
+            None => record,
+        };
+        let result = producer.send(self.topic, record).and_then(ringlane::SendHandle::wait);
+        self.witness.sent(operation, &result);
+        result.map(|receipt| (value, receipt))
+    }
+
     fn send_one_by_one(mut self, producer: &Producer) -> Work {
         loop {
             let asked = Asked { partition: self.partition(), ..Asked::default() };
-            let value = self.witness.next_value();
-            let bytes = bytes_of(value, self.filler());
-            let operation = self.witness.sending(self.process, self.number, value, asked);
-            let record = Record { partition: asked.partition, ..Record::new(&bytes) };
-            let result = producer.send(self.topic, record).and_then(ringlane::SendHandle::wait);
-            self.witness.sent(operation, &result);
-            result?;
+            self.send_and_wait(producer, asked)?;
         }
     }
 
@@ -292,9 +305,7 @@ impl Worker<'_> {
         let mut waiting = VecDeque::new();
         loop {
             let asked = Asked { partition: self.partition(), ..Asked::default() };
-            let value = self.witness.next_value();
-            let bytes = bytes_of(value, self.filler());
-            let operation = self.witness.sending(self.process, self.number, value, asked);
+            let (_, bytes, operation) = self.announce(asked);
             let record = Record { partition: asked.partition, ..Record::new(&bytes) };
             match producer.send(self.topic, record) {
                 Ok(handle) => waiting.push_back((operation, handle)),
@@ -317,9 +328,9 @@ impl Worker<'_> {
             let mut operations = Vec::new();
             for _ in 0..count {
                 let asked = Asked { partition: self.partition(), ..Asked::default() };
-                let value = self.witness.next_value();
-                records.push((asked.partition, bytes_of(value, self.filler())));
-                operations.push(self.witness.sending(self.process, self.number, value, asked));
+                let (_, bytes, operation) = self.announce(asked);
+                records.push((asked.partition, bytes));
+                operations.push(operation);
             }
             let records: Vec<_> = records
                 .iter()
@@ -346,13 +357,7 @@ impl Worker<'_> {
     fn send_buffered(mut self, producer: &Producer) -> Work {
         loop {
             let asked = Asked { partition: self.partition(), durability: Durability::Buffered, ..Asked::default() };
-            let value = self.witness.next_value();
-            let bytes = bytes_of(value, self.filler());
-            let operation = self.witness.sending(self.process, self.number, value, asked);
-            let record = Record { partition: asked.partition, ..Record::new(&bytes) };
-            let result = producer.send(self.topic, record).and_then(ringlane::SendHandle::wait);
-            self.witness.sent(operation, &result);
-            result?;
+            self.send_and_wait(producer, asked)?;
             if self.random.below(40) == 0 {
                 self.witness.call(self.process, Call::Sync, || self.engine.sync())?;
             }
@@ -363,13 +368,7 @@ impl Worker<'_> {
         loop {
             let due_ms = wall_ms() + self.random.below(DELAY_MS_MAX) as i64;
             let asked = Asked { partition: self.partition(), visible_at_ms: Some(due_ms), ..Asked::default() };
-            let value = self.witness.next_value();
-            let bytes = bytes_of(value, self.filler());
-            let operation = self.witness.sending(self.process, self.number, value, asked);
-            let record = Record { partition: asked.partition, ..Record::new(&bytes) }.visible_at(due_ms);
-            let result = producer.send(self.topic, record).and_then(ringlane::SendHandle::wait);
-            self.witness.sent(operation, &result);
-            let receipt = result?;
+            let (value, receipt) = self.send_and_wait(producer, asked)?;
             if self.random.below(3) == 0 {
                 let cancelled = self.witness.call(self.process, Call::Cancel { value }, || producer.cancel(receipt.id));
                 match cancelled {
