@@ -134,7 +134,7 @@ impl Lane {
     pub(crate) fn new(mut parts: LaneParts, ring: Box<dyn Ring>) -> Lane {
         let first = parts.first_segment.take().expect("a lane begins once");
         parts.log.add_segment(Arc::new(Segment::new(first.manifest)));
-        let writer = LogWriter::new(first, parts.pool.clone(), parts.window_bytes);
+        let writer = LogWriter::new(first, parts.pool.clone(), parts.window_bytes, !parts.power_safe_overwrite);
         let state = std::mem::take(&mut parts.state);
         parts.log.durable.store(writer.durable().0, Ordering::Release);
         let mut lane = Lane {
@@ -639,9 +639,6 @@ impl Lane {
 
     fn submit(&mut self, now: u64) {
         let force = self.must_write(now);
-        if force && !self.parts.power_safe_overwrite && self.writer.is_idle() && self.writer.waiting_bytes() > 0 {
-            self.writer.pad_page();
-        }
         while let Some(write) = self.writer.next_write(force) {
             let counters = &self.parts.shared.counters;
             let alone = self.writer.in_flight() == 1;

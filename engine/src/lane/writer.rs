@@ -12,6 +12,8 @@
 //!   filled is written only when nothing is in flight, from a copy, and nothing follows it until it is done.
 //! - No write reaches further than W beyond `durable`.
 //! - Blocks overlap by the page in which one ends and the next begins; a frame lies within one block.
+//! - Where pages are padded (a device that may destroy what it rewrites when the power goes), no page is
+//!   written a second time: a write ends at a page's end, and the End frame has a page to itself.
 
 use super::supply::Prepared;
 use crate::canary::{self, Canary};
@@ -106,6 +108,7 @@ pub(crate) struct Placed {
 pub(crate) struct LogWriter {
     pool: Arc<BlockPool>,
     window_bytes: u64,
+    pads_pages: bool,
     segment: Arc<OpenSegment>,
     writer: BlockWriter,
     writer_base: Position,
@@ -122,8 +125,8 @@ pub(crate) struct LogWriter {
 }
 
 impl LogWriter {
-    /// Begins a generation in a fresh segment.
-    pub(crate) fn new(prepared: Prepared, pool: Arc<BlockPool>, window_bytes: u64) -> LogWriter {
+    /// Begins a generation in a fresh segment. `pads_pages`: no page is written twice.
+    pub(crate) fn new(prepared: Prepared, pool: Arc<BlockPool>, window_bytes: u64, pads_pages: bool) -> LogWriter {
         let segment = Arc::new(OpenSegment::new(prepared));
         let start = segment.manifest.first_frame();
         let writer = BlockWriter::new(pool.take(BLOCK_BYTES));
@@ -131,6 +134,7 @@ impl LogWriter {
         LogWriter {
             pool,
             window_bytes,
+            pads_pages,
             segment,
             writer,
             writer_base: start,
@@ -182,7 +186,9 @@ impl LogWriter {
 
     /// Bytes that still fit into the segment.
     pub(crate) fn room(&self) -> u64 {
-        self.segment.manifest.limit().since(self.tail).saturating_sub(END_FRAME_BYTES)
+        // What is padded may run over into one page more, and leaves one to the End frame.
+        let kept = if self.pads_pages { 2 * PAGE as u64 } else { END_FRAME_BYTES };
+        self.segment.manifest.limit().since(self.tail).saturating_sub(kept)
     }
 
     /// Puts a frame at the end of the log. The caller made sure that it fits into the segment.
@@ -194,10 +200,13 @@ impl LogWriter {
         body: impl FnOnce(&mut [u8]),
     ) -> Placed {
         let total = frame_bytes(kind, body_bytes);
-        assert!(
-            total <= self.room() || (kind == Kind::End && total <= END_FRAME_BYTES),
-            "the lane asked for room first"
-        );
+        let left = self.segment.manifest.limit().since(self.tail);
+        let room = match kind {
+            Kind::End => left,
+            Kind::Pad => left.saturating_sub(PAGE as u64),
+            _ => self.room(),
+        };
+        assert!(total <= room, "the lane asked for room first");
         if (self.writer.room() as u64) < total {
             self.begin_block(total as usize);
         }
@@ -277,23 +286,24 @@ impl LogWriter {
     }
 
     /// Fills the current page with a Pad frame, so that it is never written twice.
-    pub(crate) fn pad_page(&mut self) {
+    fn pad_page(&mut self) {
         let header = Kind::Pad.header_bytes() as u64;
         let rest = page_ceiling(self.tail).since(self.tail);
         if rest == 0 {
             return;
         }
         let total = if rest >= header { rest } else { rest + PAGE as u64 };
-        if total <= self.room() {
-            let body = vec![0; (total - header) as usize];
-            self.append_body(Kind::Pad, &body);
-        }
+        let body = vec![0; (total - header) as usize];
+        self.append_body(Kind::Pad, &body);
     }
 
     /// The next write that should go out now, if any. `force`: also little, if nothing is in flight.
     pub(crate) fn next_write(&mut self, force: bool) -> Option<Write> {
-        self.skip_finished_spans();
         let idle = self.in_flight.is_empty();
+        if self.pads_pages && idle && force && self.waiting_bytes() > 0 {
+            self.pad_page();
+        }
+        self.skip_finished_spans();
         if self.in_flight.back().is_some_and(|last| last.partial) {
             return None;
         }
@@ -321,7 +331,8 @@ impl LogWriter {
             return None;
         }
         let whole_end = start.advance(whole);
-        let has_tail = idle && span.end.is_none() && whole_end == page_floor(limit) && limit > whole_end;
+        let may_have_tail = idle && !self.pads_pages;
+        let has_tail = may_have_tail && span.end.is_none() && whole_end == page_floor(limit) && limit > whole_end;
         if whole == 0 && !has_tail {
             return None;
         }
@@ -456,7 +467,7 @@ mod tests {
     use crate::log::manifest::SegmentState;
     use crate::log::scan::SegmentScan;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::io;
     use std::sync::Mutex;
 
@@ -528,19 +539,61 @@ mod tests {
         }
     }
 
+    /// Notes the pages of a write; whether none of them was written before.
+    fn are_new(pages: &mut BTreeSet<(usize, u64)>, write: &Write) -> bool {
+        let file = Arc::as_ptr(&write.file).cast::<u8>() as usize;
+        let range = write.offset..write.offset + write.total_length() as u64;
+        range.step_by(PAGE).all(|page| pages.insert((file, page)))
+    }
+
+    /// The story: a segment's last page had no room for padding, so it was written unfinished, and once more
+    /// with the End frame.
+    #[test]
+    fn a_padded_segment_ends_without_writing_a_page_twice() {
+        for distance in (END_FRAME_BYTES..4 * PAGE as u64).step_by(if cfg!(miri) { 4096 } else { 8 }) {
+            let disks = [Arc::new(Disk::default()), Arc::new(Disk::default())];
+            let pool = Arc::new(BlockPool::new(BLOCK_BYTES, 8));
+            let mut writer = LogWriter::new(segment(0, &disks[0], true), pool, 8 << 20, true);
+            let bytes = SEGMENT_BYTES - PAGE as u64 - distance;
+            if bytes > writer.room() {
+                continue;
+            }
+            let body_bytes = bytes - frame_bytes(Kind::Publish, 0);
+            writer.append_body(Kind::Publish, &vec![1; body_bytes as usize]);
+            let mut pages = BTreeSet::new();
+            let mut rolled = false;
+            while !(rolled && writer.is_clean()) {
+                while let Some(write) = writer.next_write(true) {
+                    assert!(are_new(&mut pages, &write), "{distance} bytes before the end");
+                    store(&write);
+                    writer.complete(write.token);
+                }
+                if writer.is_clean() && !rolled {
+                    writer.roll(segment(1, &disks[1], true));
+                    rolled = true;
+                }
+            }
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 200 }))]
         /// Frames of any size, completions in any order, prompt and streaming segments: what is below
-        /// `durable` stands on the disk, and no two writes in flight touch the same page.
+        /// `durable` stands on the disk, no two writes in flight touch the same page, and where pages are
+        /// padded none is written twice. (A full write that went out because there was much to write, and not
+        /// because somebody waited, used to take an unfinished page with it; and in a segment's last page
+        /// there was no room for padding.)
         #[test]
         fn what_is_durable_is_on_the_disk(
             steps in proptest::collection::vec((0u8..6, 1usize..60_000, any::<u16>()), 1..120),
             written in any::<bool>(),
+            pads in any::<bool>(),
         ) {
             let disks: Vec<Arc<Disk>> = (0..40).map(|_| Arc::new(Disk::default())).collect();
             let pool = Arc::new(BlockPool::new(BLOCK_BYTES, 8));
             let mut used = vec![segment(0, &disks[0], written)];
-            let mut writer = LogWriter::new(used[0].clone(), pool, 8 << 20);
+            let mut writer = LogWriter::new(used[0].clone(), pool, 8 << 20, pads);
+            let mut pages = BTreeSet::new();
             let mut flying: Vec<Write> = Vec::new();
             let mut flushes: Vec<Flush> = Vec::new();
             let mut frames: Vec<(Placed, Vec<u8>)> = Vec::new();
@@ -569,6 +622,7 @@ mod tests {
                                 || other.offset + other.total_length() as u64 <= range.start;
                             prop_assert!(!same || apart, "two writes in flight overlap");
                         }
+                        prop_assert!(!pads || are_new(&mut pages, &write), "a page is written twice");
                         flying.push(write);
                     },
                     4 if !flying.is_empty() => {
@@ -600,6 +654,7 @@ mod tests {
             // Given time, everything becomes durable.
             for _ in 0..10_000 {
                 while let Some(write) = writer.next_write(true) {
+                    prop_assert!(!pads || are_new(&mut pages, &write), "a page is written twice");
                     flying.push(write);
                 }
                 flushes.extend(writer.next_flush());
