@@ -246,10 +246,12 @@ impl ManifestFiles {
     /// that was written last. Else a commit would write the other one while this one may be in flight, and
     /// a loss of power could take both; and what was read could turn out never to have been.
     ///
-    /// The copies must go on to tell which was written last: the first one is, if it is newer.
+    /// After the first copy comes the second: a commit that was cut short between them has left an older one,
+    /// and what that says of a segment must not be true of one that is just made.
     pub(crate) fn settle(&self, manifest: &mut Manifest, unsettled: usize) -> Result<()> {
+        // The first copy must be seen to be newer until the second is written.
         manifest.sequence += u64::from(unsettled == 0);
-        write(&*self.files[unsettled], manifest)
+        self.files[unsettled..].iter().try_for_each(|file| write(&**file, manifest))
     }
 }
 
@@ -399,7 +401,7 @@ mod tests {
         write(&*files.files[0], &manifest).unwrap();
         assert_eq!(last(), 0, "a commit that was cut short after its first copy");
         files.settle(&mut manifest, 0).unwrap();
-        assert_eq!(last(), 0, "settling the first leaves it the last");
+        assert_eq!(last(), 1, "settling ends what was cut short");
         let noise = Block::copy_of(&[7; PAGE]);
         for at in [0, 1] {
             files.commit(&mut manifest).unwrap();
@@ -407,7 +409,33 @@ mod tests {
             files.files[at].write_at(noise.slice(0, PAGE), 0).unwrap();
             assert_eq!(last(), at, "a torn copy was being written");
             files.settle(&mut manifest, at).unwrap();
-            assert_eq!(last(), at);
+            assert_eq!(last(), 1);
+        }
+    }
+
+    /// The story: a commit that freed a segment was cut short after its first copy. The next opening settled
+    /// that copy, saw nothing left to free, and gave the segment another header; then a loss of power took the
+    /// first copy while it was written anew, and the second one said that the segment was still the old one.
+    #[test]
+    fn both_copies_say_the_same_once_they_are_settled() {
+        use crate::io::{Directory, DirectoryOptions, SystemClock};
+        let scratch = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SystemClock::new());
+        let storage = Directory::open(scratch.path(), DirectoryOptions::default(), clock).unwrap();
+        let files = ManifestFiles::open(&storage).unwrap();
+        let mut manifest = sample();
+        files.commit(&mut manifest).unwrap();
+        manifest.sequence += 1;
+        manifest.segments[0].state = SegmentState::Raw;
+        write(&*files.files[0], &manifest).unwrap();
+        let loaded = load(&storage, scratch.path()).unwrap().unwrap();
+        assert_eq!((loaded.unsettled, &loaded.manifest), (0, &manifest));
+        files.settle(&mut manifest, loaded.unsettled).unwrap();
+        for torn in MANIFEST_FILES {
+            let whole = std::fs::read(scratch.path().join(torn)).unwrap();
+            std::fs::write(scratch.path().join(torn), vec![7; whole.len()]).unwrap();
+            assert_eq!(load(&storage, scratch.path()).unwrap().unwrap().manifest, manifest, "{torn} is torn");
+            std::fs::write(scratch.path().join(torn), whole).unwrap();
         }
     }
 
