@@ -431,11 +431,12 @@ mod tests {
         let loaded = load(&storage, scratch.path()).unwrap().unwrap();
         assert_eq!((loaded.unsettled, &loaded.manifest), (0, &manifest));
         files.settle(&mut manifest, loaded.unsettled).unwrap();
-        for torn in MANIFEST_FILES {
-            let whole = std::fs::read(scratch.path().join(torn)).unwrap();
-            std::fs::write(scratch.path().join(torn), vec![7; whole.len()]).unwrap();
-            assert_eq!(load(&storage, scratch.path()).unwrap().unwrap().manifest, manifest, "{torn} is torn");
-            std::fs::write(scratch.path().join(torn), whole).unwrap();
+        let noise = Block::copy_of(&[7; PAGE]);
+        for torn in &files.files {
+            torn.write_at(noise.slice(0, PAGE), 0).unwrap();
+            let left = load(&storage, scratch.path()).unwrap().unwrap().manifest;
+            assert_eq!(left, manifest, "{} is torn", torn.name());
+            write(&**torn, &manifest).unwrap();
         }
     }
 
