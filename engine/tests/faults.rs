@@ -282,6 +282,53 @@ fn a_torn_write_stops_the_engine_and_loses_nothing() {
     }
 }
 
+/// Whether the last frame of the first segment is a mark.
+fn ends_with_a_mark(path: &Path) -> bool {
+    let mut last = "none";
+    inspect_frames(path, SEGMENT_0, &mut |frame| {
+        if frame.problem.is_none() {
+            last = frame.kind;
+        }
+        true
+    })
+    .unwrap();
+    last == "mark"
+}
+
+/// The write of the mark with which an engine closes failed: it stood in the system's cache and not on the
+/// device. The next opening read it from the cache, took it for a clean end, wrote nothing once more, and
+/// noted in the manifest that the frames reach to the mark's end. After a loss of power the segment was
+/// shorter than the manifest said, and everything in it was refused as damaged. (Simulator, seed 2279.)
+#[test]
+fn the_mark_of_a_close_that_failed_is_written_once_more() {
+    let _watchdog = watchdog(300, "a mark that failed");
+    for backend in backends() {
+        let (directory, faults) = (directory(), Faults::new());
+        let options = small().lanes(Some(1)).backend(backend);
+        let engine = open_faulty(directory.path(), options.clone(), &faults).unwrap();
+        engine.create_topic("t", TopicOptions::new()).unwrap();
+        // Behind the mark of an idle lane nothing is written but the one of the close.
+        let start = Instant::now();
+        while !ends_with_a_mark(directory.path()) {
+            assert!(start.elapsed() < PATIENCE, "no mark");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let failing = Fault::new(Operation::Write, Effect::Torn(PAGE));
+        faults.arm(failing.on(|name| name == SEGMENT_0 && !by_keeper()));
+        engine.close().unwrap_err();
+        assert_eq!(faults.hits(), 1);
+        drop(engine);
+
+        let written = Faults::new();
+        let noted = Fault::new(Operation::Write, Effect::Delay(Duration::ZERO)).forever();
+        written.arm(noted.on(|name| name == SEGMENT_0 && !by_keeper()));
+        let engine = open_faulty(directory.path(), options, &written).unwrap();
+        assert!(engine.recovery().clean, "the mark was there to be read");
+        assert_eq!(written.hits(), 1, "the page of the mark is written once more, and nothing else");
+        engine.close().unwrap();
+    }
+}
+
 /// Has segments be used without their zeros, so that lanes stream and flush.
 fn refuse_zeros(faults: &Faults) {
     let seen = Mutex::new(HashSet::new());

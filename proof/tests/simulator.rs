@@ -68,6 +68,22 @@ fn one_copy_of_the_manifest_is_durable_at_every_moment() {
     assert_eq!(run(&plan, true).failure(), None);
 }
 
+/// The write of the mark with which the engine closed failed, so it stood nowhere but in the cache. The next opening
+/// read it there, believed that the log had been closed cleanly, wrote nothing once more, and said in the manifest
+/// that the segment's frames reach to the mark's end. Power failed, the mark was gone, and whoever read the segment
+/// was told "no frame begins there". What lies behind the last durable position is now written once more after a
+/// clean end as well. (Simulator, seed 2279.)
+#[test]
+fn a_mark_is_durable_before_the_manifest_says_where_it_ends() {
+    let steps = [
+        1, 2, 3, 4, 5, 9, 10, 11, 12, 13, 14, 15, 18, 19, 20, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 36, 37, 38,
+        39, 40, 41, 42, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 63, 64, 65, 66, 68, 69, 71,
+        81, 91, 92,
+    ];
+    let plan = Plan::new(2279, 200).keep(&steps);
+    assert_eq!(run(&plan, true).failure(), None);
+}
+
 /// All workloads of one operation, and every second one of two at every seventh point.
 #[test]
 fn short_workloads_survive_a_crash_at_any_point() {

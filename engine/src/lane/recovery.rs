@@ -472,7 +472,7 @@ impl Walk<'_> {
         if position > segment.first_frame() {
             self.used.push((segment, position));
         }
-        if self.context.rewrites_tail && !self.context.salvage && !self.clean {
+        if self.context.rewrites_tail && !self.context.salvage {
             for at in 0..=at {
                 self.rewrite_tail(at, position)?;
             }
@@ -499,7 +499,8 @@ impl Walk<'_> {
     }
 
     /// After a failed flush the device and the system's cache may disagree: what was read is written once
-    /// more, from the last durable position on, before anybody sees it.
+    /// more, from the last durable position on, before anybody sees it. A clean end is no exception: the very
+    /// write of its mark may be the one that failed.
     ///
     /// Those pages hold acknowledged records, so this needs a medium that harms no sector of them when the
     /// power goes meanwhile. Where the owner says that it does (`power_safe_overwrite` = false), what was
