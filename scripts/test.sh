@@ -69,6 +69,8 @@ tests() {
     failed=$((failed + counted))
     if [ "$status" = 0 ] && [ "$counted" = 0 ] && [ "$succeeded" -gt 0 ]; then
         printf 'ok      %-34s %4d s\n' "$name" $((SECONDS - begin))
+        # What could not run here says why.
+        sed -n 's/^test \(.*\) \.\.\. ignored, \(no .*\)/        skipped \1: \2/p' "$output/tests"
         return
     fi
     printf 'FAILED  %-34s %4d s\n' "$name" $((SECONDS - begin))

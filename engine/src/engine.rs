@@ -22,7 +22,7 @@ use crate::lane::thread;
 use crate::lane::writer::BLOCK_BYTES;
 use crate::log::manifest::{self, Manifest, ManifestFiles, ManifestLog, ManifestSegment, SegmentState};
 use crate::log::position::Position;
-use crate::log::segment::LOCK_FILE;
+use crate::log::segment::{LOCK_FILE, file_name};
 use crate::options::{Options, Recovery};
 use crate::partition::index::{PartitionIndex, Run};
 use crate::partition::page_cache::PageCache;
@@ -31,6 +31,7 @@ use crate::partition::table::PartitionTable;
 use crate::partition::tail_cache::TailCache;
 use crate::producer::dispatcher::Dispatcher;
 use crate::producer::{Producer, ProducerOptions};
+use crate::reserve;
 use crate::sync::thread::Thread;
 use crate::sync::{self, lock};
 use crate::topic::{Topic, TopicOptions};
@@ -438,7 +439,7 @@ impl Opening<'_> {
         let files = if salvage { None } else { Some(ManifestFiles::open(&*self.storage)?) };
         if let (true, Some(files)) = (created, &files) {
             // Before the first segment: one without a manifest is taken for damage.
-            files.commit(&mut manifest)?;
+            files.commit(&mut manifest).map_err(|error| keeper::no_space_or(error, PAGE as u64, &*self.storage))?;
         }
         let context = RecoveryContext {
             storage: &*self.storage,
@@ -580,21 +581,11 @@ impl Opening<'_> {
         unsettled: Option<usize>,
         recovered: &[Recovered],
     ) -> Result<Vec<Prepared>> {
+        let storage = &*self.storage;
         if let Some(unsettled) = unsettled {
-            files.settle(manifest, unsettled)?;
+            files.settle(manifest, unsettled).map_err(|error| keeper::no_space_or(error, PAGE as u64, storage))?;
         }
-        let mut has_unused = false;
-        for unused in recovered.iter().flat_map(|log| &log.unused) {
-            for segment in manifest.segments.iter_mut().filter(|segment| segment.file == unused.file) {
-                segment.state = SegmentState::Raw;
-                has_unused = true;
-            }
-        }
-        if has_unused {
-            // Before such a file gets the header of another segment: if opening ends in between, the
-            // manifest must not say that it is live.
-            files.commit(manifest)?;
-        }
+        self.give_up_segments(manifest, files, recovered)?;
         for log in recovered {
             note_ends(manifest, log);
             if canary::sings(Canary::WriteIntoRecovered)
@@ -607,16 +598,64 @@ impl Opening<'_> {
         let mut first = Vec::new();
         for (at, recovered) in recovered.iter().enumerate() {
             manifest.logs[at].generation += 1;
-            let log = manifest.logs[at];
-            let checkpoint_bytes = recovered.state.encoded_bytes_max();
-            let bytes_min = (checkpoint_bytes * 8).max(self.options.first_segment_bytes()).next_power_of_two();
-            let prepared =
-                keeper::prepare_segment(&*self.storage, manifest, log.id, log.generation, bytes_min, bytes_min)?;
-            first.push(zero_fill(prepared)?);
+            first.push(self.first_segment(manifest, at, recovered.state.encoded_bytes_max())?);
         }
-        files.commit(manifest)?;
-        keeper::remove_strays(&*self.storage, manifest)?;
+        for (at, recovered) in recovered.iter().enumerate() {
+            let (id, state_bytes) = (manifest.logs[at].id, recovered.state.encoded_bytes_max());
+            while manifest.logs[at].generation == 1 && reserve::restore(storage, manifest, id, state_bytes)? {}
+        }
+        files.commit(manifest).map_err(|error| keeper::no_space_or(error, PAGE as u64, storage))?;
+        keeper::remove_strays(storage, manifest)?;
         Ok(first)
+    }
+
+    /// Takes from the logs what holds nothing: segments that were never entered, and, where the reserve is
+    /// not whole, those with nothing but bookkeeping that later checkpoints say as well. The manifest says
+    /// so before such a file gets the header of another segment, for opening may end in between.
+    fn give_up_segments(&self, manifest: &mut Manifest, files: &ManifestFiles, recovered: &[Recovered]) -> Result<()> {
+        let storage = &*self.storage;
+        let mut given_up: Vec<u32> = recovered.iter().flat_map(|log| &log.unused).map(|unused| unused.file).collect();
+        give_up(manifest, &given_up);
+        for (at, log) in recovered.iter().enumerate() {
+            let id = manifest.logs[at].id;
+            if reserve::level(manifest, id).segments < reserve::SEGMENTS {
+                let spent = reserve::spent(storage, manifest, id, log.state.encoded_bytes_max())?;
+                give_up(manifest, &spent);
+                given_up.extend(spent);
+            }
+        }
+        match given_up.is_empty() {
+            true => Ok(()),
+            false => files.commit(manifest).map_err(|error| keeper::no_space_or(error, PAGE as u64, storage)),
+        }
+    }
+
+    /// The first segment of a log's new generation. On a full disk, one of the reserve.
+    fn first_segment(&self, manifest: &mut Manifest, at: usize, checkpoint_bytes: u64) -> Result<Prepared> {
+        let storage = &*self.storage;
+        let log = manifest.logs[at];
+        let bytes_min = (checkpoint_bytes * 8).max(self.options.first_segment_bytes()).next_power_of_two();
+        let prepared = (|| {
+            // The reserve comes first; but a new engine needs both, and begins with its first segments.
+            while log.generation > 1 && reserve::restore(storage, manifest, log.id, checkpoint_bytes)? {}
+            let prepared = keeper::prepare_segment(storage, manifest, log.id, log.generation, bytes_min, bytes_min)?;
+            let file = prepared.manifest.file;
+            zero_fill(prepared).map_err(|error| {
+                // Not in the manifest yet: as if it had never been.
+                manifest.segments.retain(|segment| segment.file != file);
+                let _ = storage.remove(&file_name(file));
+                keeper::no_space_or(error, bytes_min, storage)
+            })
+        })();
+        match prepared {
+            Ok(prepared) => Ok(prepared),
+            Err(full @ Error::NoSpace { .. }) if log.generation == 1 => Err(full),
+            Err(Error::NoSpace { .. }) => {
+                let bytes_min = checkpoint_bytes + (64 << 10);
+                reserve::take(storage, manifest, log.id, log.generation, bytes_min)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn share(&self, manifest: &Manifest, catalog: &Catalog, recovered: &[Recovered]) -> SharedParts {
@@ -681,6 +720,13 @@ fn show_runs(runs: &[(u32, Run)], table: &PartitionTable) {
     }
 }
 
+fn give_up(manifest: &mut Manifest, files: &[u32]) {
+    for segment in manifest.segments.iter_mut().filter(|segment| files.contains(&segment.file)) {
+        segment.state = SegmentState::Raw;
+        segment.end = Position(0);
+    }
+}
+
 fn note_ends(manifest: &mut Manifest, log: &Recovered) {
     for (used, end) in &log.used {
         for segment in manifest.segments.iter_mut().filter(|segment| segment.file == used.file) {
@@ -720,6 +766,7 @@ fn start(
     first_segments: Vec<Prepared>,
 ) -> Result<()> {
     let window_bytes = manifest.window_bytes;
+    let first_segments_are_reserved = first_segments.iter().any(|first| first.reserved);
     let nearly_empty = manifest.segments.iter().filter(|segment| is_nearly_empty(segment)).count();
     let has_deleted_topics = {
         let topics = inner.topics.read().unwrap_or_else(PoisonError::into_inner);
@@ -732,6 +779,12 @@ fn start(
         .enumerate()
         .map(|(lane, log)| {
             let supply = SegmentSupply::new(signal.clone());
+            supply.set_reserve(reserve::level(&manifest, log.id));
+            lock(&supply.state).state_bytes = recovered[lane].state.encoded_bytes_max();
+            if first_segments[lane].reserved {
+                // So it is until the keeper has looked: nobody sends into it meanwhile.
+                supply.set_no_space(Some((first_segments[lane].manifest.bytes, 0)));
+            }
             Arc::new(LaneShared::new(lane as u32, log.id, inner.latch.clone(), supply))
         })
         .collect();
@@ -802,6 +855,11 @@ fn start(
     // The checkpoint of the new generation is durable before the first call.
     for lane in &inner.lanes {
         lane.ask(|reply| Message::Sync { reply })?;
+    }
+    if first_segments_are_reserved {
+        // With those checkpoints, what an earlier opening took from the reserve may be spent.
+        inner.keeper.look_for_spent.store(true, Ordering::Release);
+        inner.keeper.signal.notify();
     }
     Ok(())
 }

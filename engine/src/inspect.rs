@@ -150,6 +150,7 @@ fn segment_info(segment: &ManifestSegment) -> SegmentInfo {
             SegmentState::Sealed => "sealed",
             SegmentState::Recycled => "recycled",
             SegmentState::Raw => "raw",
+            SegmentState::Reserve => "reserve",
         },
         salt: format!("{:016x}", segment.salt),
         base: segment.base.0,

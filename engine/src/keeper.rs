@@ -4,11 +4,13 @@
 //! - It alone changes the manifest while the engine is open.
 //! - A segment reaches a lane only after its file, header page, directory entry and manifest entry are durable.
 //! - A file is used again or removed only when no reader holds its segment, and the manifest says so first.
+//! - The reserve comes first: while it is not whole, producers get no further segment.
 //! - Nothing here is waited for on the way to a receipt, unless a load outruns the supply.
 
 use crate::canary::{self, Canary};
 use crate::error::{Error, Result};
 use crate::io::{Access, Block, Clock, File, IoFailure, Latch, PAGE, Storage};
+use crate::lane::recovery::whole_checkpoint;
 use crate::lane::shared::{LaneShared, count};
 use crate::lane::supply::{Full, Prepared};
 use crate::log::manifest::{Manifest, ManifestFiles, ManifestSegment, SegmentState};
@@ -19,6 +21,7 @@ use crate::partition::sealed;
 use crate::partition::shared::{LogShared, Segment};
 use crate::partition::sidecar::SidecarBuilder;
 use crate::partition::table::PartitionTable;
+use crate::reserve::{self, CHECKPOINTS};
 use crate::sync::{Signal, lock, yield_now};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -33,9 +36,7 @@ const RATE_MEMORY_NS: u64 = 1_000_000_000;
 /// A full disk is looked at again after this time.
 const RETRY: Duration = Duration::from_millis(200);
 /// Free space below which no segment is made: the file system needs some for its own records.
-const FREE_BYTES_MIN: u64 = 1 << 20;
-/// The newest sealed segments stay: their checkpoints are what opening falls back to.
-const KEPT_CHECKPOINTS: usize = 2;
+pub(crate) const FREE_BYTES_MIN: u64 = 1 << 20;
 
 /// What the keeper tells the rest of the engine.
 #[derive(Default)]
@@ -44,6 +45,8 @@ pub(crate) struct KeeperShared {
     pub(crate) stop: AtomicBool,
     /// A topic was deleted: look for segments without life.
     pub(crate) look_for_dead: AtomicBool,
+    /// Bookkeeping has left a segment: look for those that are spent.
+    pub(crate) look_for_spent: AtomicBool,
     pub(crate) disk_bytes: AtomicU64,
     pub(crate) segments: AtomicU64,
     pub(crate) recycled: AtomicU64,
@@ -157,9 +160,11 @@ impl Keeper {
             self.seal(lane, &full, false)?;
             worked = true;
         }
+        let spent = self.shared.look_for_spent.swap(false, Ordering::AcqRel);
         if self.shared.look_for_dead.swap(false, Ordering::AcqRel) {
-            self.retire_dead()?;
-            worked = true;
+            worked |= self.retire_dead(|_, _| true)?;
+        } else if spent {
+            worked |= self.retire_dead(reserve::is_small)?;
         }
         worked |= self.free_retired()?;
         self.export();
@@ -179,52 +184,120 @@ impl Keeper {
 
     // ----- preparing -----
 
-    /// Keeps a lane's supply full.
+    /// Keeps a lane's supply and the reserve of its log full.
     fn supply(&mut self, lane: usize) -> Result<bool> {
         let shared = self.lanes[lane].clone();
-        let (rejected, missing, bytes_min) = {
-            let mut state = lock(&shared.supply.state);
-            let rejected = std::mem::take(&mut state.rejected);
+        let gave_back = self.take_back(lane)?;
+        let (missing, bytes_min, state_bytes) = {
+            let state = lock(&shared.supply.state);
             let missing = (self.options.segments_prepared as usize).saturating_sub(state.ready.len());
-            (rejected, missing, state.bytes_min)
+            (missing, state.bytes_min, state.state_bytes)
         };
-        let gave_back = !rejected.is_empty();
-        if let Some(first) = rejected.first() {
-            let base = first.manifest.base;
-            for prepared in &rejected {
-                let state = if prepared.is_written() { SegmentState::Recycled } else { SegmentState::Raw };
-                self.set_state(prepared.manifest.file, state, Position(0));
-            }
-            self.log_entry(lane).next_base = base;
-            // Before one of them is used again, with another header.
-            self.commit()?;
-        }
-        if missing == 0 {
-            return Ok(gave_back);
-        }
-        match self.prepare(lane, bytes_min) {
+        let outcome = match self.restore_reserve(lane, state_bytes) {
+            Ok(true) => return Ok(true),
+            Ok(false) if missing == 0 => Ok(None),
+            Ok(false) => self.prepare(lane, bytes_min).map(Some),
+            Err(error) => Err(error),
+        };
+        match outcome {
             Ok(prepared) => {
-                let starving = {
+                let worked = gave_back || prepared.is_some();
+                let waits = {
                     let mut state = lock(&shared.supply.state);
-                    state.ready.push_back(prepared);
-                    state.starving
+                    state.ready.extend(prepared);
+                    std::mem::take(&mut state.reserve_awaited) || state.starving
                 };
+                let was_full = shared.supply.is_full();
                 shared.supply.set_no_space(None);
-                if starving {
+                if waits || was_full {
                     shared.nudge();
                 }
-                Ok(true)
+                Ok(worked)
             }
             Err(Error::NoSpace { needed_bytes, free_bytes }) => {
                 let news = !shared.supply.is_full();
                 shared.supply.set_no_space(Some((needed_bytes, free_bytes)));
-                if news || lock(&shared.supply.state).starving {
+                let given = self.give_reserve(lane)?;
+                let waits = {
+                    let mut state = lock(&shared.supply.state);
+                    std::mem::take(&mut state.reserve_awaited) || state.starving
+                };
+                if news || waits {
                     shared.nudge();
                 }
-                Ok(false)
+                Ok(gave_back || given)
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Takes segments back that the lane found too small.
+    fn take_back(&mut self, lane: usize) -> Result<bool> {
+        let rejected = std::mem::take(&mut lock(&self.lanes[lane].supply.state).rejected);
+        let Some(first) = rejected.first() else { return Ok(false) };
+        let base = first.manifest.base;
+        for prepared in &rejected {
+            let state = match prepared.is_written() {
+                true if prepared.reserved => SegmentState::Reserve,
+                true => SegmentState::Recycled,
+                false => SegmentState::Raw,
+            };
+            self.set_state(prepared.manifest.file, state, Position(0));
+        }
+        self.log_entry(lane).next_base = base;
+        // Before one of them is used again, with another header.
+        self.files.commit(&mut self.manifest)?;
+        self.show_reserve(lane);
+        Ok(true)
+    }
+
+    /// Does one step towards a whole reserve; `false`: it is whole.
+    fn restore_reserve(&mut self, lane: usize, state_bytes: u64) -> Result<bool> {
+        let log = self.lanes[lane].log;
+        let before = self.manifest.segments.len();
+        self.make_room()?;
+        let restored = reserve::restore(&*self.storage, &mut self.manifest, log, state_bytes)?;
+        if restored && let Err(error) = self.files.commit(&mut self.manifest) {
+            // What was free stays free; a new file goes again, for nobody misses one of the reserve.
+            for new in self.manifest.segments.drain(before..) {
+                let _ = self.storage.remove(&file_name(new.file));
+            }
+            return Err(no_space_or(error, reserve::bytes_for(state_bytes), &*self.storage));
+        }
+        self.show_reserve(lane);
+        Ok(restored)
+    }
+
+    /// A longer manifest may need blocks: that shows before the segment is made.
+    fn make_room(&self) -> Result<()> {
+        let made = self.files.make_room_for_one(&self.manifest);
+        made.map_err(|error| no_space_or(error, PAGE as u64, &*self.storage))
+    }
+
+    /// The disk is full, and bookkeeping waits: it gets a segment of the reserve.
+    fn give_reserve(&mut self, lane: usize) -> Result<bool> {
+        let shared = self.lanes[lane].clone();
+        let asked = {
+            let mut state = lock(&shared.supply.state);
+            if state.ready.is_empty() { state.reserve_asked.take() } else { None }
+        };
+        let Some(bytes_min) = asked else { return Ok(false) };
+        let log = *self.log_entry(lane);
+        let taken = reserve::take(&*self.storage, &mut self.manifest, log.id, log.generation, bytes_min);
+        let prepared = match taken.and_then(|prepared| self.enter(prepared)) {
+            Ok(prepared) => prepared,
+            Err(Error::NoSpace { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        self.show_reserve(lane);
+        lock(&shared.supply.state).ready.push_back(prepared);
+        Ok(true)
+    }
+
+    /// Tells a lane what its reserve is.
+    fn show_reserve(&self, lane: usize) {
+        let lane = &self.lanes[lane];
+        lane.supply.set_reserve(reserve::level(&self.manifest, lane.log));
     }
 
     fn log_entry(&mut self, lane: usize) -> &mut crate::log::manifest::ManifestLog {
@@ -239,15 +312,30 @@ impl Keeper {
         }
     }
 
-    /// Makes the next segment of a lane's log: a recycled file, or a new one.
+    /// Makes the next segment of a lane's log: a recycled file, or a new one. The nearer the disk is to
+    /// being full, the smaller.
     fn prepare(&mut self, lane: usize, bytes_min: u64) -> Result<Prepared> {
         let log = *self.log_entry(lane);
-        let wanted = next_segment_bytes(&self.manifest, log.id, &self.options).max(bytes_min.next_power_of_two());
-        let prepared = prepare_segment(&*self.storage, &mut self.manifest, log.id, log.generation, wanted, bytes_min)?;
+        let smallest = bytes_min.next_power_of_two().max(self.options.first_segment_bytes());
+        let wanted = next_segment_bytes(&self.manifest, log.id, &self.options).max(smallest);
+        self.make_room()?;
+        let (storage, manifest) = (&*self.storage, &mut self.manifest);
+        let prepared = match prepare_segment(storage, manifest, log.id, log.generation, wanted, smallest) {
+            Err(Error::NoSpace { .. }) if smallest < wanted => {
+                prepare_segment(storage, manifest, log.id, log.generation, smallest, smallest)?
+            }
+            prepared => prepared?,
+        };
         if canary::sings(Canary::ForgetManifestEntry) {
             return Ok(prepared);
         }
+        self.enter(prepared)
+    }
+
+    /// Commits the manifest with a segment that was just prepared.
+    fn enter(&mut self, prepared: Prepared) -> Result<Prepared> {
         if let Err(error) = self.files.commit(&mut self.manifest) {
+            // One copy may name it by now. So the file is not used again before the next opening.
             self.manifest.segments.retain(|segment| segment.file != prepared.manifest.file);
             return Err(no_space_or(error, prepared.manifest.bytes, &*self.storage));
         }
@@ -351,6 +439,9 @@ impl Keeper {
             self.set_state(full.manifest.file, SegmentState::Sealed, full.end);
             self.commit()?;
         }
+        if self.lanes[lane].supply.is_full() {
+            self.shared.look_for_spent.store(true, Ordering::Release);
+        }
         Ok(())
     }
 
@@ -377,32 +468,57 @@ impl Keeper {
 
     // ----- retiring -----
 
-    /// Retires sealed segments that hold nothing of any topic that is left.
-    fn retire_dead(&mut self) -> Result<()> {
+    /// Retires sealed segments that hold nothing of any topic that is left, out of those that `concerned`
+    /// chooses. Returns whether there were any.
+    fn retire_dead(&mut self, concerned: fn(&ManifestSegment, u64) -> bool) -> Result<bool> {
+        let mut any = false;
         for lane in 0..self.logs.len() {
             let log = self.logs[lane].clone();
-            let segments = sealed::sealed_segments(&log);
-            let keep = segments.len().saturating_sub(KEPT_CHECKPOINTS);
-            let sealed_in_manifest = |segment: &Segment| {
-                self.manifest
-                    .segments
-                    .iter()
-                    .any(|s| s.file == segment.manifest.file && s.state == SegmentState::Sealed)
-            };
-            let mut dead = Vec::new();
-            for segment in &segments[..keep] {
-                if sealed_in_manifest(segment) && self.is_dead(&log, segment)? {
-                    dead.push(segment.manifest.base);
-                }
-            }
-            drop(segments);
-            for base in dead {
-                if let Some(segment) = log.remove_segment(base) {
-                    lock(&self.shared.retiring).push(segment);
+            let reserve_bytes = reserve::bytes_for(lock(&self.lanes[lane].supply.state).state_bytes);
+            let Some(oldest_needed) = self.oldest_needed(&log) else { continue };
+            let sealed: Vec<Position> = self
+                .manifest
+                .segments_of(log.id)
+                .iter()
+                .filter(|s| s.state == SegmentState::Sealed && s.base < oldest_needed && concerned(s, reserve_bytes))
+                .map(|segment| segment.base)
+                .collect();
+            for base in sealed {
+                let Some(segment) = log.segment_at(base) else { continue };
+                if segment.end().is_some() && self.is_dead(&log, &segment)? {
+                    drop(segment);
+                    lock(&self.shared.retiring).extend(log.remove_segment(base));
+                    any = true;
                 }
             }
         }
-        Ok(())
+        Ok(any)
+    }
+
+    /// The segment with the oldest of the whole checkpoints that opening may need. Those before it are
+    /// kept for their records only.
+    fn oldest_needed(&self, log: &LogShared) -> Option<Position> {
+        let mut checkpoints = 0;
+        for (age, segment) in log.segments().iter().rev().enumerate() {
+            // What cannot be opened or read counts for nothing; who needs it is told.
+            let file = segment.file(&*self.storage);
+            let end = file.ok().and_then(|file| whole_checkpoint(segment.manifest, &file));
+            if end.is_some_and(|end| end <= log.durable()) {
+                checkpoints += 1;
+            } else if age == 0 {
+                // The checkpoint of the newest segment is still on its way; with it more may be given up.
+                self.shared.look_for_spent.store(true, Ordering::Release);
+            }
+            if checkpoints == CHECKPOINTS {
+                return Some(segment.manifest.base);
+            }
+        }
+        None
+    }
+
+    /// Whether a reserve has fewer files than it should.
+    fn lacks_reserve(&self) -> bool {
+        self.lanes.iter().any(|lane| reserve::level(&self.manifest, lane.log).segments < reserve::SEGMENTS)
     }
 
     fn is_dead(&self, log: &LogShared, segment: &Arc<Segment>) -> Result<bool> {
@@ -410,6 +526,7 @@ impl Keeper {
             Ok(sidecar) => sidecar,
             // A damaged segment is nobody's to throw away, and no reason to stop writing others.
             Err(Error::Damaged { .. }) => return Ok(false),
+            Err(Error::Io(failure)) if failure.is_no_space() => return Ok(false),
             Err(error) => return Err(error),
         };
         for at in 0..sidecar.entries() {
@@ -437,7 +554,9 @@ impl Keeper {
         for segment in &free {
             let file = segment.manifest.file;
             let recycled = self.manifest.segments.iter().filter(|s| s.state == SegmentState::Recycled).count();
-            if recycled < recycled_max {
+            let is_small = segment.manifest.bytes < self.options.first_segment_bytes();
+            let wanted = if is_small { self.lacks_reserve() } else { recycled < recycled_max };
+            if wanted {
                 self.set_state(file, SegmentState::Recycled, Position(0));
             } else {
                 self.manifest.segments.retain(|s| s.file != file);
@@ -458,6 +577,15 @@ impl Keeper {
         self.storage.sync_directory().map_err(|error| Error::io("sync", "directory", None, &error))?;
         Ok(true)
     }
+}
+
+/// What a segment is made of.
+#[derive(Clone, Copy)]
+pub(crate) enum Place {
+    /// A file that holds nothing, by its place in the manifest.
+    Again(usize),
+    /// A new file of so many bytes.
+    New(u64),
 }
 
 /// Whether a lane takes segments faster than zeros should be written before it.
@@ -495,21 +623,36 @@ pub(crate) fn prepare_segment(
         .segments
         .iter()
         .enumerate()
-        .filter(|(_, s)| s.state.is_free() && s.bytes >= bytes_min && s.bytes >= wanted_bytes / 4 && is_fit(s))
-        .max_by_key(|(_, s)| (s.state == SegmentState::Recycled, s.bytes))
-        .map(|(at, s)| (at, *s));
-    let (file_number, bytes) = match recycled {
-        Some((_, old)) => (old.file, old.bytes),
-        None => (manifest.next_file, wanted_bytes),
+        .filter(|(_, s)| s.state.is_for_all() && s.bytes >= bytes_min && s.bytes >= wanted_bytes / 4 && is_fit(s))
+        .max_by_key(|(_, s)| (s.state == SegmentState::Recycled, s.bytes));
+    let place = match recycled {
+        Some((at, _)) => Place::Again(at),
+        None => {
+            let measure = |error: &std::io::Error| Error::io("measure the space for", "a segment", None, error);
+            let free_bytes = storage.free_bytes().map_err(|error| measure(&error))?;
+            if free_bytes < wanted_bytes + FREE_BYTES_MIN {
+                return Err(Error::NoSpace { needed_bytes: wanted_bytes, free_bytes });
+            }
+            Place::New(wanted_bytes)
+        }
+    };
+    occupy(storage, manifest, log, generation, place)
+}
+
+/// Makes a file the next segment of a log, in the manifest as well, which is still to be committed.
+pub(crate) fn occupy(
+    storage: &dyn Storage,
+    manifest: &mut Manifest,
+    log: u32,
+    generation: u32,
+    place: Place,
+) -> Result<Prepared> {
+    let (file_number, bytes, old) = match place {
+        Place::Again(at) => (manifest.segments[at].file, manifest.segments[at].bytes, Some(manifest.segments[at])),
+        Place::New(bytes) => (manifest.next_file, bytes, None),
     };
     let name = file_name(file_number);
     let fail = |operation, error: &std::io::Error| Error::io(operation, &name, None, error);
-    if recycled.is_none() {
-        let free_bytes = storage.free_bytes().map_err(|error| fail("measure the space for", &error))?;
-        if free_bytes < bytes + FREE_BYTES_MIN {
-            return Err(Error::NoSpace { needed_bytes: bytes, free_bytes });
-        }
-    }
     let file =
         storage.open(&name, Access::Create).map_err(|error| no_space_or(fail("create", &error), bytes, storage))?;
     let log_entry = manifest.logs.iter_mut().find(|entry| entry.id == log).expect("the log is in the manifest");
@@ -529,7 +672,7 @@ pub(crate) fn prepare_segment(
             return Err(fail("lock", &std::io::Error::other("another process holds it")));
         }
         // Somebody may have removed or cut a free file: it is simply made again.
-        whole = recycled.is_some() && file.length().map_err(|error| fail("measure", &error))? >= bytes;
+        whole = old.is_some() && file.length().map_err(|error| fail("measure", &error))? >= bytes;
         if !whole {
             file.allocate(bytes).map_err(|error| no_space_or(fail("allocate", &error), bytes, storage))?;
         }
@@ -545,23 +688,24 @@ pub(crate) fn prepare_segment(
             .map_err(|error| no_space_or(Error::io("sync", "directory", None, &error), bytes, storage))
     })();
     if let Err(error) = result {
-        if recycled.is_none() {
+        if old.is_none() {
             let _ = storage.remove(&name);
         }
         return Err(error);
     }
     let log_entry = manifest.logs.iter_mut().find(|entry| entry.id == log).expect("the log is in the manifest");
     log_entry.next_base = segment.limit();
-    match recycled {
-        Some((at, _)) => manifest.segments[at] = segment,
-        None => {
+    match place {
+        Place::Again(at) => manifest.segments[at] = segment,
+        Place::New(_) => {
             manifest.next_file += 1;
             manifest.segments.push(segment);
         }
     }
-    let is_written = recycled.is_some_and(|(_, old)| old.state == SegmentState::Recycled);
+    let reserved = old.is_some_and(|old| old.state == SegmentState::Reserve);
+    let is_written = reserved || old.is_some_and(|old| old.state == SegmentState::Recycled);
     let written_bytes = if is_written && whole { bytes } else { PAGE as u64 };
-    Ok(Prepared { manifest: segment, file, written_bytes, busy: false })
+    Ok(Prepared { manifest: segment, file, written_bytes, busy: false, reserved })
 }
 
 /// Removes segment files and indexes that the manifest does not name: a crash came between the two.
@@ -579,7 +723,7 @@ pub(crate) fn remove_strays(storage: &dyn Storage, manifest: &Manifest) -> Resul
 }
 
 /// A full disk is not a broken one.
-fn no_space_or(error: Error, needed_bytes: u64, storage: &dyn Storage) -> Error {
+pub(crate) fn no_space_or(error: Error, needed_bytes: u64, storage: &dyn Storage) -> Error {
     match error {
         Error::Io(failure) if failure.is_no_space() => {
             Error::NoSpace { needed_bytes, free_bytes: storage.free_bytes().unwrap_or(0) }

@@ -43,6 +43,7 @@ mod options;
 mod partition;
 mod producer;
 mod record;
+mod reserve;
 mod stats;
 mod sync;
 mod topic;

@@ -8,7 +8,7 @@ use crate::inspect::{load_manifest, open_storage};
 use crate::io::{Access, Block, File, PAGE, Storage};
 use crate::lane::checkpoint::Assembly;
 use crate::lane::state::LogState;
-use crate::log::frame::{BadFrame, Kind};
+use crate::log::frame::{BadFrame, Kind, u64_at};
 use crate::log::judge::{self, BadPlace};
 use crate::log::manifest::{Manifest, ManifestSegment, SegmentState};
 use crate::log::position::Position;
@@ -132,6 +132,17 @@ fn take_lock(storage: &dyn Storage, path: &Path) -> Result<Option<Arc<dyn File>>
     Err(Error::Locked { path: path.to_owned(), pid, program })
 }
 
+/// What comes behind the frames of a segment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LogGoesOn {
+    /// The segment that the End frame names.
+    At(Position),
+    /// A new generation.
+    Elsewhere,
+    /// Nothing: the log ends.
+    No,
+}
+
 struct Verifier<'a> {
     storage: &'a dyn Storage,
     manifest: &'a Manifest,
@@ -155,11 +166,13 @@ impl Verifier<'_> {
         let segments = self.manifest.segments_of(log);
         let mut state: Option<LogState> = None;
         let mut chain: Option<u32> = None;
-        let mut generation = None;
+        // The generation of the segment before, and where its End frame says that the log goes on.
+        let mut expected = None;
         let mut ended = false;
         for (at, segment) in segments.iter().enumerate() {
-            if generation != Some(segment.generation) {
-                (generation, chain, state) = (Some(segment.generation), None, None);
+            // A new generation begins a new chain; and segments in between may have been given up.
+            if expected.take() != Some((segment.generation, segment.base)) {
+                (chain, state) = (None, None);
             }
             let Some(file) = self.open(segment) else { continue };
             if ended && segment.state == SegmentState::Live {
@@ -168,7 +181,11 @@ impl Verifier<'_> {
                 continue;
             }
             self.report.segments += 1;
-            ended = !self.segment(segment, &file, &mut state, &mut chain, &segments[at..])?;
+            let next = self.segment(segment, &file, &mut state, &mut chain, &segments[at..])?;
+            ended = next == LogGoesOn::No;
+            if let LogGoesOn::At(base) = next {
+                expected = Some((segment.generation, base));
+            }
             if segment.state == SegmentState::Sealed {
                 self.sidecar(segment);
             }
@@ -202,7 +219,7 @@ impl Verifier<'_> {
         Some(file)
     }
 
-    /// Checks the frames of a segment; `false`: the log ends in it.
+    /// Checks the frames of a segment.
     fn segment(
         &mut self,
         segment: &ManifestSegment,
@@ -210,7 +227,7 @@ impl Verifier<'_> {
         state: &mut Option<LogState>,
         chain: &mut Option<u32>,
         rest: &[ManifestSegment],
-    ) -> Result<bool> {
+    ) -> Result<LogGoesOn> {
         let mut scan = SegmentScan::new(*segment, file.clone());
         let mut position = segment.first_frame();
         let mut checkpoint = Assembly::default();
@@ -218,7 +235,7 @@ impl Verifier<'_> {
         self.done.file = file_name(segment.file);
         let goes_on = loop {
             if segment.state == SegmentState::Sealed && position >= segment.end {
-                break true;
+                break LogGoesOn::Elsewhere;
             }
             let (header, body) = match scan.frame(position) {
                 Ok(frame) => frame,
@@ -245,7 +262,10 @@ impl Verifier<'_> {
                                 (*chain, *state) = (None, None);
                                 continue;
                             }
-                            break segment.state == SegmentState::Sealed;
+                            break match segment.state {
+                                SegmentState::Sealed => LogGoesOn::Elsewhere,
+                                _ => LogGoesOn::No,
+                            };
                         }
                         None => {
                             if position > segment.first_frame() && scan.find_valid(position, segment.limit()).is_some()
@@ -253,13 +273,17 @@ impl Verifier<'_> {
                                 self.report.torn_tails += 1;
                                 self.at(Severity::Harmless, segment, position, 0, "a torn tail".to_owned());
                             }
-                            break false;
+                            break LogGoesOn::No;
                         }
                     }
                 }
             };
             self.report.frames += 1;
             self.report.bytes += header.total_bytes();
+            let end_names = match header.kind {
+                Kind::End if body.len() >= 8 => Some(Position(u64_at(body, 0))),
+                _ => None,
+            };
             let mut problem = chain.and_then(|expected| judge::accuse_chain(expected, &header));
             *chain = Some(header.header_checksum);
             match header.kind {
@@ -283,7 +307,7 @@ impl Verifier<'_> {
             self.done.bytes_done = start_done + position.since(segment.base);
             (self.progress)(&self.done);
             if header.kind == Kind::End {
-                break true;
+                break end_names.map_or(LogGoesOn::Elsewhere, LogGoesOn::At);
             }
         };
         self.done.bytes_done = start_done + frame_bytes_of(segment);

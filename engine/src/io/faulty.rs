@@ -122,6 +122,18 @@ struct Space {
 }
 
 impl Space {
+    /// Gives back what `file` has beyond `length` bytes.
+    fn shrink(&mut self, file: &dyn File, length: u64) -> io::Result<()> {
+        let Some(left) = &mut self.left else { return Ok(()) };
+        let known = match self.lengths.get_mut(file.name()) {
+            Some(known) => known,
+            None => self.lengths.entry(file.name().to_owned()).or_insert(file.length()?),
+        };
+        *left += known.saturating_sub(length);
+        *known = length.min(*known);
+        Ok(())
+    }
+
     /// Takes what `file` needs to be `length` bytes long.
     fn grow(&mut self, file: &dyn File, length: u64) -> io::Result<()> {
         let Some(left) = &mut self.left else { return Ok(()) };
@@ -158,7 +170,7 @@ impl Faults {
     }
 
     /// From now on files may grow by this many bytes in total, by writes or reservation; then it is
-    /// ENOSPC. Removing a file gives back what it is long. `None` ends the limit.
+    /// ENOSPC. Removing a file gives back what it is long, and so does allocating less. `None` ends the limit.
     pub fn limit_space(&self, bytes: Option<u64>) {
         self.lock().space = Space { left: bytes, lengths: HashMap::new() };
     }
@@ -343,6 +355,7 @@ impl File for FaultyFile {
             return Ok(());
         }
         self.faults.lock().space.grow(&*self.inner, length)?;
+        self.faults.lock().space.shrink(&*self.inner, length)?;
         self.inner.allocate(length)
     }
 
@@ -671,6 +684,10 @@ mod tests {
         assert_eq!(error_number(turn_one(&mut *ring)), Some(libc::ENOSPC));
         storage.remove("a").expect("removed");
         other.allocate(2 << 20).expect("the space is free again");
+        let left = storage.free_bytes().expect("known");
+        other.allocate(1 << 20).expect("shorter");
+        assert_eq!(storage.free_bytes().expect("known"), left + (1 << 20));
+        assert_eq!(other.length().expect("known"), 1 << 20);
         faults.limit_space(None);
         other.allocate(8 << 20).expect("no limit");
     }

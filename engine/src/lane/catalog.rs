@@ -25,6 +25,11 @@ impl TopicEntry {
     pub(crate) fn slots(&self) -> std::ops::Range<u32> {
         self.first_slot..self.first_slot + self.partitions
     }
+
+    /// Bytes that it takes in a frame or a checkpoint.
+    pub(crate) fn encoded_bytes(&self) -> u64 {
+        24 + self.name.len() as u64
+    }
 }
 
 /// A change, as it stands in a Catalog frame.
@@ -40,6 +45,8 @@ pub(crate) struct Catalog {
     pub(crate) topics: BTreeMap<u32, TopicEntry>,
     pub(crate) next_topic: u32,
     pub(crate) next_slot: u32,
+    /// What the topics take in a checkpoint.
+    topics_bytes: u64,
 }
 
 impl Catalog {
@@ -52,13 +59,21 @@ impl Catalog {
                 }
                 self.next_topic = topic.id + 1;
                 self.next_slot = topic.first_slot.checked_add(topic.partitions).ok_or("slots beyond their range")?;
+                self.topics_bytes += topic.encoded_bytes();
                 self.topics.insert(topic.id, topic.clone());
                 Ok(())
             }
             CatalogChange::Delete { topic } => {
-                self.topics.remove(topic).map(|_| ()).ok_or("a topic is deleted that does not exist")
+                let topic = self.topics.remove(topic).ok_or("a topic is deleted that does not exist")?;
+                self.topics_bytes -= topic.encoded_bytes();
+                Ok(())
             }
         }
+    }
+
+    /// Bytes that [`Catalog::encode`] takes.
+    pub(crate) fn encoded_bytes(&self) -> u64 {
+        12 + self.topics_bytes
     }
 
     pub(crate) fn encode(&self, target: &mut Vec<u8>) {
@@ -71,9 +86,11 @@ impl Catalog {
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Catalog> {
-        let mut catalog = Catalog { next_topic: reader.u32()?, next_slot: reader.u32()?, topics: BTreeMap::new() };
+        let (next_topic, next_slot) = (reader.u32()?, reader.u32()?);
+        let mut catalog = Catalog { next_topic, next_slot, ..Catalog::default() };
         for _ in 0..reader.u32()? {
             let topic = decode_topic(reader)?;
+            catalog.topics_bytes += topic.encoded_bytes();
             catalog.topics.insert(topic.id, topic);
         }
         Some(catalog)

@@ -10,12 +10,13 @@
 //!   unknown, everything later as poisoned.
 //! - A batch is taken on wholly or not at all: room for all of it is there before the first frame.
 
+use super::catalog::CatalogChange;
 use super::checkpoint;
 use super::cohort::{Cohort, Look};
 use super::entries::{self, DiscardEntry};
 use super::shared::{Answer, LaneShared, Message, count, poisoned};
-use super::state::{LogState, Withheld, reference_run};
-use super::supply::{Full, Prepared, Supplied};
+use super::state::{LogState, PARTITION_BYTES, WITHHELD_BYTES, Withheld, reference_run};
+use super::supply::{Full, Prepared, Purpose, Supplied};
 use super::writer::{LogWriter, Placed};
 use crate::canary::{self, Canary};
 use crate::error::{Error, Result};
@@ -46,8 +47,6 @@ const IDLE_MARK_NS: u64 = 20_000_000;
 const BLOCKED_RETRY_NS: u64 = 10_000_000;
 /// Due records published by one frame.
 const PUBLISH_MAX: usize = 512;
-/// Segments that only bookkeeping may take while the disk is full.
-const RESERVED_SEGMENTS: usize = 2;
 /// The wall clock may jump, so timers that follow it are looked at this often.
 const WALL_CLOCK_CHECK_NS: u64 = 1_000_000_000;
 
@@ -211,8 +210,15 @@ impl Lane {
             return false;
         }
         if !self.failed && !self.closing_marked {
-            if self.ensure_room(64, true).is_ok_and(|room| room) {
-                self.append_mark(1);
+            match self.ensure_room(64, Purpose::Bookkeeping) {
+                Ok(true) => self.append_mark(1),
+                // The keeper is at it.
+                Ok(false) => {
+                    yield_now();
+                    return false;
+                }
+                // Opening will look for the end itself.
+                Err(_) => {}
             }
             self.closing_marked = true;
             return false;
@@ -300,7 +306,9 @@ impl Lane {
                 self.refuse(&accumulator, batch, error);
                 continue;
             }
-            match self.ensure_room(total, false) {
+            let growth = withheld * WITHHELD_BYTES + self.new_partitions(&batch) * PARTITION_BYTES;
+            match self.ensure_reserve(growth).and_then(|grown| Ok(grown && self.ensure_room(total, Purpose::Records)?))
+            {
                 Ok(true) => self.encode(&accumulator, batch, now),
                 Ok(false) => {
                     self.gathered.push_front((accumulator, batch));
@@ -316,17 +324,45 @@ impl Lane {
         accumulator.give_back(filled.content);
     }
 
+    /// Partitions of a batch that have no records yet.
+    fn new_partitions(&self, batch: &FilledBatch) -> u64 {
+        batch.content.parts.iter().filter(|part| !self.state.is_used(part.slot)).count() as u64
+    }
+
+    /// Makes sure that the reserve has room for a checkpoint that is larger by `growth`. `false`: not yet.
+    fn ensure_reserve(&self, growth: u64) -> Result<bool> {
+        match growth {
+            0 => Ok(true),
+            _ => self.parts.shared.supply.grow_reserve(self.state.encoded_bytes_max() + growth),
+        }
+    }
+
     /// Makes sure that `total` bytes of frames fit, at most one segment further on. `false`: not yet.
-    fn ensure_room(&mut self, total: u64, bookkeeping: bool) -> Result<bool> {
+    fn ensure_room(&mut self, total: u64, purpose: Purpose) -> Result<bool> {
         if total <= self.writer.room() {
+            if self.writer.segment().is_reserved() && !self.parts.shared.supply.may_use_reserve(purpose) {
+                return Err(self.parts.shared.supply.no_space());
+            }
             return Ok(self.is_within_window(self.writer.tail().advance(total)));
         }
+        // The next segment begins with a checkpoint, and keeps room for its header and End frame.
+        let checkpoint_bytes = self.state.encoded_bytes_max();
+        let bytes_min = total + checkpoint_bytes + (64 << 10);
+        if let Some(next) = &self.next_segment {
+            if next.reserved && !self.parts.shared.supply.may_use_reserve(purpose) {
+                return Err(self.parts.shared.supply.no_space());
+            }
+            if next.manifest.bytes < bytes_min {
+                // It was taken for something smaller, which then was not written after all.
+                if !self.is_within_window(next.manifest.first_frame().advance(checkpoint_bytes)) {
+                    return Ok(false);
+                }
+                self.roll_if_full(u64::MAX);
+            }
+        }
         if self.next_segment.is_none() {
-            // The next segment begins with a checkpoint, and keeps room for its header and End frame.
-            let bytes_min = total + self.state.encoded_bytes_max() + (64 << 10);
-            let reserve = if bookkeeping { 0 } else { RESERVED_SEGMENTS };
             let now = self.parts.clock.monotonic_ns();
-            match self.parts.shared.supply.take(bytes_min, reserve, now) {
+            match self.parts.shared.supply.take(bytes_min, purpose, now) {
                 Supplied::Segment(prepared) => self.next_segment = Some(prepared),
                 Supplied::Wait => {
                     count(&self.parts.shared.counters.segment_waits, 1);
@@ -338,7 +374,7 @@ impl Lane {
             }
         }
         let next = self.next_segment.as_ref().expect("taken above").manifest.first_frame();
-        Ok(self.is_within_window(next.advance(self.state.encoded_bytes_max() + total)))
+        Ok(self.is_within_window(next.advance(checkpoint_bytes + total)))
     }
 
     /// Frames carry the durable position of when they were encoded, and must not lie further than W
@@ -481,7 +517,14 @@ impl Lane {
     fn work_through_controls(&mut self) {
         while let Some(message) = self.controls.pop_front() {
             let total = control_bytes(&message);
-            match self.ensure_room(total, true) {
+            let (purpose, growth) = match &message {
+                Message::Publish { .. } => (Purpose::Publication, 0),
+                Message::Catalog { change: CatalogChange::Create(topic), .. } => {
+                    (Purpose::Bookkeeping, topic.encoded_bytes())
+                }
+                _ => (Purpose::Bookkeeping, 0),
+            };
+            match self.ensure_reserve(growth).and_then(|grown| Ok(grown && self.ensure_room(total, purpose)?)) {
                 Ok(true) => {
                     // Before the state changes: a checkpoint must not know what the frame behind it says.
                     self.roll_if_full(total);
@@ -606,7 +649,9 @@ impl Lane {
         }
         let due = self.state.due_until(wall, PUBLISH_MAX);
         let due: Vec<_> = due.into_iter().map(|identity| (identity, Vec::new())).collect();
-        if self.ensure_room(frame_bytes(Kind::Publish, publish_body_bytes(&due)), true).is_ok_and(|room| room) {
+        let total = frame_bytes(Kind::Publish, publish_body_bytes(&due));
+        let has_room = self.ensure_room(total, Purpose::Publication).is_ok_and(|room| room);
+        if has_room {
             self.publish_identities(due);
         } else {
             self.blocked = true;
@@ -623,7 +668,7 @@ impl Lane {
         {
             return;
         }
-        if self.ensure_room(64, true).is_ok_and(|room| room) {
+        if self.ensure_room(64, Purpose::Bookkeeping).is_ok_and(|room| room) {
             self.append_mark(0);
         } else {
             self.blocked = true;

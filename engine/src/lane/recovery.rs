@@ -215,23 +215,24 @@ fn proves_what_is_before(open: &LiveSegment) -> bool {
 
 /// The newest segment with a whole checkpoint.
 fn newest_checkpoint(segments: &[LiveSegment]) -> Option<usize> {
-    (0..segments.len()).rev().find(|&at| {
-        let LiveSegment { segment, file } = &segments[at];
-        let mut scan = SegmentScan::new(*segment, file.clone());
-        let mut assembly = Assembly::default();
-        let mut position = segment.first_frame();
-        while let Ok((header, body)) = scan.frame(position) {
-            if header.kind != Kind::Checkpoint {
-                return false;
-            }
-            match assembly.push(body) {
-                Ok(Some(_)) => return true,
-                Ok(None) => position = header.end(),
-                Err(_) => return false,
-            }
+    (0..segments.len()).rev().find(|&at| whole_checkpoint(segments[at].segment, &segments[at].file).is_some())
+}
+
+/// The end of the checkpoint that a segment begins with, if it is whole and can be read.
+pub(crate) fn whole_checkpoint(segment: ManifestSegment, file: &Arc<dyn File>) -> Option<Position> {
+    let mut scan = SegmentScan::new(segment, file.clone());
+    let mut assembly = Assembly::default();
+    let mut position = segment.first_frame();
+    loop {
+        let (header, body) = scan.frame(position).ok()?;
+        if header.kind != Kind::Checkpoint {
+            return None;
         }
-        false
-    })
+        position = header.end();
+        if assembly.push(body).ok()?.is_some() {
+            return Some(position);
+        }
+    }
 }
 
 /// A log whose first checkpoint never became durable: nothing was acknowledged in it, unless a frame says otherwise.

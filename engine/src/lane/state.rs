@@ -18,6 +18,11 @@ use crate::partition::index::{Publication, Run};
 use crate::record::RecordRef;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What a partition takes in a checkpoint.
+pub(crate) const PARTITION_BYTES: u64 = 28;
+/// What a withheld frame takes in a checkpoint.
+pub(crate) const WITHHELD_BYTES: u64 = 36;
+
 /// One partition as the log's end sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PartitionState {
@@ -47,6 +52,8 @@ pub(crate) struct Withheld {
 pub(crate) struct LogState {
     /// Dense by slot; slots of other lanes stay at their default.
     partitions: Vec<PartitionState>,
+    /// How many of them are not at their default.
+    partitions_used: usize,
     pub(crate) catalog: Catalog,
     withheld: BTreeMap<Position, Withheld>,
     due: BTreeSet<(i64, Position)>,
@@ -68,6 +75,12 @@ impl LogState {
         self.partitions.iter().enumerate().filter(used).map(|(slot, _)| slot as u32)
     }
 
+    /// Whether a checkpoint has an entry for the partition.
+    #[inline]
+    pub(crate) fn is_used(&self, slot: u32) -> bool {
+        self.partition(slot) != PartitionState::default()
+    }
+
     fn partition_mut(&mut self, slot: u32) -> &mut PartitionState {
         let slot = slot as usize;
         if slot >= self.partitions.len() {
@@ -80,6 +93,7 @@ impl LogState {
     /// timestamp with these records.
     #[inline]
     pub(crate) fn assign(&mut self, slot: u32, count: u32, timestamp_max_ms: i64) -> (u64, i64) {
+        self.partitions_used += usize::from(!self.is_used(slot) && count > 0);
         let partition = self.partition_mut(slot);
         let base_offset = partition.next_offset;
         partition.next_offset += u64::from(count);
@@ -159,6 +173,7 @@ impl LogState {
                 *partition = PartitionState::default();
             }
         }
+        self.partitions_used = self.slots().count();
     }
 
     fn release_where(&mut self, gone: impl Fn(&Withheld) -> bool) {
@@ -264,9 +279,9 @@ impl LogState {
 
     /// A bound on the size of the checkpoint, without making it.
     pub(crate) fn encoded_bytes_max(&self) -> u64 {
-        let topics: usize = self.catalog.topics.values().map(|topic| 24 + topic.name.len()).sum();
-        let lists = self.partitions.len() * 28 + self.withheld.len() * 36 + self.relocations.len() * 16;
-        (topics + lists + 64) as u64
+        let partitions = self.partitions_used as u64 * PARTITION_BYTES;
+        let withheld = self.withheld.len() as u64 * WITHHELD_BYTES;
+        self.catalog.encoded_bytes() + partitions + withheld + self.relocations.len() as u64 * 16 + 64
     }
 
     /// The state as the body of a checkpoint.
@@ -316,6 +331,7 @@ impl LogState {
                 timestamp_max_ms: reader.i64()?,
             };
         }
+        state.partitions_used = state.slots().count();
         for _ in 0..reader.u32()? {
             let identity = Position(reader.u64()?);
             let withheld = Withheld {
@@ -399,6 +415,40 @@ mod tests {
         for length in 0..body.len() {
             assert!(LogState::decode(&body[..length]).is_none(), "cut at {length}");
         }
+    }
+
+    /// The reserve of a full disk is as large as this bound asks for.
+    #[test]
+    fn the_bound_on_a_checkpoint_follows_every_change() {
+        let mut state = LogState::default();
+        let check = |state: &LogState| {
+            let bytes = state.encode().len() as u64;
+            let bound = state.encoded_bytes_max();
+            assert!(bytes <= bound && bound <= bytes + 64, "{bytes} bytes, the bound is {bound}");
+            assert_eq!(LogState::decode(&state.encode()).unwrap().encoded_bytes_max(), bound);
+        };
+        for topic in 0..3 {
+            let name = "x".repeat(topic as usize + 1);
+            let entry = TopicEntry { id: topic, name, first_slot: topic * 4, partitions: 4, created_ms: 1 };
+            state.apply_catalog(&CatalogChange::Create(entry)).unwrap();
+            check(&state);
+        }
+        for slot in [9, 1, 9, 4] {
+            state.assign(slot, 1, 1);
+            check(&state);
+        }
+        for at in 0..20 {
+            let withheld = Withheld { slot: at % 12, count: 1, due_ms: 5, frame_bytes: 184, timestamp_max_ms: 9 };
+            state.withhold(Position(u64::from(at) * 8), withheld);
+            check(&state);
+        }
+        state.publish(Position(8), Vec::new()).unwrap();
+        state.release(Position(16)).unwrap();
+        check(&state);
+        state.apply_catalog(&CatalogChange::Delete { topic: 2 }).unwrap();
+        let catalog = state.catalog.clone();
+        state.retain_slots(&catalog);
+        check(&state);
     }
 
     #[test]

@@ -3,15 +3,18 @@
 //! Invariants:
 //! - What stands here is in the manifest, durable, and has its header page.
 //! - Bases ascend; the lane takes from the front.
+//! - A segment of the reserve stands here only while the disk is full and bookkeeping has asked for one.
 //! - While the keeper writes zeros into a segment it is `busy`, and the lane cannot take it: zeros must
 //!   never land on a frame.
 
+use crate::error::{Error, Result};
 use crate::io::File;
 use crate::log::manifest::ManifestSegment;
 use crate::log::position::Position;
+use crate::reserve::{self, Level, TURNOVER};
 use crate::sync::{Signal, lock};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A segment that is ready to be written.
@@ -22,6 +25,8 @@ pub(crate) struct Prepared {
     /// Blocks below this offset hold written extents.
     pub(crate) written_bytes: u64,
     pub(crate) busy: bool,
+    /// It came out of the reserve: not for producers while the disk is full.
+    pub(crate) reserved: bool,
 }
 
 impl Prepared {
@@ -42,6 +47,28 @@ pub(crate) struct Full {
     pub(crate) withheld: BTreeMap<u32, u32>,
     /// Whether the partitions have its runs in memory; if not, its index is made from its frames.
     pub(crate) resident: bool,
+}
+
+/// What a lane writes a frame for; on a full disk that decides whether it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Records that a producer sent.
+    Records,
+    /// Withheld records become visible.
+    Publication,
+    /// What later checkpoints say as well: topics, deletions, cancelling, marks.
+    Bookkeeping,
+}
+
+impl Purpose {
+    /// How many segments of the reserve it leaves alone.
+    fn leaves(self) -> usize {
+        match self {
+            Purpose::Records => usize::MAX,
+            Purpose::Publication => TURNOVER,
+            Purpose::Bookkeeping => 0,
+        }
+    }
 }
 
 /// What the lane gets when it asks for a segment.
@@ -69,6 +96,12 @@ pub(crate) struct SupplyState {
     pub(crate) no_space: Option<(u64, u64)>,
     /// The lane waits for a segment.
     pub(crate) starving: bool,
+    /// Bookkeeping waits for a segment of at least so many bytes, if need be out of the reserve.
+    pub(crate) reserve_asked: Option<u64>,
+    /// The lane waits for a larger reserve.
+    pub(crate) reserve_awaited: bool,
+    /// The checkpoint that the reserve must have room for, in bytes.
+    pub(crate) state_bytes: u64,
     /// When the lane took its last segments, monotonic ns, and how many bytes they had: its speed.
     pub(crate) taken: VecDeque<(u64, u64)>,
 }
@@ -79,6 +112,9 @@ pub(crate) struct SegmentSupply {
     /// Moves when the keeper has something to do.
     keeper: Arc<Signal>,
     is_full: AtomicBool,
+    /// The reserve, as the keeper last saw it.
+    reserve_segments: AtomicUsize,
+    reserve_bytes: AtomicU64,
     /// A full segment waits to become durable; only the lane writes this.
     full_waits: AtomicBool,
 }
@@ -89,13 +125,14 @@ impl SegmentSupply {
             state: Mutex::new(SupplyState::default()),
             keeper,
             is_full: AtomicBool::new(false),
+            reserve_segments: AtomicUsize::new(0),
+            reserve_bytes: AtomicU64::new(0),
             full_waits: AtomicBool::new(false),
         }
     }
 
-    /// For the lane: the next segment, of at least `bytes_min`. `reserve` segments are left alone while
-    /// the disk is full.
-    pub(crate) fn take(&self, bytes_min: u64, reserve: usize, now_ns: u64) -> Supplied {
+    /// For the lane: the next segment, of at least `bytes_min`.
+    pub(crate) fn take(&self, bytes_min: u64, purpose: Purpose, now_ns: u64) -> Supplied {
         let mut state = lock(&self.state);
         if state.ready.front().is_some_and(|front| front.manifest.bytes < bytes_min) {
             // All of them go back: the positions they would have had are given to a larger one.
@@ -105,15 +142,24 @@ impl SegmentSupply {
                 state.rejected.extend(small);
             }
         }
-        if let Some((needed_bytes, free_bytes)) = state.no_space
-            && state.ready.len() <= reserve
-        {
-            return Supplied::NoSpace { needed_bytes, free_bytes };
+        let front_is_reserved = state.ready.front().is_some_and(|front| front.reserved);
+        if let Some((needed_bytes, free_bytes)) = state.no_space {
+            let no_space = Supplied::NoSpace { needed_bytes, free_bytes };
+            if front_is_reserved && !self.may_use_reserve(purpose) {
+                return no_space;
+            }
+            if state.ready.is_empty() {
+                if !self.may_take_reserve(purpose, bytes_min) {
+                    return no_space;
+                }
+                state.reserve_asked = Some(bytes_min);
+            }
         }
         match state.ready.front() {
             Some(front) if !front.busy => {
                 let segment = state.ready.pop_front().expect("looked at it");
                 state.starving = false;
+                state.reserve_asked = None;
                 state.taken.push_back((now_ns, segment.manifest.bytes));
                 if state.taken.len() > 4 {
                     state.taken.pop_front();
@@ -129,6 +175,53 @@ impl SegmentSupply {
                 Supplied::Wait
             }
         }
+    }
+
+    /// Whether the reserve has a segment that may be taken for this.
+    fn may_take_reserve(&self, purpose: Purpose, bytes_min: u64) -> bool {
+        let segments = self.reserve_segments.load(Ordering::Acquire);
+        segments > purpose.leaves() && bytes_min <= self.reserve_bytes.load(Ordering::Acquire)
+    }
+
+    /// For the lane: whether this may go into a segment that came out of the reserve. Anything may when
+    /// the disk is not full any more: then the reserve is whole again.
+    pub(crate) fn may_use_reserve(&self, purpose: Purpose) -> bool {
+        !self.is_full() || self.reserve_segments.load(Ordering::Acquire) >= purpose.leaves()
+    }
+
+    /// For the lane: its checkpoint will take up to `state_bytes`. `false`: not yet, the reserve must grow.
+    pub(crate) fn grow_reserve(&self, state_bytes: u64) -> Result<bool> {
+        let state_bytes_max = reserve::state_bytes_max(self.reserve_bytes.load(Ordering::Acquire));
+        if state_bytes <= state_bytes_max / 2 {
+            return Ok(true);
+        }
+        let mut state = lock(&self.state);
+        // Ahead of the need, so that hardly anybody waits.
+        if state.state_bytes < state_bytes * 2 {
+            state.state_bytes = state_bytes * 3;
+            self.keeper.notify();
+        }
+        if state_bytes <= state_bytes_max {
+            return Ok(true);
+        }
+        if let Some((needed_bytes, free_bytes)) = state.no_space {
+            return Err(Error::NoSpace { needed_bytes, free_bytes });
+        }
+        state.reserve_awaited = true;
+        self.keeper.notify();
+        Ok(false)
+    }
+
+    /// For the lane: what stands in the way of using a segment of the reserve.
+    pub(crate) fn no_space(&self) -> Error {
+        let (needed_bytes, free_bytes) = lock(&self.state).no_space.unwrap_or_default();
+        Error::NoSpace { needed_bytes, free_bytes }
+    }
+
+    /// For the keeper: what the reserve is now.
+    pub(crate) fn set_reserve(&self, level: Level) {
+        self.reserve_bytes.store(level.bytes, Ordering::Release);
+        self.reserve_segments.store(level.segments, Ordering::Release);
     }
 
     /// For the lane: it has left a segment.

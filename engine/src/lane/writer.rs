@@ -44,6 +44,7 @@ pub(crate) struct OpenSegment {
     context: FrameContext,
     /// Its blocks were not written before: stream, do not flush each write.
     streaming: bool,
+    reserved: bool,
 }
 
 impl OpenSegment {
@@ -51,10 +52,16 @@ impl OpenSegment {
         &self.manifest
     }
 
+    /// Whether it came out of the reserve.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.reserved
+    }
+
     fn new(prepared: Prepared) -> OpenSegment {
         OpenSegment {
             context: prepared.manifest.context(),
             streaming: !prepared.is_written(),
+            reserved: prepared.reserved,
             manifest: prepared.manifest,
             file: prepared.file,
         }
@@ -527,7 +534,7 @@ mod tests {
             end: Position(0),
         };
         let written_bytes = if written { SEGMENT_BYTES } else { 0 };
-        Prepared { manifest, file: disk.clone(), written_bytes, busy: false }
+        Prepared { manifest, file: disk.clone(), written_bytes, busy: false, reserved: false }
     }
 
     fn store(write: &Write) {

@@ -14,6 +14,8 @@
 //! - It is kept in two files, `manifest-a` and `manifest-b`; a commit writes and flushes one, then the
 //!   other. So at every moment at least one of them is whole, and after a commit both say the same:
 //!   damage to either loses nothing.
+//! - Both files get their blocks before either is written to: a full disk shows while both copies are
+//!   still as they were. Only a longer manifest needs blocks, and it gets [`GROWTH_BYTES`] at a time.
 //! - A segment is in the manifest, and its file, header page and directory entry are durable, before
 //!   the first frame is submitted to it. A file that is missing is therefore damage, not the end.
 
@@ -31,6 +33,9 @@ const MAGIC: &[u8; 8] = b"RINGLMAN";
 /// Version of the manifest's format.
 pub(crate) const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 32;
+const SEGMENT_ENTRY_BYTES: usize = 48;
+/// The files of the copies have a multiple of this length.
+const GROWTH_BYTES: u64 = 16 << 10;
 
 /// What a segment file is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +48,18 @@ pub(crate) enum SegmentState {
     Recycled,
     /// Holds nothing, and not all of its blocks were ever written.
     Raw,
+    /// Holds nothing, every block is written: kept for a full disk; see [`crate::reserve`].
+    Reserve,
 }
 
 impl SegmentState {
-    /// Whether the segment belongs to no log at the moment.
+    /// Whether the segment holds nothing of any log at the moment.
     pub(crate) fn is_free(self) -> bool {
+        matches!(self, SegmentState::Recycled | SegmentState::Raw | SegmentState::Reserve)
+    }
+
+    /// Whether any log may have the file for its next segment.
+    pub(crate) fn is_for_all(self) -> bool {
         matches!(self, SegmentState::Recycled | SegmentState::Raw)
     }
 }
@@ -101,7 +113,7 @@ impl Manifest {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut body = Vec::with_capacity(64 + self.segments.len() * 48);
+        let mut body = Vec::with_capacity(64 + self.segments.len() * SEGMENT_ENTRY_BYTES);
         body.put_u64(self.engine_id);
         body.put_i64(self.created_ms);
         body.put_u64(self.window_bytes);
@@ -122,6 +134,7 @@ impl Manifest {
                 SegmentState::Sealed => 2,
                 SegmentState::Recycled => 3,
                 SegmentState::Raw => 4,
+                SegmentState::Reserve => 5,
             });
             body.put_u64(segment.salt);
             body.put_u64(segment.base.0);
@@ -188,6 +201,7 @@ impl Manifest {
                     2 => SegmentState::Sealed,
                     3 => SegmentState::Recycled,
                     4 => SegmentState::Raw,
+                    5 => SegmentState::Reserve,
                     _ => return None,
                 },
                 salt: reader.u64()?,
@@ -236,9 +250,26 @@ impl ManifestFiles {
         Ok(ManifestFiles { files })
     }
 
+    /// Makes sure that a manifest with one segment more will find its blocks.
+    pub(crate) fn make_room_for_one(&self, manifest: &Manifest) -> Result<()> {
+        self.make_room((manifest.encode().len() + SEGMENT_ENTRY_BYTES) as u64)
+    }
+
+    fn make_room(&self, bytes: u64) -> Result<()> {
+        for file in &self.files {
+            let length = file.length().map_err(|error| Error::io("measure", file.name(), None, &error))?;
+            if length < bytes {
+                let length = bytes.next_multiple_of(GROWTH_BYTES);
+                file.allocate(length).map_err(|error| Error::io("allocate", file.name(), None, &error))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes and flushes one copy, then the other.
     pub(crate) fn commit(&self, manifest: &mut Manifest) -> Result<()> {
         manifest.sequence += 1;
+        self.make_room(manifest.encode().len() as u64)?;
         self.files.iter().try_for_each(|file| write(&**file, manifest))
     }
 
@@ -251,6 +282,7 @@ impl ManifestFiles {
     pub(crate) fn settle(&self, manifest: &mut Manifest, unsettled: usize) -> Result<()> {
         // The first copy must be seen to be newer until the second is written.
         manifest.sequence += u64::from(unsettled == 0);
+        self.make_room(manifest.encode().len() as u64)?;
         self.files[unsettled..].iter().try_for_each(|file| write(&**file, manifest))
     }
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub(crate) mod child;
+pub(crate) mod ledger;
 pub(crate) mod ring;
 pub(crate) mod storage;
 pub(crate) mod watchdog;
