@@ -429,15 +429,22 @@ impl Opening<'_> {
         self.check_is_ours(salvage)?;
         let lock_file = if salvage { None } else { Some(self.take_lock()?) };
         let loaded = manifest::load(&*self.storage, self.path)?;
-        let created = loaded.is_none();
+        // A creation that was cut short has left a manifest, and nothing that hangs on it.
+        let created = loaded.as_ref().is_none_or(|loaded| loaded.manifest.is_fresh());
+        if created && (!self.options.create || salvage) {
+            return Err(self.no_engine());
+        }
+        let is_new = loaded.is_none();
         let (mut manifest, bad_copy, unsettled) = match loaded {
             Some(loaded) => (loaded.manifest, loaded.bad_copy, Some(loaded.unsettled)),
-            None if !self.options.create || salvage => return Err(self.no_engine()),
             None => (self.new_manifest(), None, None),
         };
+        if created {
+            manifest.logs = self.new_logs();
+        }
         self.check_lanes(&manifest)?;
         let files = if salvage { None } else { Some(ManifestFiles::open(&*self.storage)?) };
-        if let (true, Some(files)) = (created, &files) {
+        if let (true, Some(files)) = (is_new, &files) {
             // Before the first segment: one without a manifest is taken for damage.
             files.commit(&mut manifest).map_err(|error| keeper::no_space_or(error, PAGE as u64, &*self.storage))?;
         }
@@ -553,16 +560,20 @@ impl Opening<'_> {
     }
 
     fn new_manifest(&self) -> Manifest {
-        let lanes = self.options.lanes.unwrap_or_else(Options::default_lanes);
         Manifest {
             engine_id: self.storage.random(),
             sequence: 0,
             created_ms: self.clock.wall_ms(),
             window_bytes: WINDOW_BYTES,
             next_file: 0,
-            logs: (0..lanes).map(|id| ManifestLog { id, generation: 0, next_base: Position(1 << 20) }).collect(),
+            logs: self.new_logs(),
             segments: Vec::new(),
         }
+    }
+
+    fn new_logs(&self) -> Vec<ManifestLog> {
+        let lanes = self.options.lanes.unwrap_or_else(Options::default_lanes);
+        (0..lanes).map(|id| ManifestLog { id, generation: 0, next_base: Position(1 << 20) }).collect()
     }
 
     fn check_lanes(&self, manifest: &Manifest) -> Result<()> {

@@ -119,6 +119,44 @@ fn what_is_written_is_read_back() {
     }
 }
 
+/// The kernel may take less of a write than it was given, and says so. The rest must follow, at the right
+/// place, and a durable write must be flushed after its last byte; a ring that took the short answer for
+/// the end would acknowledge records that are not there.
+#[test]
+fn short_writes_are_continued() {
+    let scratch = Scratch::new();
+    for (way, directory) in ways(&scratch) {
+        let file = directory.open("segment", Access::Create).unwrap();
+        file.allocate(4 << 20).unwrap();
+        let mut ring = directory.ring().unwrap();
+        // Past the page cache a write goes on at a page; through it anywhere.
+        let sizes: &[usize] = if directory.report().direct { &[PAGE, 3 * PAGE] } else { &[PAGE, 3 * PAGE, 1000, 5001] };
+        for (round, &bytes_max) in sizes.iter().enumerate() {
+            for (pages, tail) in [(2, false), (1, true), (7, true), (16, false)] {
+                for durable in [true, false] {
+                    let bytes = pattern((pages + usize::from(tail)) * PAGE, (round * 50 + pages) as u64);
+                    let before = ring.counters();
+                    transfer::short::set(Some(bytes_max));
+                    for token in 0..3u64 {
+                        ring.write(write(token, &file, token * 64 * PAGE as u64, &bytes, tail, durable));
+                    }
+                    assert_eq!(finish(&mut *ring, 3), [0, 1, 2], "{way}");
+                    let cuts = transfer::short::set(None);
+                    let expected = 3 * (bytes.len() as u64 - 1).div_euclid(bytes_max as u64);
+                    assert_eq!(cuts, expected, "{way}: {} bytes in pieces of {bytes_max}", bytes.len());
+                    for token in 0..3 {
+                        let found = read_back(&file, token * 64 * PAGE as u64, bytes.len());
+                        assert!(found == bytes, "{way}: {} bytes in pieces of {bytes_max}", bytes.len());
+                    }
+                    let after = ring.counters();
+                    assert_eq!((after.writes - before.writes, after.bytes - before.bytes), (3, 3 * bytes.len() as u64));
+                    assert!(!durable || after.flushes > before.flushes, "{way}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn many_in_flight_complete_each_once() {
     let scratch = Scratch::new();

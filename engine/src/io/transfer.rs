@@ -205,7 +205,38 @@ pub(super) fn rest(write: &Write, written: usize) -> ([&[u8]; 2], usize) {
         parts[count] = tail.slice(written.saturating_sub(write.length), PAGE);
         count += 1;
     }
+    #[cfg(test)]
+    short::cut(&mut parts, &mut count);
     (parts, count)
+}
+
+/// Short writes on real rings, for tests: the kernel is asked for less than it should write, and so
+/// answers with less. Concerns rings on the calling thread.
+#[cfg(test)]
+pub(super) mod short {
+    use std::cell::Cell;
+
+    thread_local! {
+        static BYTES_MAX: Cell<Option<usize>> = const { Cell::new(None) };
+        static CUTS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// From now on no request writes more than this; returns how many were cut since the last call.
+    pub(in crate::io) fn set(bytes_max: Option<usize>) -> u64 {
+        BYTES_MAX.set(bytes_max);
+        CUTS.replace(0)
+    }
+
+    pub(super) fn cut(parts: &mut [&[u8]; 2], count: &mut usize) {
+        let Some(bytes_max) = BYTES_MAX.get() else { return };
+        if parts[0].len() + parts[1].len() <= bytes_max {
+            return;
+        }
+        CUTS.set(CUTS.get() + 1);
+        parts[0] = &parts[0][..parts[0].len().min(bytes_max)];
+        parts[1] = &parts[1][..parts[1].len().min(bytes_max - parts[0].len())];
+        *count = if parts[1].is_empty() { 1 } else { 2 };
+    }
 }
 
 #[cfg(test)]

@@ -112,6 +112,11 @@ impl Manifest {
         segments
     }
 
+    /// Whether no log was ever begun: the engine is just being made.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.logs.iter().all(|log| log.generation == 0)
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(64 + self.segments.len() * SEGMENT_ENTRY_BYTES);
         body.put_u64(self.engine_id);
