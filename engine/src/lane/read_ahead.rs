@@ -1,208 +1,199 @@
 //! A file that is read from front to back, with the next pieces on their way while the last one is looked at.
 //!
 //! Invariants:
-//! - What is read is what the file holds: pieces that could not be read, and places that are not next, are
+//! - What is read is what the file holds: pieces that could not be read, and places that lie behind, are
 //!   read from the file itself, with its own errors.
-//! - Never more than [`PIECES_AHEAD`] pieces are in memory.
-//! - The thread ends with this value.
+//! - Never more than [`PIECES_AHEAD`] pieces are in memory, and those consecutive.
 
-use super::thread::block_signals;
-use crate::io::{Block, File, PAGE};
-use crate::sync::thread::{self, Thread};
-use crate::sync::{Signal, lock};
+use crate::io::{Block, File, PAGE, Read, ReadDone, ReadRing, Storage};
+use crate::sync::lock;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 /// Bytes read in one go.
-const PIECE_BYTES: usize = 1 << 20;
-/// Pieces that wait at the most.
-const PIECES_AHEAD: usize = 4;
-/// Waits end when they are ended; this only bounds how long a lost wake-up could cost.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const PIECE_BYTES: usize = 512 << 10;
+/// Pieces in memory at the most.
+const PIECES_AHEAD: usize = 8;
 
 /// See the module.
 pub(crate) struct ReadAhead {
-    shared: Arc<Shared>,
-    thread: Option<Thread>,
-}
-
-struct Shared {
     file: Arc<dyn File>,
     end: u64,
     state: Mutex<State>,
-    signal: Signal,
 }
 
-#[derive(Default)]
 struct State {
-    /// Consecutive pieces, read and not passed yet.
+    /// `None`: it failed, and the file itself is asked from then on.
+    ring: Option<Box<dyn ReadRing>>,
+    /// Consecutive pieces, read or being read.
     pieces: VecDeque<Piece>,
-    /// Where the thread reads, or will read next.
+    /// Where the piece after those begins.
     next: u64,
     /// Memory of pieces that were passed.
     spare: Vec<Block>,
-    /// The thread reads nothing more.
-    stop: bool,
+    done: Vec<ReadDone>,
 }
 
 struct Piece {
     offset: u64,
-    block: Block,
-    /// How much was read; `None`: it failed.
-    read: Option<usize>,
+    content: Content,
 }
 
-/// Whoever waits for the thread must not wait for one that is gone.
-struct Stop<'a>(&'a Shared);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        lock(&self.0.state).stop = true;
-        self.0.signal.notify();
-    }
+enum Content {
+    Reading,
+    /// The block, and how many of its bytes are the file's.
+    Ready(Block, usize),
+    Failed,
 }
 
 impl ReadAhead {
-    /// Begins to read `file` from the piece that holds `from` to `end`. Without a thread everything is read
-    /// when it is asked for.
-    pub(crate) fn start(file: Arc<dyn File>, from: u64, end: u64) -> ReadAhead {
-        let next = from - from % PIECE_BYTES as u64;
-        let state = Mutex::new(State { next, ..State::default() });
-        let shared = Arc::new(Shared { file, end, state, signal: Signal::default() });
-        let theirs = shared.clone();
-        let thread = thread::spawn("ringlane-ahead", block_signals, move || theirs.run()).ok();
-        if thread.is_none() {
-            drop(Stop(&shared));
-        }
-        ReadAhead { shared, thread }
-    }
-}
-
-impl Drop for ReadAhead {
-    fn drop(&mut self) {
-        drop(Stop(&self.shared));
-        if let Some(thread) = self.thread.take() {
-            thread.join();
-        }
-    }
-}
-
-impl Shared {
-    fn run(&self) {
-        let _stop = Stop(self);
-        loop {
-            let seen = self.signal.look();
-            let (offset, spare) = {
-                let mut state = lock(&self.state);
-                if state.stop || state.next >= self.end {
-                    return;
-                }
-                (state.next, (state.pieces.len() < PIECES_AHEAD).then(|| state.spare.pop()))
-            };
-            match spare {
-                Some(spare) => self.fetch(offset, spare.unwrap_or_else(|| Block::zeroed(PIECE_BYTES))),
-                None => self.signal.wait(seen, LOOK_AGAIN),
-            }
-        }
-    }
-
-    fn fetch(&self, offset: u64, mut block: Block) {
-        let length = (self.end - offset).min(PIECE_BYTES as u64) as usize;
-        let target = &mut block.as_mut_slice()[..length.next_multiple_of(PAGE)];
-        let read = self.file.read_at(target, offset).ok();
-        block.publish_all();
-        let mut state = lock(&self.state);
-        state.pieces.push_back(Piece { offset, block, read });
-        state.next = offset + PIECE_BYTES as u64;
-        drop(state);
-        self.signal.notify();
+    /// For reading `file` from about `from` to `end`.
+    pub(crate) fn new(storage: &dyn Storage, file: Arc<dyn File>, from: u64, end: u64) -> ReadAhead {
+        let state = State {
+            ring: Some(storage.read_ring()),
+            pieces: VecDeque::new(),
+            next: from - from % PIECE_BYTES as u64,
+            spare: Vec::new(),
+            done: Vec::new(),
+        };
+        ReadAhead { file, end, state: Mutex::new(state) }
     }
 
     /// Copies what the piece at `offset` has; `None`: the file itself must be asked.
     fn copy(&self, target: &mut [u8], offset: u64) -> Option<usize> {
-        loop {
-            let seen = self.signal.look();
-            let mut state = lock(&self.state);
-            self.pass(&mut state, offset);
-            match state.pieces.front() {
-                Some(piece) if piece.offset <= offset => {
-                    let start = (offset - piece.offset) as usize;
-                    let count = piece.read?.saturating_sub(start).min(target.len());
-                    target[..count].copy_from_slice(piece.block.slice(start, start + count));
-                    return Some(count);
-                }
-                // Behind what is held: somebody went back.
-                Some(_) => return None,
-                None if state.stop || !(state.next..state.next + PIECE_BYTES as u64).contains(&offset) => return None,
-                None => {}
+        let mut state = lock(&self.state);
+        state.pass(offset);
+        state.fill(&self.file, self.end);
+        if state.pieces.front()?.offset > offset {
+            // Behind what is held: somebody went back.
+            return None;
+        }
+        while matches!(state.pieces.front()?.content, Content::Reading) {
+            state.wait();
+        }
+        let piece = state.pieces.front()?;
+        let Content::Ready(block, read) = &piece.content else { return None };
+        let start = (offset - piece.offset) as usize;
+        let count = read.saturating_sub(start).min(target.len());
+        target[..count].copy_from_slice(block.slice(start, start + count));
+        Some(count)
+    }
+}
+
+impl State {
+    /// Gives up the pieces that lie before `offset`.
+    fn pass(&mut self, offset: u64) {
+        while self.pieces.front().is_some_and(|piece| piece.offset + PIECE_BYTES as u64 <= offset) {
+            let passed = self.pieces.pop_front().expect("just seen");
+            if let Content::Ready(block, _) = passed.content {
+                self.spare.push(block);
             }
-            drop(state);
-            self.signal.wait(seen, LOOK_AGAIN);
+        }
+        if self.pieces.is_empty() {
+            self.next = self.next.max(offset - offset % PIECE_BYTES as u64);
         }
     }
 
-    /// Gives up the pieces that lie before `offset`.
-    fn pass(&self, state: &mut State, offset: u64) {
-        while state.pieces.front().is_some_and(|piece| piece.offset + PIECE_BYTES as u64 <= offset) {
-            state.spare.extend(state.pieces.pop_front().map(|piece| piece.block));
-            self.signal.notify();
+    /// Starts as many reads as may be ahead.
+    fn fill(&mut self, file: &Arc<dyn File>, end: u64) {
+        let Some(ring) = &mut self.ring else { return };
+        while self.pieces.len() < ring.depth().min(PIECES_AHEAD) && self.next < end {
+            let offset = self.next;
+            let length = ((end - offset).min(PIECE_BYTES as u64) as usize).next_multiple_of(PAGE);
+            let block = self.spare.pop().unwrap_or_else(|| Block::zeroed(PIECE_BYTES));
+            ring.start(Read { token: offset, file: file.clone(), offset, block, length });
+            self.pieces.push_back(Piece { offset, content: Content::Reading });
+            self.next += PIECE_BYTES as u64;
+        }
+    }
+
+    /// Waits for one read or more.
+    fn wait(&mut self) {
+        let collected = self.ring.as_mut().map(|ring| ring.collect(true, &mut self.done));
+        if !matches!(collected, Some(Ok(()))) {
+            self.ring = None;
+            self.pieces.clear();
+        }
+        for mut done in self.done.drain(..) {
+            match self.pieces.iter_mut().find(|piece| piece.offset == done.token) {
+                Some(piece) => {
+                    piece.content = match done.result {
+                        Ok(read) => {
+                            done.block.publish_all();
+                            Content::Ready(done.block, read)
+                        }
+                        Err(_) => Content::Failed,
+                    }
+                }
+                // It was passed before it was there.
+                None => self.spare.push(done.block),
+            }
         }
     }
 }
 
 impl File for ReadAhead {
     fn name(&self) -> &str {
-        self.shared.file.name()
+        self.file.name()
     }
 
     fn length(&self) -> io::Result<u64> {
-        self.shared.file.length()
+        self.file.length()
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut done = 0;
         while done < buffer.len() {
-            match self.shared.copy(&mut buffer[done..], offset + done as u64) {
+            match self.copy(&mut buffer[done..], offset + done as u64) {
                 Some(count) if count > 0 => done += count,
                 // The file ends within a page.
                 _ if !done.is_multiple_of(PAGE) => break,
                 // The end of the file, a place that is not next, or one that could not be read.
-                _ => return Ok(done + self.shared.file.read_at(&mut buffer[done..], offset + done as u64)?),
+                _ => return Ok(done + self.file.read_at(&mut buffer[done..], offset + done as u64)?),
             }
         }
         Ok(done)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.shared.file.write_at(bytes, offset)
+        self.file.write_at(bytes, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.shared.file.sync()
+        self.file.sync()
     }
 
     fn allocate(&self, length: u64) -> io::Result<()> {
-        self.shared.file.allocate(length)
+        self.file.allocate(length)
     }
 
     fn lock(&self, wait_ms: u64) -> io::Result<bool> {
-        self.shared.file.lock(wait_ms)
+        self.file.lock(wait_ms)
     }
 
     fn descriptor(&self) -> Option<RawFd> {
-        self.shared.file.descriptor()
+        self.file.descriptor()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::{Backend, Directory, DirectoryOptions, SystemClock};
     use crate::partition::sidecar::MemoryFile;
 
-    const END: usize = 5 * PIECE_BYTES / 2;
+    const END: usize = 21 * PIECE_BYTES / 2;
+
+    /// Reads through a ring of the machine, or by blocking calls.
+    fn each_ring(test: impl Fn(&dyn Storage)) {
+        for backend in [Backend::Auto, Backend::Plain] {
+            let scratch = tempfile::tempdir().unwrap();
+            let options = DirectoryOptions { backend, ..DirectoryOptions::default() };
+            test(&Directory::open(scratch.path(), options, Arc::new(SystemClock::new())).unwrap());
+        }
+    }
 
     fn bytes() -> Vec<u8> {
         (0..END).map(|at| (at / PAGE) as u8 ^ at as u8).collect()
@@ -217,27 +208,36 @@ mod tests {
     #[test]
     fn in_any_order_it_reads_what_the_file_holds() {
         let bytes = bytes();
-        let file = ReadAhead::start(Arc::new(MemoryFile::new("file", &bytes)), 0, END as u64);
-        let piece = PIECE_BYTES;
-        let places =
-            [0, PAGE, piece - PAGE, piece / 2, piece + PAGE, 0, 2 * piece - PAGE, 2 * piece + PAGE, piece, 2 * piece];
-        for offset in places {
-            for length in [PAGE, 2 * PAGE, piece] {
-                let expected = &bytes[offset..END.min(offset + length)];
-                assert!(read(&file, offset, length) == expected, "{length} bytes at {offset}");
+        each_ring(|storage| {
+            let file = ReadAhead::new(storage, Arc::new(MemoryFile::new("file", &bytes)), 0, END as u64);
+            let piece = PIECE_BYTES;
+            let pieces = [0, 0, 1, 2, 2, 0, 4, 5, 1, 2, 9, 10, 3].map(|at| at * piece);
+            for at in pieces {
+                for offset in [at, at + PAGE, (at + piece).min(END.next_multiple_of(PAGE)) - PAGE, at + piece / 4] {
+                    for length in [PAGE, 2 * PAGE, piece, 3 * piece] {
+                        let expected = &bytes[offset.min(END)..END.min(offset + length)];
+                        assert!(read(&file, offset, length) == expected, "{length} bytes at {offset}");
+                    }
+                }
             }
-        }
-        assert!(read(&file, END, PAGE).is_empty());
+            assert!(read(&file, END, PAGE).is_empty());
+        });
     }
 
     #[test]
-    fn it_begins_where_it_is_told_to_and_ends_when_nobody_reads() {
+    fn it_begins_where_it_is_told_to_and_holds_nothing_back() {
         let bytes = bytes();
-        let inner: Arc<dyn File> = Arc::new(MemoryFile::new("file", &bytes));
-        let file = ReadAhead::start(inner.clone(), (PIECE_BYTES + PAGE) as u64, END as u64);
-        assert!(read(&file, PIECE_BYTES + PAGE, PAGE) == bytes[PIECE_BYTES + PAGE..PIECE_BYTES + 2 * PAGE]);
-        drop(file);
-        assert_eq!(Arc::strong_count(&inner), 1, "the thread is gone");
+        each_ring(|storage| {
+            let inner: Arc<dyn File> = Arc::new(MemoryFile::new("file", &bytes));
+            let file = ReadAhead::new(storage, inner.clone(), (PIECE_BYTES + PAGE) as u64, END as u64);
+            assert!(read(&file, PIECE_BYTES + PAGE, PAGE) == bytes[PIECE_BYTES + PAGE..PIECE_BYTES + 2 * PAGE]);
+            let state = lock(&file.state);
+            assert_eq!(state.pieces.front().unwrap().offset, PIECE_BYTES as u64, "nothing before it was read");
+            assert!(state.pieces.len() <= PIECES_AHEAD);
+            drop(state);
+            drop(file);
+            assert_eq!(Arc::strong_count(&inner), 1);
+        });
     }
 
     /// Fails in one piece, as a bad sector does.
@@ -277,12 +277,14 @@ mod tests {
     #[test]
     fn a_bad_sector_hides_nothing_around_it() {
         let bytes = bytes();
-        let file = ReadAhead::start(Arc::new(Bad(MemoryFile::new("file", &bytes))), 0, END as u64);
-        assert!(read(&file, 0, PIECE_BYTES) == bytes[..PIECE_BYTES]);
-        assert!(read(&file, PIECE_BYTES, PAGE) == bytes[PIECE_BYTES..PIECE_BYTES + PAGE]);
-        let mut block = Block::zeroed(PAGE);
-        assert!(file.read_at(block.as_mut_slice(), (PIECE_BYTES + PAGE) as u64).is_err());
-        let behind = PIECE_BYTES + 2 * PAGE;
-        assert!(read(&file, behind, PIECE_BYTES) == bytes[behind..behind + PIECE_BYTES]);
+        each_ring(|storage| {
+            let file = ReadAhead::new(storage, Arc::new(Bad(MemoryFile::new("file", &bytes))), 0, END as u64);
+            assert!(read(&file, 0, PIECE_BYTES) == bytes[..PIECE_BYTES]);
+            assert!(read(&file, PIECE_BYTES, PAGE) == bytes[PIECE_BYTES..PIECE_BYTES + PAGE]);
+            let mut block = Block::zeroed(PAGE);
+            assert!(file.read_at(block.as_mut_slice(), (PIECE_BYTES + PAGE) as u64).is_err());
+            let behind = PIECE_BYTES + 2 * PAGE;
+            assert!(read(&file, behind, PIECE_BYTES) == bytes[behind..behind + PIECE_BYTES]);
+        });
     }
 }

@@ -347,7 +347,7 @@ impl Walk<'_> {
         let segment = *segment;
         let mut position = segment.first_frame();
         // Reading and checking take about as long as each other.
-        let file = ReadAhead::start(file.clone(), 0, segment.bytes);
+        let file = ReadAhead::new(self.context.storage, file.clone(), 0, segment.bytes);
         let mut scan = SegmentScan::new(segment, Arc::new(file));
         if self.before.is_none() {
             self.previous_checksum = None;
@@ -454,7 +454,7 @@ impl Walk<'_> {
                 false => (open.segment.first_frame(), open.segment.first_frame().advance(PROBE_BYTES)),
             };
             let first = from.since(open.segment.base);
-            let file = ReadAhead::start(open.file.clone(), first, limit.since(open.segment.base));
+            let file = ReadAhead::new(self.context.storage, open.file.clone(), first, limit.since(open.segment.base));
             let mut scan = SegmentScan::new(open.segment, Arc::new(file));
             while let Some(witness) = scan.find_valid(from, limit.min(open.segment.limit())) {
                 last_valid = witness.end();
