@@ -717,16 +717,29 @@ struct SharedParts {
 /// Puts what was read into the partitions' indexes, one partition after the other: with thousands of them,
 /// going from one to another for each run made a fifth of the time of opening.
 fn show_runs(runs: &[(u32, Run)], table: &PartitionTable) {
-    let mut order: Vec<(u32, u32)> = runs.iter().zip(0..).map(|((slot, _), at)| (*slot, at)).collect();
-    // Senders often go from partition to partition in turn; a merge sort finds those sequences.
-    order.sort_by_key(|(slot, _)| *slot);
-    for of_slot in order.chunk_by(|(slot, _), (next, _)| slot == next) {
+    // Counts the runs of each partition, and from that knows where in the order they stand.
+    let slots = runs.iter().map(|(slot, _)| *slot as usize + 1).max().unwrap_or(0);
+    let mut ends = vec![0; slots];
+    runs.iter().for_each(|(slot, _)| ends[*slot as usize] += 1);
+    let mut before = 0;
+    for end in &mut ends {
+        before += std::mem::replace(end, before);
+    }
+    let mut order = vec![0; runs.len()];
+    for (at, (slot, _)) in runs.iter().enumerate() {
+        let end = &mut ends[*slot as usize];
+        order[*end] = at;
+        *end += 1;
+    }
+    let mut start = 0;
+    for (slot, end) in ends.into_iter().enumerate() {
+        let of_slot = &order[std::mem::replace(&mut start, end)..end];
         // Runs of deleted topics have nobody to show them to.
-        let Some(partition) = table.get(of_slot[0].0) else { continue };
+        let Some(partition) = table.get(slot as u32).filter(|_| !of_slot.is_empty()) else { continue };
         let mut index = partition.index();
         index.reserve(of_slot.len());
-        for (_, at) in of_slot {
-            index.push(runs[*at as usize].1, true);
+        for at in of_slot {
+            index.push(runs[*at].1, true);
         }
     }
 }

@@ -68,9 +68,9 @@ impl SegmentScan {
         if header.end() > self.segment.limit() {
             return Err(NoFrame::Bad(BadFrame::Short));
         }
-        let context = self.context;
         let bytes = self.bytes(offset, header.total_bytes() as usize)?;
-        FrameHeader::decode_whole(&context, position, bytes).map_err(NoFrame::Bad)
+        let body = header.body(bytes).map_err(NoFrame::Bad)?;
+        Ok((header, body))
     }
 
     /// What can be told of a place where no whole frame is.
