@@ -31,7 +31,7 @@ use crate::partition::table::PartitionTable;
 use crate::partition::tail_cache::TailCache;
 use crate::producer::dispatcher::Dispatcher;
 use crate::producer::{Producer, ProducerOptions};
-use crate::reserve;
+use crate::reserve::{self, Level};
 use crate::sync::thread::Thread;
 use crate::sync::{self, lock};
 use crate::topic::{Topic, TopicOptions};
@@ -803,6 +803,10 @@ fn start(
         .enumerate()
         .map(|(lane, log)| {
             let supply = SegmentSupply::new(signal.clone());
+            if first_segments[lane].reserved {
+                // Those that are left may be none; the size of all is the same.
+                supply.set_reserve(Level { segments: 1, bytes: first_segments[lane].manifest.bytes });
+            }
             supply.set_reserve(reserve::level(&manifest, log.id));
             lock(&supply.state).state_bytes = recovered[lane].state.encoded_bytes_max();
             if first_segments[lane].reserved {

@@ -114,6 +114,7 @@ pub(crate) struct SegmentSupply {
     is_full: AtomicBool,
     /// The reserve, as the keeper last saw it.
     reserve_segments: AtomicUsize,
+    /// The size of its segments, also while all of them are in use.
     reserve_bytes: AtomicU64,
     /// A full segment waits to become durable; only the lane writes this.
     full_waits: AtomicBool,
@@ -220,7 +221,9 @@ impl SegmentSupply {
 
     /// For the keeper: what the reserve is now.
     pub(crate) fn set_reserve(&self, level: Level) {
-        self.reserve_bytes.store(level.bytes, Ordering::Release);
+        if level.segments > 0 {
+            self.reserve_bytes.store(level.bytes, Ordering::Release);
+        }
         self.reserve_segments.store(level.segments, Ordering::Release);
     }
 
@@ -268,5 +271,23 @@ impl SegmentSupply {
 
     pub(crate) fn is_full(&self) -> bool {
         self.is_full.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The story: an opening took the last segment in reserve, and before the keeper had one back, which took
+    /// it a while on a busy machine, `create_topic` was told that its log had outgrown a reserve of no bytes.
+    #[test]
+    fn a_reserve_that_is_in_use_has_not_shrunk() {
+        let supply = SegmentSupply::new(Arc::default());
+        supply.set_no_space(Some((256 << 10, 0)));
+        supply.set_reserve(Level { segments: reserve::SEGMENTS, bytes: reserve::bytes_for(1) });
+        supply.set_reserve(Level { segments: 0, bytes: 0 });
+        assert_eq!(supply.grow_reserve(1_000), Ok(true));
+        assert!(matches!(supply.grow_reserve(1 << 20), Err(Error::NoSpace { .. })));
+        assert!(matches!(supply.take(1_000, Purpose::Bookkeeping, 0), Supplied::NoSpace { .. }));
     }
 }
