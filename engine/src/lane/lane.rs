@@ -115,7 +115,7 @@ pub(crate) struct Lane {
     buffered_since: Option<u64>,
     linger_until: Option<u64>,
     cohort: Cohort,
-    /// When to look whether the cohort is back.
+    /// When to look whether the cohort is back; said anew in each round.
     look: Look,
     /// When the write that is alone in flight was started.
     alone_since: Option<u64>,
@@ -175,6 +175,7 @@ impl Lane {
         } else {
             let now = self.parts.clock.monotonic_ns();
             self.blocked = false;
+            self.look = Look::Go;
             self.publish_due();
             self.work_through_controls();
             self.gather(now);
