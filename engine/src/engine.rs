@@ -596,9 +596,8 @@ impl Opening<'_> {
         if let Some(unsettled) = unsettled {
             files.settle(manifest, unsettled).map_err(|error| keeper::no_space_or(error, PAGE as u64, storage))?;
         }
-        self.give_up_segments(manifest, files, recovered)?;
+        self.leave_segments(manifest, files, recovered)?;
         for log in recovered {
-            note_ends(manifest, log);
             if canary::sings(Canary::WriteIntoRecovered)
                 && let Some((last, _)) = log.used.last()
                 && let Some(segment) = manifest.segments.iter_mut().find(|segment| segment.file == last.file)
@@ -620,21 +619,26 @@ impl Opening<'_> {
         Ok(first)
     }
 
-    /// Takes from the logs what holds nothing: segments that were never entered, and, where the reserve is
-    /// not whole, those with nothing but bookkeeping that later checkpoints say as well. The manifest says
-    /// so before such a file gets the header of another segment, for opening may end in between.
-    fn give_up_segments(&self, manifest: &mut Manifest, files: &ManifestFiles, recovered: &[Recovered]) -> Result<()> {
+    /// Notes where the segments that were read end, and takes from the logs what holds nothing: segments that
+    /// were never entered, and, where the reserve is not whole, those with nothing but bookkeeping that later
+    /// checkpoints say as well.
+    ///
+    /// The manifest says so before such a file gets the header of another segment, for opening may end in
+    /// between. And it says both at once: the log may have left a segment for one that was never entered, and
+    /// a live segment must have what its End frame names.
+    fn leave_segments(&self, manifest: &mut Manifest, files: &ManifestFiles, recovered: &[Recovered]) -> Result<()> {
         let storage = &*self.storage;
         let mut given_up: Vec<u32> = recovered.iter().flat_map(|log| &log.unused).map(|unused| unused.file).collect();
-        give_up(manifest, &given_up);
         for (at, log) in recovered.iter().enumerate() {
             let id = manifest.logs[at].id;
             if reserve::level(manifest, id).segments < reserve::SEGMENTS {
-                let spent = reserve::spent(storage, manifest, id, log.state.encoded_bytes_max())?;
-                give_up(manifest, &spent);
-                given_up.extend(spent);
+                given_up.extend(reserve::spent(storage, manifest, id, log.state.encoded_bytes_max())?);
             }
         }
+        for log in recovered {
+            note_ends(manifest, log);
+        }
+        give_up(manifest, &given_up);
         match given_up.is_empty() {
             true => Ok(()),
             false => files.commit(manifest).map_err(|error| keeper::no_space_or(error, PAGE as u64, storage)),
