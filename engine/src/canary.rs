@@ -15,7 +15,8 @@ pub enum Canary {
     SkipChecksum,
     /// A new generation writes into the segment that recovery has just read.
     WriteIntoRecovered,
-    /// Frames are taken for valid whatever use of the file and whatever place they are from.
+    /// Frames are taken for valid whatever use of the file and whatever place they are from: their stamp, which is
+    /// salt and position in one, is not looked at.
     ForgetSalt,
     /// A segment is used before the manifest names it.
     ForgetManifestEntry,

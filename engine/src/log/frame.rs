@@ -145,6 +145,10 @@ impl FrameContext {
     fn stamp(&self, position: Position) -> u64 {
         self.salt.wrapping_add(position.0)
     }
+
+    fn is_stamp(&self, position: Position, found: u64) -> bool {
+        found == self.stamp(position) || canary::sings(Canary::ForgetSalt)
+    }
 }
 
 /// A decoded frame header.
@@ -227,8 +231,7 @@ impl FrameHeader {
     /// Reads the header at the start of `bytes`, which lie at `position`.
     pub(crate) fn decode(context: &FrameContext, position: Position, bytes: &[u8]) -> Result<FrameHeader, BadFrame> {
         let common = bytes.get(..HEADER_BYTES).ok_or(BadFrame::Short)?;
-        let stamped = u64_at(common, 8) == context.stamp(position) || canary::sings(Canary::ForgetSalt);
-        if u16::from_le_bytes([common[0], common[1]]) != MAGIC || !stamped {
+        if u16::from_le_bytes([common[0], common[1]]) != MAGIC || !context.is_stamp(position, u64_at(common, 8)) {
             return Err(BadFrame::NoFrame);
         }
         let (version, code) = (common[2], common[3]);
@@ -313,7 +316,8 @@ pub(crate) fn frame_bytes(kind: Kind, body_bytes: usize) -> u64 {
 
 /// Whether a frame's stamp could be at the start of `bytes`; cheap, for searching.
 pub(crate) fn may_be_frame(context: &FrameContext, position: Position, bytes: &[u8]) -> bool {
-    bytes.len() >= HEADER_BYTES && u64_at(bytes, 8) == context.stamp(position)
+    let is_magic = bytes.starts_with(&MAGIC.to_le_bytes());
+    is_magic && bytes.len() >= HEADER_BYTES && context.is_stamp(position, u64_at(bytes, 8))
 }
 
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {

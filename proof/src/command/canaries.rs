@@ -46,10 +46,13 @@ mod with_canaries {
     /// Seeds within which each must be caught: some ten times what was seen.
     fn seeds_max(canary: Canary) -> u64 {
         match canary {
-            Canary::SkipFlush | Canary::AcknowledgeEarly | Canary::PublishWithheld => 50,
-            Canary::WriteIntoRecovered | Canary::IgnoreFailure => 200,
-            Canary::SkipChecksum | Canary::ForgetSalt | Canary::ForgetManifestEntry | Canary::ForgetDirectoryEntry => {
-                2_000
+            Canary::SkipFlush
+            | Canary::AcknowledgeEarly
+            | Canary::SkipChecksum
+            | Canary::ForgetDirectoryEntry
+            | Canary::PublishWithheld => 50,
+            Canary::WriteIntoRecovered | Canary::ForgetSalt | Canary::ForgetManifestEntry | Canary::IgnoreFailure => {
+                200
             }
         }
     }

@@ -213,6 +213,7 @@ impl Director {
 
     /// Opens the engine, again and again if it must be.
     pub fn begin_life(&mut self) -> bool {
+        let mut refusal = String::new();
         for attempt in 0..OPENINGS_MAX {
             let expected = self.shared.topics_after(&self.shared.recorder.history());
             match open(&self.shared, &self.machine) {
@@ -229,6 +230,7 @@ impl Director {
                     self.machine.with(|state| state.disk = Disk::default());
                 }
                 Err(error) => {
+                    refusal = error.to_string();
                     self.shared.judge("opening", &error);
                     self.shared.poisoned.set(false);
                     if self.is_broken() {
@@ -243,7 +245,7 @@ impl Director {
                 }
             }
         }
-        self.shared.violation("the engine does not open, whatever is done");
+        self.shared.violation(format!("the engine does not open, whatever is done: {refusal}"));
         false
     }
 

@@ -27,13 +27,23 @@ pub struct Shape {
     pub clock_jumps: bool,
     /// Sectors under write may end as garbage: only where pages are never written twice.
     pub garbage: bool,
+    /// Segments are filled, freed and used again while the engine stays open: one lane and one client, so that
+    /// whole segments are of one topic and go with it.
+    pub recycles: bool,
 }
+
+/// The stream that chooses [`Shape::recycles`]: one of its own, so that all other seeds stay what they were, and
+/// such that those kept as regression tests are among them.
+const RECYCLES_STREAM: u64 = (1 << 41) + 8;
+/// One seed in so many recycles.
+const RECYCLES_ONE_IN: u64 = 8;
 
 impl Shape {
     /// The shape that a seed chooses.
     pub fn new(random: &mut Random) -> Shape {
         let garbage = random.one_in(4);
-        let large = random.one_in(3);
+        let recycles = random.fork(RECYCLES_STREAM).one_in(RECYCLES_ONE_IN);
+        let large = random.one_in(3) || recycles;
         let quiet = random.one_in(10);
         let record_bytes_max = if large { 48 << 10 } else { 8 << 10 };
         let segment_bytes_first = 1 << 20;
@@ -55,9 +65,10 @@ impl Shape {
             .segments_recycled_max(random.below(4) as u32)
             .withheld_records_max(*random.pick(&[3, 1_000, 1_000]))
             .power_safe_overwrite(!garbage);
+        let clients = random.between(1, 4) as usize;
         Shape {
-            clients: random.between(1, 4) as usize,
-            options,
+            clients: if recycles { 1 } else { clients },
+            options: if recycles { options.lanes(Some(1)).segments_recycled_max(4) } else { options },
             value_bytes: if large { (16, 40 << 10) } else { (16, 600) },
             flood_records: random.between(10, 120),
             crashes: !quiet,
@@ -65,6 +76,7 @@ impl Shape {
             full_disk: !quiet && random.one_in(4),
             clock_jumps: random.one_in(3),
             garbage,
+            recycles,
         }
     }
 }

@@ -18,6 +18,7 @@ mod send;
 mod space;
 mod sync;
 mod topics;
+mod turnover;
 
 use super::client::Client;
 use super::director::Director;
@@ -77,6 +78,7 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "be slow", weight: |_| 10, make: faults::slow },
     Kind { name: "fill the disk", weight: |shape| if shape.full_disk { 20 } else { 0 }, make: space::make },
     Kind { name: "jump", weight: |shape| if shape.clock_jumps { 12 } else { 0 }, make: clock::make },
+    Kind { name: "turn over", weight: |shape| if shape.recycles { 60 } else { 0 }, make: turnover::make },
 ];
 
 /// A topic's name.

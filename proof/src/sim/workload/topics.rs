@@ -39,48 +39,56 @@ fn with_name(client: &mut Client, name: usize, change: impl FnOnce(&mut Client))
     shared.busy_names.borrow_mut()[name] = false;
 }
 
+/// Creates a topic under a name, unless there is one.
+pub(super) fn create_under(client: &mut Client, name: usize, partitions: u32) {
+    with_name(client, name, |client| {
+        if client.topics.borrow()[name].is_some() {
+            return;
+        }
+        let topic = {
+            let mut names = client.shared.topic_names.borrow_mut();
+            names.push(name);
+            names.len() as u32 - 1
+        };
+        let call = Call::CreateTopic { topic, partitions, dead_letters_of: None };
+        let operation = client.shared.recorder.invoke(client.process(4), call);
+        let options = TopicOptions::new().partitions(partitions);
+        let outcome = match client.engine.create_topic(&topic_name(name), options) {
+            Ok(_) => {
+                client.topics.borrow_mut()[name] = Some(topic);
+                Outcome::done()
+            }
+            Err(error) => client.shared.judge("creating a topic", &error),
+        };
+        client.shared.recorder.complete(operation, outcome);
+    });
+}
+
+/// Deletes the topic of a name, if there is one.
+pub(super) fn delete_under(client: &mut Client, name: usize) {
+    with_name(client, name, |client| {
+        let Some(topic) = client.topics.borrow()[name] else { return };
+        let operation = client.shared.recorder.invoke(client.process(4), Call::DeleteTopic { topic });
+        let outcome = match client.engine.delete_topic(&topic_name(name)) {
+            Ok(()) => {
+                client.topics.borrow_mut()[name] = None;
+                Outcome::done()
+            }
+            Err(error) => client.shared.judge("deleting a topic", &error),
+        };
+        client.shared.recorder.complete(operation, outcome);
+    });
+}
+
 impl Operation for Create {
     fn run(&self, client: &mut Client) {
-        let Create { name, partitions } = *self;
-        with_name(client, name, |client| {
-            if client.topics.borrow()[name].is_some() {
-                return;
-            }
-            let topic = {
-                let mut names = client.shared.topic_names.borrow_mut();
-                names.push(name);
-                names.len() as u32 - 1
-            };
-            let call = Call::CreateTopic { topic, partitions, dead_letters_of: None };
-            let operation = client.shared.recorder.invoke(client.process(4), call);
-            let options = TopicOptions::new().partitions(partitions);
-            let outcome = match client.engine.create_topic(&topic_name(name), options) {
-                Ok(_) => {
-                    client.topics.borrow_mut()[name] = Some(topic);
-                    Outcome::done()
-                }
-                Err(error) => client.shared.judge("creating a topic", &error),
-            };
-            client.shared.recorder.complete(operation, outcome);
-        });
+        create_under(client, self.name, self.partitions);
     }
 }
 
 impl Operation for Delete {
     fn run(&self, client: &mut Client) {
-        let name = self.name;
-        with_name(client, name, |client| {
-            let Some(topic) = client.topics.borrow()[name] else { return };
-            let operation = client.shared.recorder.invoke(client.process(4), Call::DeleteTopic { topic });
-            let outcome = match client.engine.delete_topic(&topic_name(name)) {
-                Ok(()) => {
-                    client.topics.borrow_mut()[name] = None;
-                    Outcome::done()
-                }
-                Err(error) => client.shared.judge("deleting a topic", &error),
-            };
-            client.shared.recorder.complete(operation, outcome);
-        });
+        delete_under(client, self.name);
     }
 }
 
