@@ -735,6 +735,7 @@ pub(crate) fn no_space_or(error: Error, needed_bytes: u64, storage: &dyn Storage
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::manifest::ManifestLog;
 
     #[test]
     fn a_fast_lane_is_not_made_to_wait_for_zeros() {
@@ -745,5 +746,43 @@ mod tests {
         let slow = [(0, 64 * mib), (60_000_000_000, 64 * mib)].into();
         assert!(!is_bulk(&slow, 60_100_000_000));
         assert!(!is_bulk(&[(0, mib)].into(), 1));
+    }
+
+    /// What opening gets for a small first segment, out of a directory with one free file of 64 MiB.
+    fn first_segment(state: SegmentState, space_bytes: Option<u64>) -> Result<(u32, u64)> {
+        use crate::io::faulty::Faults;
+        use crate::io::{Directory, DirectoryOptions, SystemClock};
+        let (scratch, clock, faults) = (tempfile::tempdir().unwrap(), Arc::new(SystemClock::new()), Faults::new());
+        let directory = Directory::open(scratch.path(), DirectoryOptions::default(), clock.clone()).unwrap();
+        let storage = faults.wrap(Arc::new(directory), clock);
+        let free = ManifestSegment {
+            file: 0,
+            log: 0,
+            generation: 1,
+            state,
+            salt: 1,
+            base: Position(1 << 20),
+            bytes: 64 << 20,
+            end: Position(0),
+        };
+        storage.open(&file_name(0), Access::Create).unwrap().allocate(64 << 20).unwrap();
+        let logs = vec![ManifestLog { id: 0, generation: 2, next_base: Position(128 << 20) }];
+        let segments = vec![free];
+        let (engine_id, window_bytes) = (1, 64 << 20);
+        let mut manifest =
+            Manifest { engine_id, sequence: 1, created_ms: 0, window_bytes, next_file: 1, logs, segments };
+        faults.limit_space(space_bytes);
+        let prepared = prepare_segment(&*storage, &mut manifest, 0, 2, 2 << 20, 2 << 20)?;
+        Ok((prepared.manifest.file, prepared.manifest.bytes))
+    }
+
+    /// The story: opening took a free segment of 64 MiB for its first one, and wrote zeros into all of it
+    /// before anybody could send.
+    #[test]
+    fn a_large_file_of_unwritten_blocks_is_the_first_segment_only_on_a_full_disk() {
+        assert_eq!(first_segment(SegmentState::Raw, None), Ok((1, 2 << 20)), "a new one is sooner ready");
+        assert_eq!(first_segment(SegmentState::Recycled, None), Ok((0, 64 << 20)), "it is ready as it is");
+        assert_eq!(first_segment(SegmentState::Raw, Some(0)), Ok((0, 64 << 20)), "there is no choice");
+        assert!(matches!(first_segment(SegmentState::Reserve, Some(0)), Err(Error::NoSpace { .. })));
     }
 }
