@@ -749,9 +749,12 @@ fn show_runs(runs: &[(u32, Run)], table: &PartitionTable) {
 }
 
 fn give_up(manifest: &mut Manifest, files: &[u32]) {
-    for segment in manifest.segments.iter_mut().filter(|segment| files.contains(&segment.file)) {
-        segment.state = SegmentState::Raw;
-        segment.end = Position(0);
+    for at in 0..manifest.segments.len() {
+        let segment = manifest.segments[at];
+        if files.contains(&segment.file) {
+            let state = reserve::state_when_empty(manifest, &segment, SegmentState::Raw);
+            manifest.segments[at] = ManifestSegment { state, end: Position(0), ..segment };
+        }
     }
 }
 
@@ -853,7 +856,6 @@ fn start(
     let pin = inner.options.pin_lanes && lanes.len() < cores.len();
     let blocks = (inner.options.tail_cache_bytes as usize / BLOCK_BYTES).clamp(4, 64);
     let pool = Arc::new(BlockPool::new(BLOCK_BYTES, blocks));
-    let mut threads = Vec::new();
     for (at, (log, first_segment)) in recovered.into_iter().zip(first_segments).enumerate() {
         let parts = LaneParts {
             shared: lanes[at].clone(),
@@ -873,12 +875,16 @@ fn start(
         };
         // The last cores: applications and interrupts like the first ones.
         let core = pin.then(|| cores[cores.len() - 1 - at]);
-        threads.push(thread::spawn(parts, inner.storage.clone(), core, inner.options.lane_nice)?);
+        let spawned = thread::spawn(parts, inner.storage.clone(), core, inner.options.lane_nice);
+        let spawned = spawned.inspect_err(|_| {
+            // Nobody serves them, and closing must not wait for an answer.
+            lanes[at..].iter().for_each(|lane| lane.end());
+        })?;
+        lock(&inner.threads).push(spawned);
     }
     let keeper_thread = sync::thread::spawn("ringlane-keeper", thread::block_signals, move || keeper.run())
         .map_err(|error| Error::io("start", "the keeper's thread", None, &error))?;
-    threads.push(keeper_thread);
-    *lock(&inner.threads) = threads;
+    lock(&inner.threads).push(keeper_thread);
     // Each opening seals a segment, be it empty; those are taken back.
     if has_deleted_topics || nearly_empty > NEARLY_EMPTY_MAX {
         inner.keeper.look_for_dead.store(true, Ordering::Release);

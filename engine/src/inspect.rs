@@ -56,7 +56,7 @@ pub struct SegmentInfo {
     pub log: u32,
     /// The generation that wrote it.
     pub generation: u32,
-    /// `live`, `sealed`, `recycled` or `raw`.
+    /// `live`, `sealed`, `recycled`, `raw` or `reserve`.
     pub state: &'static str,
     /// Its salt.
     pub salt: String,

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::io::{Access, Block, Clock, File, IoFailure, Latch, PAGE, Storage};
 use crate::lane::recovery::whole_checkpoint;
 use crate::lane::shared::{LaneShared, count};
-use crate::lane::supply::{Full, Prepared};
+use crate::lane::supply::{Full, Prepared, SegmentSupply};
 use crate::log::manifest::{Manifest, ManifestFiles, ManifestSegment, SegmentState};
 use crate::log::position::Position;
 use crate::log::segment::{file_name, parse_file_name, sidecar_name};
@@ -21,7 +21,7 @@ use crate::partition::sealed;
 use crate::partition::shared::{LogShared, Segment};
 use crate::partition::sidecar::SidecarBuilder;
 use crate::partition::table::PartitionTable;
-use crate::reserve::{self, CHECKPOINTS};
+use crate::reserve::{self, CHECKPOINTS, Level};
 use crate::sync::{Signal, lock, yield_now};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -204,7 +204,7 @@ impl Keeper {
                 let worked = gave_back || prepared.is_some();
                 let waits = {
                     let mut state = lock(&shared.supply.state);
-                    state.ready.extend(prepared);
+                    prepared.into_iter().for_each(|prepared| SegmentSupply::put_ready(&mut state, prepared));
                     std::mem::take(&mut state.reserve_awaited) || state.starving
                 };
                 let was_full = shared.supply.is_full();
@@ -258,7 +258,8 @@ impl Keeper {
         self.make_room()?;
         let restored = reserve::restore(&*self.storage, &mut self.manifest, log, state_bytes)?;
         if restored && let Err(error) = self.files.commit(&mut self.manifest) {
-            // What was free stays free; a new file goes again, for nobody misses one of the reserve.
+            // A free file that was taken for it is free in either case, and the next commit says which. A new
+            // one goes again, for nobody misses it.
             for new in self.manifest.segments.drain(before..) {
                 let _ = self.storage.remove(&file_name(new.file));
             }
@@ -286,11 +287,15 @@ impl Keeper {
         let taken = reserve::take(&*self.storage, &mut self.manifest, log.id, log.generation, bytes_min);
         let prepared = match taken.and_then(|prepared| self.enter(prepared)) {
             Ok(prepared) => prepared,
-            Err(Error::NoSpace { .. }) => return Ok(false),
+            // Its files were removed, or writing to them needs new blocks: whoever asked must not wait.
+            Err(Error::NoSpace { .. }) => {
+                shared.supply.set_reserve(Level::default());
+                return Ok(false);
+            }
             Err(error) => return Err(error),
         };
         self.show_reserve(lane);
-        lock(&shared.supply.state).ready.push_back(prepared);
+        SegmentSupply::put_ready(&mut lock(&shared.supply.state), prepared);
         Ok(true)
     }
 
@@ -516,11 +521,6 @@ impl Keeper {
         None
     }
 
-    /// Whether a reserve has fewer files than it should.
-    fn lacks_reserve(&self) -> bool {
-        self.lanes.iter().any(|lane| reserve::level(&self.manifest, lane.log).segments < reserve::SEGMENTS)
-    }
-
     fn is_dead(&self, log: &LogShared, segment: &Arc<Segment>) -> Result<bool> {
         let sidecar = match sealed::sidecar(log, segment) {
             Ok(sidecar) => sidecar,
@@ -554,10 +554,13 @@ impl Keeper {
         for segment in &free {
             let file = segment.manifest.file;
             let recycled = self.manifest.segments.iter().filter(|s| s.state == SegmentState::Recycled).count();
-            let is_small = segment.manifest.bytes < self.options.first_segment_bytes();
-            let wanted = if is_small { self.lacks_reserve() } else { recycled < recycled_max };
+            let state = reserve::state_when_empty(&self.manifest, &segment.manifest, SegmentState::Recycled);
+            let wanted = match state {
+                SegmentState::Reserve => true,
+                _ => !reserve::is_size(segment.manifest.bytes) && recycled < recycled_max,
+            };
             if wanted {
-                self.set_state(file, SegmentState::Recycled, Position(0));
+                self.set_state(file, state, Position(0));
             } else {
                 self.manifest.segments.retain(|s| s.file != file);
                 removed.push(file_name(file));
@@ -566,6 +569,7 @@ impl Keeper {
         }
         // First the manifest, then the files: a file without an entry is harmless, an entry without a file is damage.
         self.files.commit(&mut self.manifest)?;
+        (0..self.lanes.len()).for_each(|lane| self.show_reserve(lane));
         for name in removed {
             match self.storage.remove(&name) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

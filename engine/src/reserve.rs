@@ -17,10 +17,14 @@
 //! - The files have all their blocks, written and flushed, before producers get a segment beyond the
 //!   first one: from creation on, and again after each use as soon as there is space.
 //! - They are used only while nothing else can be had.
+//! - They never change from one log to another: their sizes are none that other segments have, so they are
+//!   known again when they hold nothing any more, and go back to the reserve that they came from. Else the
+//!   publications of one log would use up what the openings of another one need.
 //! - Each is large enough for a checkpoint of its log and as much again: a log's state grows only
 //!   when its reserve has grown.
 //! - A segment is spent only if two whole checkpoints stand behind it.
 
+use crate::bounds::SEGMENT_BYTES_FLOOR;
 use crate::error::{Error, Result};
 use crate::io::{Access, Block, File, Storage};
 use crate::keeper::{FREE_BYTES_MIN, Place, no_space_or, occupy};
@@ -48,7 +52,25 @@ const ZERO_BYTES: usize = 256 << 10;
 
 /// The size of a segment of the reserve when a checkpoint takes so many bytes.
 pub(crate) fn bytes_for(state_bytes: u64) -> u64 {
-    (state_bytes * 2 + BESIDE_BYTES).next_multiple_of(UNIT_BYTES)
+    let bytes = (state_bytes * 2 + BESIDE_BYTES).next_multiple_of(UNIT_BYTES);
+    // Other segments are a power of two, and no smaller than that.
+    if is_size(bytes) { bytes } else { bytes + UNIT_BYTES }
+}
+
+/// Whether a segment of this size came out of a reserve.
+pub(crate) fn is_size(bytes: u64) -> bool {
+    bytes < SEGMENT_BYTES_FLOOR || !bytes.is_power_of_two()
+}
+
+/// What becomes of a file that holds nothing any more, and whose log is known: one of the reserve goes back
+/// to it, anything else is `otherwise`.
+pub(crate) fn state_when_empty(
+    manifest: &Manifest,
+    segment: &ManifestSegment,
+    otherwise: SegmentState,
+) -> SegmentState {
+    let goes_back = is_size(segment.bytes) && level(manifest, segment.log).segments < SEGMENTS;
+    if goes_back { SegmentState::Reserve } else { otherwise }
 }
 
 /// The largest checkpoint for which a segment of the reserve is large enough.
@@ -86,8 +108,8 @@ pub(crate) fn restore(storage: &dyn Storage, manifest: &mut Manifest, log: u32, 
     if level(manifest, log).segments >= SEGMENTS {
         return Ok(false);
     }
-    // What was in the reserve before is too small for anybody else.
-    let free = |s: &ManifestSegment| s.state.is_for_all();
+    // One that was too many: nobody else has a use for it.
+    let free = |s: &ManifestSegment| s.state.is_for_all() && (s.log == log || !is_size(s.bytes));
     if let Some(at) = manifest.segments.iter().position(|s| free(s) && s.bytes <= bytes) {
         adopt(storage, manifest, at, log, bytes)?;
         return Ok(true);

@@ -305,3 +305,63 @@ fn what_was_not_durable_is_cut_and_not_taken_for_damage() {
         assert!(!verify(crashed.path(), &mut |_| {}).unwrap().is_damaged());
     }
 }
+
+/// The story: a checkpoint of two frames, and only the first of them was there after a crash. Opening sealed
+/// the segment behind it. If it then did not get as far as its own checkpoint, the next opening looked for one
+/// in that segment, found half of it, and refused the directory for ever.
+#[test]
+fn half_a_checkpoint_is_no_segment_of_the_log() {
+    let options = || small().lanes(Some(1)).segment_bytes_first(4 << 20).segment_bytes_max(4 << 20);
+    let directory = directory();
+    let engine = Engine::open(directory.path(), options()).unwrap();
+    // 20,000 partitions with records take more than one frame of a checkpoint.
+    let topic = engine.create_topic("t", TopicOptions::new().partitions(20_000)).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let send = |value: &[u8], partition| producer.send(&topic, Record::new(value).partition(partition)).unwrap();
+    let handles: Vec<_> = (0..20_000).map(|partition| send(b"x", partition)).collect();
+    handles.into_iter().for_each(|handle| drop(handle.wait().unwrap()));
+    wait_until("two segments are prepared", || {
+        inspect(directory.path()).unwrap().segments.iter().filter(|segment| segment.state == "live").count() == 3
+    });
+    let before = ["manifest-a", "manifest-b"].map(|name| (name, std::fs::read(directory.path().join(name)).unwrap()));
+    let left = inspect(directory.path()).unwrap().segments;
+    let live: Vec<_> = left.iter().filter(|segment| segment.state == "live").collect();
+    let large = vec![7; 200_000];
+    while engine.stats().lanes[0].segments < 2 {
+        send(&large, 0).wait().unwrap();
+    }
+    let acknowledged = topic.partition_info(0).unwrap().next_offset;
+    let crashed = crash(&directory);
+    engine.close().unwrap();
+    for (name, bytes) in &before {
+        std::fs::write(crashed.path().join(name), bytes).unwrap();
+    }
+    // Of the segment that the log went on in, its first checkpoint frame is left.
+    let entered = std::fs::OpenOptions::new().write(true).open(crashed.path().join(&live[1].file)).unwrap();
+    let kept = 4096 + (516 << 10);
+    entered.set_len(kept).unwrap();
+    entered.set_len(live[1].bytes).unwrap();
+
+    let mut ends = 0;
+    for operation in 0.. {
+        let (work, faults) = (crash(&crashed), Faults::new());
+        let count = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        for kind in [Operation::Open, Operation::Allocate, Operation::Write, Operation::Flush] {
+            let count = count.clone();
+            let later = move |_: &str| count.fetch_add(1, Ordering::Relaxed) >= operation;
+            faults.arm(Fault::new(kind, Effect::Fail(libc::EIO)).on(later).forever());
+        }
+        drop(open_faulty(work.path(), options(), &faults));
+        let was_hit = faults.hits() > 0;
+        let opened = Engine::open(work.path(), options());
+        let engine = opened.unwrap_or_else(|error| panic!("after operation {operation}: {error}"));
+        let there = engine.topic("t").unwrap().partition_info(0).unwrap().next_offset;
+        assert!(there + 1 >= acknowledged, "{there} of {acknowledged}");
+        engine.close().unwrap();
+        if !was_hit {
+            break;
+        }
+        ends += 1;
+    }
+    assert!(ends > 10, "{ends} places to end at");
+}

@@ -422,3 +422,49 @@ fn creating_may_end_anywhere_and_needs_room_for_the_reserve() {
         engine.close().unwrap();
     }
 }
+
+/// The story: what was spent went back into one pool. A lane whose reserve was used up by publications took
+/// what the other one had given back, published more, and in the end there was nothing to open with.
+#[test]
+fn no_lane_uses_up_the_reserve_of_another() {
+    let _watchdog = watchdog(300, "publications on one lane of two");
+    let (directory, faults) = (directory(), Faults::new());
+    let options = || small().lanes(Some(2));
+    let (mut engine, ledger, withheld) = filled(directory.path(), options(), &faults, 30);
+    ledger.check(&engine);
+    let mut published = 0;
+    for (round, id) in withheld.iter().enumerate().take(20) {
+        engine.close().unwrap();
+        let opened = open_faulty(directory.path(), options(), &faults);
+        engine = opened.unwrap_or_else(|error| panic!("round {round}, {published} published: {error}"));
+        // What the opening before this one used of the other lane's reserve is back.
+        let of_lane = |lane| {
+            let segments = inspect(directory.path()).unwrap().segments;
+            segments.iter().filter(|segment| segment.state == "reserve" && segment.log == lane).count()
+        };
+        wait_until(|| of_lane(1) >= TURNOVER - 1);
+        published += usize::from(engine.publish_withheld(*id, &[]).is_ok());
+    }
+    assert!((1..=RESERVE - TURNOVER).contains(&published), "{published} publications");
+    let seen = values(&engine, &engine.topic("t").unwrap(), 0).into_iter().filter(|value| value == b"delayed").count();
+    assert_eq!(seen, published);
+    engine.close().unwrap();
+}
+
+/// Somebody removes the files of the reserve. The story: lane and keeper asked each other for ever.
+#[test]
+fn a_reserve_that_somebody_removed_is_an_error() {
+    let _watchdog = watchdog(300, "a reserve that is gone");
+    let (directory, faults) = (directory(), Faults::new());
+    // Without power-safe overwrite each group fills its page, so that the segment is soon full.
+    let options = small().power_safe_overwrite(false).lanes(Some(1));
+    let (engine, ledger, _) = filled(directory.path(), options, &faults, 1);
+    for segment in inspect(directory.path()).unwrap().segments.iter().filter(|segment| segment.state == "reserve") {
+        std::fs::remove_file(directory.path().join(&segment.file)).unwrap();
+    }
+    let toggle = || engine.create_topic("more", TopicOptions::new()).and_then(|_| engine.delete_topic("more"));
+    let refused = (0..2_000).find_map(|_| toggle().err());
+    assert!(matches!(refused, Some(Error::NoSpace { .. })), "{refused:?}");
+    ledger.check(&engine);
+    engine.close().unwrap();
+}

@@ -102,6 +102,10 @@ pub(crate) struct Lane {
     next_segment: Option<Prepared>,
     ready: VecDeque<Arc<Accumulator>>,
     gathered: VecDeque<(Arc<Accumulator>, FilledBatch)>,
+    /// Batches that were ever gathered.
+    gathered_total: u64,
+    /// Who wants to know that the first so many batches are durable, and everything else before them.
+    syncs: VecDeque<(u64, Answer)>,
     controls: VecDeque<Message>,
     effects: VecDeque<(Position, Effect)>,
     completions: Vec<Completion>,
@@ -144,6 +148,8 @@ impl Lane {
             next_segment: None,
             ready: VecDeque::new(),
             gathered: VecDeque::new(),
+            gathered_total: 0,
+            syncs: VecDeque::new(),
             controls: VecDeque::new(),
             effects: VecDeque::new(),
             completions: Vec::new(),
@@ -204,7 +210,8 @@ impl Lane {
         if self.closing.is_none() {
             return false;
         }
-        let nothing_left = self.ready.is_empty() && self.gathered.is_empty() && self.controls.is_empty();
+        let nothing_left =
+            self.ready.is_empty() && self.gathered.is_empty() && self.controls.is_empty() && self.syncs.is_empty();
         let all_durable = self.writer.is_clean() && self.writer.is_idle() && self.effects.is_empty();
         let may_end = self.failed || (nothing_left && all_durable);
         if !may_end {
@@ -242,7 +249,7 @@ impl Lane {
     /// Takes what senders have collected: everything when nothing is in flight, full batches otherwise.
     fn gather(&mut self, now: u64) {
         let idle = self.writer.is_idle();
-        if idle && (self.lingers(now) || self.waits_for_cohort(now)) {
+        if idle && self.gathered.is_empty() && (self.lingers(now) || self.waits_for_cohort(now)) {
             return;
         }
         let mut budget = GATHER_BYTES_MAX;
@@ -256,13 +263,18 @@ impl Lane {
             if left {
                 self.ready.push_back(accumulator.clone());
             }
-            self.gathered.extend(batches.drain(..).map(|batch| (accumulator.clone(), batch)));
+            self.put_with_gathered(&accumulator, &mut batches);
             self.scratch = batches;
             self.encode_gathered(now);
         }
         if !self.gathered.is_empty() {
             self.encode_gathered(now);
         }
+    }
+
+    fn put_with_gathered(&mut self, accumulator: &Arc<Accumulator>, batches: &mut Vec<FilledBatch>) {
+        self.gathered_total += batches.len() as u64;
+        self.gathered.extend(batches.drain(..).map(|batch| (accumulator.clone(), batch)));
     }
 
     /// Whether senders that were just released are still on their way back.
@@ -313,11 +325,12 @@ impl Lane {
                 Ok(true) => self.encode(&accumulator, batch, now),
                 Ok(false) => {
                     self.gathered.push_front((accumulator, batch));
-                    return;
+                    break;
                 }
                 Err(error) => self.refuse(&accumulator, batch, error),
             }
         }
+        self.answer_syncs();
     }
 
     fn refuse(&mut self, accumulator: &Accumulator, filled: FilledBatch, error: Error) {
@@ -575,31 +588,36 @@ impl Lane {
             }
             Message::Sync { reply } => {
                 self.urgent = true;
-                // What senders have collected so far is part of it.
                 self.gather_for_sync();
-                if self.writer.is_clean() && self.effects.is_empty() {
-                    reply.set(Ok(()));
-                } else {
-                    self.effects.push_back((self.writer.tail(), Effect::Reply(reply)));
-                }
+                self.syncs.push_back((self.gathered_total, reply));
+                self.encode_gathered(self.parts.clock.monotonic_ns());
             }
             Message::Ready(_) | Message::Close { .. } => unreachable!("sorted out in receive"),
         }
     }
 
+    /// Takes everything that senders have collected so far, and nothing that they send later.
     fn gather_for_sync(&mut self) {
-        let now = self.parts.clock.monotonic_ns();
-        let mut rounds = self.ready.len();
-        while rounds > 0 && self.gathered.is_empty() {
-            rounds -= 1;
-            let accumulator = self.ready.pop_front().expect("counted");
+        for accumulator in std::mem::take(&mut self.ready) {
             let mut batches = Vec::new();
-            let (_, left) = accumulator.take(true, usize::MAX, &mut batches);
-            if left {
+            if accumulator.take(true, usize::MAX, &mut batches).1 {
                 self.ready.push_back(accumulator.clone());
             }
-            self.gathered.extend(batches.into_iter().map(|batch| (accumulator.clone(), batch)));
-            self.encode_gathered(now);
+            self.put_with_gathered(&accumulator, &mut batches);
+        }
+    }
+
+    /// Syncs whose batches are all in the log are answered when the log is durable up to there. A batch that
+    /// still waits for a segment keeps them waiting as well.
+    fn answer_syncs(&mut self) {
+        let gone_on = self.gathered_total - self.gathered.len() as u64;
+        while self.syncs.front().is_some_and(|(batches, _)| *batches <= gone_on) {
+            let (_, reply) = self.syncs.pop_front().expect("just seen");
+            if self.writer.is_clean() && self.effects.is_empty() {
+                reply.set(Ok(()));
+            } else {
+                self.effects.push_back((self.writer.tail(), Effect::Reply(reply)));
+            }
         }
     }
 
@@ -661,12 +679,7 @@ impl Lane {
 
     /// A mark carries the durable position past the last group.
     fn mark_if_idle(&mut self, now: u64) {
-        if self.last_is_mark
-            || self.closing.is_some()
-            || !self.writer.is_clean()
-            || !self.ready.is_empty()
-            || now < self.last_activity + IDLE_MARK_NS
-        {
+        if !self.wants_mark() || now < self.last_activity + IDLE_MARK_NS {
             return;
         }
         if self.ensure_room(64, Purpose::Bookkeeping).is_ok_and(|room| room) {
@@ -674,6 +687,12 @@ impl Lane {
         } else {
             self.blocked = true;
         }
+    }
+
+    fn wants_mark(&self) -> bool {
+        // What waits for a segment will bring its own frame.
+        let nothing_waits = self.ready.is_empty() && self.gathered.is_empty();
+        !self.last_is_mark && self.closing.is_none() && self.writer.is_clean() && nothing_waits
     }
 
     fn append_mark(&mut self, clean: u8) {
@@ -756,8 +775,7 @@ impl Lane {
             until(now + if self.blocked { BLOCKED_RETRY_NS } else { wait_ns.min(WALL_CLOCK_CHECK_NS) });
         }
         if !writing {
-            // What is not clean is written first, and has its own time.
-            if !self.last_is_mark && self.writer.is_clean() {
+            if self.wants_mark() {
                 until(if self.blocked { now + BLOCKED_RETRY_NS } else { self.last_activity + IDLE_MARK_NS });
             }
             if let Some(since) = self.buffered_since {
@@ -904,6 +922,9 @@ impl Lane {
         }
         for message in std::mem::take(&mut self.controls) {
             message.refuse(&error);
+        }
+        for (_, reply) in std::mem::take(&mut self.syncs) {
+            reply.set(Err(error.clone()));
         }
     }
 

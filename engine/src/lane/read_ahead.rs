@@ -71,7 +71,7 @@ impl ReadAhead {
             return None;
         }
         while matches!(state.pieces.front()?.content, Content::Reading) {
-            state.wait();
+            state.collect(true);
         }
         let piece = state.pieces.front()?;
         let Content::Ready(block, read) = &piece.content else { return None };
@@ -99,6 +99,7 @@ impl State {
     /// Starts as many reads as may be ahead.
     fn fill(&mut self, file: &Arc<dyn File>, end: u64) {
         let Some(ring) = &mut self.ring else { return };
+        let before = self.next;
         while self.pieces.len() < ring.depth().min(PIECES_AHEAD) && self.next < end {
             let offset = self.next;
             let length = ((end - offset).min(PIECE_BYTES as u64) as usize).next_multiple_of(PAGE);
@@ -107,11 +108,15 @@ impl State {
             self.pieces.push_back(Piece { offset, content: Content::Reading });
             self.next += PIECE_BYTES as u64;
         }
+        if self.next > before {
+            // They leave now, not when somebody first waits.
+            self.collect(false);
+        }
     }
 
-    /// Waits for one read or more.
-    fn wait(&mut self) {
-        let collected = self.ring.as_mut().map(|ring| ring.collect(true, &mut self.done));
+    /// Takes what is done; with `wait`, one read or more.
+    fn collect(&mut self, wait: bool) {
+        let collected = self.ring.as_mut().map(|ring| ring.collect(wait, &mut self.done));
         if !matches!(collected, Some(Ok(()))) {
             self.ring = None;
             self.pieces.clear();

@@ -84,6 +84,8 @@ struct Walk<'a> {
     used: Vec<(ManifestSegment, Position)>,
     withheld: BTreeMap<Position, BTreeMap<u32, u32>>,
     checkpoint: Assembly,
+    /// The segment that is being walked has more than a part of its checkpoint.
+    entered: bool,
     previous_checksum: Option<u32>,
     /// The largest durable position that any valid frame carried.
     durable: Position,
@@ -113,6 +115,7 @@ pub(crate) fn recover(context: &RecoveryContext<'_>, log: u32) -> Result<Recover
         used: Vec::new(),
         withheld: BTreeMap::new(),
         checkpoint: Assembly::default(),
+        entered: false,
         previous_checksum: None,
         durable: Position(0),
         clean: false,
@@ -352,6 +355,8 @@ impl Walk<'_> {
         if self.before.is_none() {
             self.previous_checksum = None;
         }
+        self.entered = false;
+        self.checkpoint = Assembly::default();
         loop {
             if segment.state == SegmentState::Sealed && position >= segment.end {
                 self.used.push((segment, position));
@@ -370,12 +375,14 @@ impl Walk<'_> {
                     self.previous_checksum = Some(header.header_checksum);
                     self.durable = self.durable.max(header.durable);
                     self.clean = false;
+                    self.entered |= header.kind != Kind::Checkpoint;
                     match header.kind {
                         Kind::Checkpoint => {
                             let assembled = self
                                 .checkpoint
                                 .push(body)
                                 .map_err(|reason| damage(segment, position, header.total_bytes(), reason.to_owned()))?;
+                            self.entered |= assembled.is_some();
                             if let Some(state) = assembled
                                 && self.before.is_none()
                             {
@@ -470,7 +477,8 @@ impl Walk<'_> {
             return self.damaged(segment, position, limit, no_frame, &reason).map(|()| SegmentEnd::Cut);
         }
         self.torn_bytes = last_valid.since(position);
-        if position > segment.first_frame() {
+        // What ends within its checkpoint was never entered: nothing else stands in it.
+        if position > segment.first_frame() && self.entered {
             self.used.push((segment, position));
         }
         if self.context.rewrites_tail && !self.context.salvage {

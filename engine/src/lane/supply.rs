@@ -227,6 +227,15 @@ impl SegmentSupply {
         self.reserve_segments.store(level.segments, Ordering::Release);
     }
 
+    /// For the keeper: the next segment of the lane. Where the lane has meanwhile found those before it too
+    /// small, it goes back with them, for their positions are given to another one.
+    pub(crate) fn put_ready(state: &mut SupplyState, prepared: Prepared) {
+        match state.rejected.is_empty() {
+            true => state.ready.push_back(prepared),
+            false => state.rejected.push(prepared),
+        }
+    }
+
     /// For the lane: it has left a segment.
     pub(crate) fn put_full(&self, full: Full) {
         lock(&self.state).full.push_back(full);

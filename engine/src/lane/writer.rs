@@ -301,7 +301,8 @@ impl LogWriter {
         }
         let total = if rest >= header { rest } else { rest + PAGE as u64 };
         let body = vec![0; (total - header) as usize];
-        self.append_body(Kind::Pad, &body);
+        // Nobody looks for a Pad frame: the block still waits for its first one.
+        self.fresh_block |= self.append_body(Kind::Pad, &body).starts_block;
     }
 
     /// The next write that should go out now, if any. `force`: also little, if nothing is in flight.
