@@ -3,7 +3,8 @@
 # The last line is `N passed, N failed`: tests of all test binaries, and one more failure for each
 # check, build or test binary that failed without counting itself. `lint` leaves the tests out.
 #
-# Bounds: RINGLANE_TEST_MINUTES (default 15) for running the tests, once they are built. A hang is a failure.
+# Bounds: RINGLANE_TEST_MINUTES (default 15) for running the tests, once they are built, and as much for each of the
+# proofs behind them. A hang is a failure.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PATH:$HOME/.cargo/bin"
@@ -18,6 +19,7 @@ passed=0
 failed=0
 ignored=0
 broken=()
+figures=()
 started=$SECONDS
 
 # step NAME COMMAND...: runs it; shows its output only if it fails.
@@ -96,10 +98,35 @@ run_tests() {
     done
 }
 
+# proof NAME COMMAND...: a check whose last line of output is its figures.
+proof() {
+    if step "$1" timeout --kill-after=30 "$((minutes * 60))" "${@:2}"; then
+        # What happened how often stands between the first part and the last one.
+        figures+=("$(tail -n 1 "$output/step" | sed 's/;.*;/;/')")
+    else
+        failed=$((failed + 1))
+    fi
+}
+
+# A bounded part of what `make proof` runs for hours. The build is one of its own: what users get holds no faults.
+# Without a canary set it does the same, so that seeds run on it as well.
+run_proofs() {
+    local target="${CARGO_TARGET_DIR:-target}/canaries"
+    if ! step 'building the proofs' "$cargo" build --release --quiet -p ringlane-proof --features canaries \
+        --target-dir "$target"; then
+        failed=$((failed + 1))
+        return
+    fi
+    proof 'simulator' "$target/release/ringlane-proof" sim --seeds 2000
+    proof 'canaries' "$target/release/ringlane-proof" canaries
+    proof 'exhaustive, every seventh point' "$target/release/ringlane-proof" exhaustive --operations 2 --stride 7
+}
+
 finish() {
     echo
     [ ${#broken[@]} = 0 ] || printf 'failed: %s\n' "${broken[@]}"
     [ "$ignored" = 0 ] || echo "ignored: $ignored"
+    [ ${#figures[@]} = 0 ] || (IFS='|' && echo "proofs: ${figures[*]}" | sed 's/|/ | /g')
     echo "time: $((SECONDS - started)) s"
     if [ "$what" = lint ]; then echo "lint: $failed failed"; else echo "$passed passed, $failed failed"; fi
     [ "$failed" = 0 ]
@@ -135,6 +162,7 @@ if [ -z "${TMPDIR:-}" ] && [ "$(stat -f -c %T /tmp)" = tmpfs ]; then
 fi
 if step 'building the tests' "$cargo" test --quiet --no-run; then
     run_tests
+    run_proofs
 else
     failed=$((failed + 1))
 fi
