@@ -9,3 +9,4 @@ pub mod corruption;
 pub mod history;
 pub mod kill;
 pub mod sim;
+pub mod value;

@@ -1,8 +1,8 @@
 //! The child: opens, says what it reads, then works until it is killed.
 
 use super::message::{Message, Order, Random, monotonic_ns, say, say_panics};
-use super::record::{bytes_of, number_of};
 use crate::history::{Answer, Call, Durability, Event, From, Happening, Outcome, Read, TopicNumber, Value};
+use crate::value::{bytes_of, number_of};
 use ringlane::{
     Consumer, ConsumerOptions, Engine, Error, Options, Producer, ProducerOptions, Receipt, Record, Start, Topic,
     TopicOptions,
@@ -266,7 +266,7 @@ struct Worker<'a> {
 type Work = ringlane::Result<Never>;
 
 impl Worker<'_> {
-    fn filler(&mut self) -> usize {
+    fn value_bytes(&mut self) -> usize {
         let most = if self.random.below(10) == 0 { 20_000 } else { 900 };
         self.random.below(most) as usize
     }
@@ -278,7 +278,7 @@ impl Worker<'_> {
     /// Says that a record will be sent: its number, its bytes, and the operation.
     fn announce(&mut self, asked: Asked) -> (Value, Vec<u8>, u64) {
         let value = self.witness.next_value();
-        let bytes = bytes_of(value, self.filler());
+        let bytes = bytes_of(value, self.value_bytes());
         (value, bytes, self.witness.sending(self.process, self.number, value, asked))
     }
 
@@ -455,7 +455,7 @@ impl Worker<'_> {
             let (topic, number) = self.witness.create(self.engine, &name, partitions)?;
             for _ in 0..self.random.below(12) {
                 let value = self.witness.next_value();
-                let bytes = bytes_of(value, self.filler());
+                let bytes = bytes_of(value, self.value_bytes());
                 let operation = self.witness.sending(self.process, number, value, Asked::default());
                 let result = producer.send(&topic, Record::new(&bytes)).and_then(ringlane::SendHandle::wait);
                 self.witness.sent(operation, &result);

@@ -14,7 +14,6 @@
 mod child;
 mod message;
 mod parent;
-mod record;
 
 pub use child::run_child;
 pub use parent::{KillFigures, KillOptions, run};
