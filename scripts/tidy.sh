@@ -71,7 +71,7 @@ find_in '\.(rs|md|sh|py|toml|yml)$|^Makefile$' '[[:blank:]]+$' |
 
 # ----- documents -----
 
-of '^(engine|cli|proof)/src/.*\.rs$' | while IFS= read -r file; do
+of '^((engine|cli|proof|models/[a-z]+)/src/.*|models/[a-z_]+|fuzz/fuzz_targets/.*)\.rs$' | while IFS= read -r file; do
     head -n 1 "$file" | grep -q '^//!' || echo "$file:1:"
 done | report 'each source file says at its top what it is (//!):'
 

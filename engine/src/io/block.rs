@@ -7,11 +7,11 @@
 //!   borrow them without a lock.
 //! - A block is used again only when nobody else holds it ([`BlockPool`]).
 
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Alignment of every block: what O_DIRECT asks for on every device we know.
 pub const BLOCK_ALIGNMENT: usize = 4096;
@@ -81,7 +81,7 @@ impl Block {
 
     /// Publishes everything, while nobody else holds the block.
     pub fn publish_all(&mut self) {
-        *self.published.get_mut() = self.capacity;
+        self.published.store(self.capacity, Ordering::Relaxed);
     }
 }
 
@@ -107,8 +107,8 @@ pub struct BlockWriter {
 
 impl BlockWriter {
     /// Starts filling a block nobody else holds.
-    pub fn new(mut block: Block) -> BlockWriter {
-        *block.published.get_mut() = 0;
+    pub fn new(block: Block) -> BlockWriter {
+        block.published.store(0, Ordering::Relaxed);
         BlockWriter { block: Arc::new(block), filled: 0 }
     }
 

@@ -10,9 +10,9 @@
 //! in the ring, and there only a descriptor can wake it: an eventfd that the ring polls.
 
 use super::{Clock, Wait, Wake, calls};
+use crate::sync::atomic::{AtomicU32, Ordering, fence};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::time::Duration;
 
 const AWAKE: u32 = 0;
@@ -22,7 +22,7 @@ const IN_RING: u32 = 3;
 
 /// One lane's bell. The lane owns all methods but [`Wake::wake`].
 #[derive(Debug)]
-pub(super) struct Doorbell {
+pub(crate) struct Doorbell {
     state: AtomicU32,
     /// Only lanes that sleep in a ring have one.
     event: Option<OwnedFd>,
@@ -30,22 +30,22 @@ pub(super) struct Doorbell {
 
 impl Doorbell {
     /// A bell for a lane that only sleeps on the futex.
-    pub(super) fn new() -> Doorbell {
+    pub(crate) fn new() -> Doorbell {
         Doorbell { state: AtomicU32::new(AWAKE), event: None }
     }
 
     /// A bell for a lane that also sleeps in a ring.
-    pub(super) fn with_event() -> io::Result<Doorbell> {
+    pub(crate) fn with_event() -> io::Result<Doorbell> {
         Ok(Doorbell { state: AtomicU32::new(AWAKE), event: Some(calls::event()?) })
     }
 
     /// The descriptor the ring polls.
-    pub(super) fn event(&self) -> RawFd {
+    pub(crate) fn event(&self) -> RawFd {
         self.event.as_ref().expect("a lane that sleeps in a ring has an event").as_raw_fd()
     }
 
     /// Sets the event back to zero.
-    pub(super) fn drain_event(&self) {
+    pub(crate) fn drain_event(&self) {
         if let Some(event) = &self.event {
             calls::drain_event(event.as_fd());
         }
@@ -53,7 +53,7 @@ impl Doorbell {
 
     /// Announces a sleep in the ring. `false`: the bell was rung, do not sleep. Either way
     /// [`Doorbell::rise`] follows.
-    pub(super) fn lie_down_in_ring(&self) -> bool {
+    pub(crate) fn lie_down_in_ring(&self) -> bool {
         self.lie_down(IN_RING)
     }
 
@@ -62,7 +62,7 @@ impl Doorbell {
     }
 
     /// Ends a sleep; `true` if the bell was rung.
-    pub(super) fn rise(&self) -> bool {
+    pub(crate) fn rise(&self) -> bool {
         let rung = self.state.swap(AWAKE, Ordering::SeqCst) == RUNG;
         // Pairs with the fence in `wake`: either that thread sees that the bell is quiet again, or
         // the lane sees what that thread wrote.
@@ -71,7 +71,7 @@ impl Doorbell {
     }
 
     /// Sleeps on the futex until the bell rings (`true`) or `timeout` is over (perhaps earlier).
-    pub(super) fn sleep(&self, timeout: Option<Duration>) -> bool {
+    pub(crate) fn sleep(&self, timeout: Option<Duration>) -> bool {
         if self.lie_down(ON_FUTEX) {
             calls::futex_wait(&self.state, ON_FUTEX, timeout);
         }
@@ -79,7 +79,7 @@ impl Doorbell {
     }
 
     /// Sleeps on the futex as `wait` tells.
-    pub(super) fn wait(&self, clock: &dyn Clock, wait: Wait) {
+    pub(crate) fn wait(&self, clock: &dyn Clock, wait: Wait) {
         match wait {
             Wait::No => {}
             Wait::Forever => while !self.sleep(None) {},

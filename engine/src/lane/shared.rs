@@ -11,11 +11,11 @@ use crate::error::{Error, Result};
 use crate::io::{IoFailure, Latch, Wake};
 use crate::log::position::Position;
 use crate::producer::accumulator::Accumulator;
-use crate::sync::{Event, lock, yield_now};
+use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering, fence};
+use crate::sync::{Event, Mutex, lock, yield_now};
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 /// Messages that fit a lane's queue.
 const QUEUE_MAX: usize = 4096;
@@ -192,7 +192,7 @@ impl LaneShared {
             self.wake();
             yield_now();
         }
-        std::sync::atomic::fence(Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         if self.sleep.load(Ordering::SeqCst) == ASLEEP {
             self.wake();
         }
@@ -223,7 +223,7 @@ impl LaneShared {
 
     /// A full batch is there: worth a wake even while a write is in flight.
     pub(crate) fn wake_for_bulk(&self) {
-        std::sync::atomic::fence(Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         if self.sleep.load(Ordering::SeqCst) != AWAKE {
             self.wake();
         }
@@ -259,7 +259,7 @@ impl LaneShared {
     /// For the lane: announces that it is about to sleep. `false`: there is news, do not.
     pub(crate) fn fall_asleep(&self, writing: bool) -> bool {
         self.sleep.store(if writing { ASLEEP_WRITING } else { ASLEEP }, Ordering::SeqCst);
-        std::sync::atomic::fence(Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         if self.queue.is_empty() {
             return true;
         }

@@ -3,6 +3,7 @@
 pub(crate) mod cold;
 pub(crate) mod index;
 pub(crate) mod page_cache;
+mod published;
 pub(crate) mod read_ahead;
 pub(crate) mod reader;
 pub(crate) mod sealed;

@@ -7,6 +7,7 @@
 
 use super::index::{PartitionIndex, Run};
 use super::page_cache::PageCache;
+use super::published::Published;
 use super::read_ahead::ColdCounters;
 use super::sidecar::Sidecar;
 use super::tail_cache::TailCache;
@@ -19,7 +20,7 @@ use crate::sync::{Signal, lock};
 use crossbeam_utils::CachePadded;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 /// A segment of a log, as readers see it.
@@ -173,13 +174,7 @@ pub(crate) struct Partition {
     pub(crate) lane: u32,
     pub(crate) log: Arc<LogShared>,
     /// Apart from what senders look at: the lane changes it with every publication.
-    published: CachePadded<Published>,
-}
-
-struct Published {
-    index: Mutex<PartitionIndex>,
-    waiting: AtomicUsize,
-    watchers: Mutex<Vec<Arc<Signal>>>,
+    published: CachePadded<Published<PartitionIndex>>,
 }
 
 /// A partition by way of its topic, for batches on their way.
@@ -217,55 +212,32 @@ impl Partition {
         log: Arc<LogShared>,
         index: PartitionIndex,
     ) -> Partition {
-        Partition {
-            topic,
-            partition,
-            slot,
-            lane,
-            log,
-            published: CachePadded::new(Published {
-                index: Mutex::new(index),
-                waiting: AtomicUsize::new(0),
-                watchers: Mutex::new(Vec::new()),
-            }),
-        }
+        Partition { topic, partition, slot, lane, log, published: CachePadded::new(Published::new(index)) }
     }
 
     /// The index, locked.
     #[inline]
     pub(crate) fn index(&self) -> MutexGuard<'_, PartitionIndex> {
-        lock(&self.published.index)
+        self.published.index()
     }
 
     /// Makes a durable run visible and wakes who waits for it.
     #[inline]
     pub(crate) fn publish(&self, run: Run, may_merge: bool) {
-        self.index().push(run, may_merge);
-        // The lock orders this after the push; a watcher registers, then looks at the index.
-        if self.published.waiting.load(Ordering::SeqCst) > 0 {
-            for watcher in lock(&self.published.watchers).iter() {
-                watcher.notify();
-            }
-        }
+        self.published.publish(|index| index.push(run, may_merge));
     }
 
     /// From now on `signal` moves with each publication.
     pub(crate) fn watch(&self, signal: &Arc<Signal>) {
-        let mut watchers = lock(&self.published.watchers);
-        watchers.push(signal.clone());
-        self.published.waiting.store(watchers.len(), Ordering::SeqCst);
+        self.published.watch(signal);
     }
 
     pub(crate) fn unwatch(&self, signal: &Arc<Signal>) {
-        let mut watchers = lock(&self.published.watchers);
-        watchers.retain(|watcher| !Arc::ptr_eq(watcher, signal));
-        self.published.waiting.store(watchers.len(), Ordering::SeqCst);
+        self.published.unwatch(signal);
     }
 
     /// Wakes all watchers without a publication: the engine closes or the topic is gone.
     pub(crate) fn disturb(&self) {
-        for watcher in lock(&self.published.watchers).iter() {
-            watcher.notify();
-        }
+        self.published.disturb();
     }
 }

@@ -5,6 +5,7 @@
 //! - The outcome is written before the event is set; no handle looks at it earlier.
 //! - Callbacks run on the dispatcher's thread (or on the thread that registers one too late), never on a lane.
 
+use super::listeners::{self, Listeners};
 use crate::error::Error;
 use crate::io::fork::ForkMark;
 use crate::lane::writer::Placed;
@@ -13,9 +14,8 @@ use crate::partition::index::Run;
 use crate::partition::shared::{TopicPartition, TopicShared};
 use crate::producer::Durability;
 use crate::record::Record;
-use crate::sync::{Event, lock};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use crate::sync::Event;
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 /// What became of the records of one partition in a batch. Small, because a batch may have a thousand.
@@ -91,21 +91,14 @@ pub(crate) struct Completed {
 }
 
 /// Runs when a batch has its outcome.
-pub(crate) type Callback = Box<dyn FnOnce(&Outcome) + Send>;
-
-#[derive(Default)]
-struct Listeners {
-    callbacks: Vec<Callback>,
-    wakers: Vec<Waker>,
-}
+pub(crate) type Callback = listeners::Callback<Outcome>;
 
 /// The shared end of a batch: what handles hold.
 #[derive(Default)]
 pub(crate) struct Batch {
     outcome: OnceLock<Outcome>,
     event: Event,
-    has_listeners: AtomicBool,
-    listeners: Mutex<Listeners>,
+    listeners: Listeners<Outcome>,
     process: ForkMark,
 }
 
@@ -145,13 +138,10 @@ impl Batch {
         let first = self.outcome.set(outcome).is_ok();
         assert!(first, "a batch ends once");
         let released = self.event.set();
-        if !self.has_listeners.load(Ordering::SeqCst) {
+        if !self.listeners.are_there() {
             return Completed { released, callbacks: false };
         }
-        let (wakers, callbacks) = {
-            let mut listeners = lock(&self.listeners);
-            (std::mem::take(&mut listeners.wakers), !listeners.callbacks.is_empty())
-        };
+        let (wakers, callbacks) = self.listeners.take_wakers();
         let released = released + wakers.len() as u32;
         for waker in wakers {
             waker.wake();
@@ -162,10 +152,7 @@ impl Batch {
     /// Runs the callbacks that were registered in time.
     pub(crate) fn run_callbacks(&self) {
         let outcome = self.outcome.get().expect("run after completion");
-        let callbacks = std::mem::take(&mut lock(&self.listeners).callbacks);
-        for callback in callbacks {
-            callback(outcome);
-        }
+        self.listeners.run_callbacks(outcome);
     }
 
     pub(crate) fn outcome(&self) -> Option<&Outcome> {
@@ -195,29 +182,14 @@ impl Batch {
 
     /// Registers a callback; if the outcome is there already, it runs now, on this thread.
     pub(crate) fn on_complete(&self, callback: Callback) {
-        {
-            let mut listeners = lock(&self.listeners);
-            self.has_listeners.store(true, Ordering::SeqCst);
-            // Checked under the lock: either the lane finds the callback, or we find the outcome.
-            if !self.event.is_set() && !self.is_out_of_reach() {
-                listeners.callbacks.push(callback);
-                return;
-            }
+        if let Err(callback) = self.listeners.add_callback(|| self.event.is_set() || self.is_out_of_reach(), callback) {
+            callback(self.outcome.get().expect("set before the event"));
         }
-        callback(self.outcome.get().expect("set before the event"));
     }
 
     /// Registers a task; `false` if the outcome is there already.
     pub(crate) fn wake_on_complete(&self, waker: &Waker) -> bool {
-        let mut listeners = lock(&self.listeners);
-        self.has_listeners.store(true, Ordering::SeqCst);
-        if self.event.is_set() {
-            return false;
-        }
-        if !listeners.wakers.iter().any(|known| known.will_wake(waker)) {
-            listeners.wakers.push(waker.clone());
-        }
-        true
+        self.listeners.add_waker(|| self.event.is_set(), waker)
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod accumulator;
 pub(crate) mod batch;
 pub(crate) mod dispatcher;
 mod handle;
+mod listeners;
 #[allow(clippy::module_inception)]
 mod producer;
 

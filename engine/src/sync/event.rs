@@ -1,7 +1,7 @@
 //! Something that happens once.
 
+use super::atomic::{AtomicU32, Ordering};
 use super::{futex, now};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 const PENDING: u32 = 0;
@@ -19,13 +19,15 @@ impl Event {
         Event { state: AtomicU32::new(PENDING) }
     }
 
+    /// Sequentially consistent, as [`Event::set`] is: who says "tell me" and then finds the event not set, and
+    /// who sets it and then finds nobody to tell, cannot both be right (producer/listeners.rs).
     pub(crate) fn is_set(&self) -> bool {
-        self.state.load(Ordering::Acquire) == DONE
+        self.state.load(Ordering::SeqCst) == DONE
     }
 
     /// Sets it and wakes all who wait, with a system call only if somebody does; returns how many.
     pub(crate) fn set(&self) -> u32 {
-        match self.state.swap(DONE, Ordering::AcqRel) {
+        match self.state.swap(DONE, Ordering::SeqCst) {
             AWAITED => futex::wake_all(&self.state),
             _ => 0,
         }

@@ -1,5 +1,8 @@
 //! Waiting between threads: a one-shot event and a counter, both on a futex.
 //!
+//! Files whose threads meet without a lock take atomics and locks from here (`crate::sync::atomic`,
+//! `crate::sync::Mutex`), not from `std`: models/ compiles the same files with ones of its own.
+//!
 //! A futex rather than a condition variable, because one completion may release many senders, and
 //! they should not queue for a mutex on the way out.
 
@@ -13,7 +16,9 @@ pub(crate) use driver::{now, yield_now};
 pub(crate) use event::Event;
 pub(crate) use signal::Signal;
 
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+pub(crate) use std::sync::atomic;
+pub(crate) use std::sync::{Mutex, MutexGuard};
+use std::sync::{PoisonError, TryLockError};
 
 /// Locks a mutex whose holders leave it consistent even when they panic.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,7 +1,7 @@
 //! Something that happens again and again.
 
+use super::atomic::{AtomicU32, Ordering};
 use super::futex;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// A counter that can be waited on: look at it, check what you wait for, then sleep unless it moved.
