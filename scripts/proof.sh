@@ -32,6 +32,20 @@ part() {
     fi
 }
 
+# fuzz TARGET: a minute of it. Where it cannot run that is said once, and counts as nothing.
+can_fuzz=yes
+fuzz() {
+    [ "$can_fuzz" = yes ] || return 0
+    local output status=0
+    output="$(scripts/fuzz.sh 60 "$1" 2>&1)" || status=$?
+    case "$status" in
+        0) passed=$((passed + 1)) ;;
+        3) can_fuzz=no ;;
+        *) failed=$((failed + 1)) ;;
+    esac
+    printf '%s\n' "$output"
+}
+
 end=$((SECONDS + minutes * 60))
 part "$target/canaries/release/ringlane-proof" canaries
 part "$proof" exhaustive
@@ -43,6 +57,9 @@ while [ $SECONDS -lt $end ]; do
     part "$proof" kill --rounds 300 --seed $((from + round))
     [ $SECONDS -lt $end ] || break
     part "$proof" corruption
+    for target_name in frame manifest sidecar directory; do
+        [ $SECONDS -lt $end ] && fuzz "$target_name"
+    done
     round=$((round + 1))
 done
 echo "$passed passed, $failed failed"

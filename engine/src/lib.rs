@@ -33,6 +33,8 @@ pub mod canary;
 mod consumer;
 mod engine;
 mod error;
+#[doc(hidden)]
+pub mod fuzz_support;
 pub mod inspect;
 #[doc(hidden)]
 pub mod io;

@@ -6,6 +6,7 @@
 
 pub mod checker;
 pub mod corruption;
+pub mod fuzz;
 pub mod history;
 pub mod kill;
 pub mod sim;

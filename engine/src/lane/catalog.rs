@@ -5,7 +5,7 @@
 //! - A topic is durable in log 0 before the first record of it is accepted; so records of a slot that
 //!   the catalog does not know belong to a deleted topic.
 
-use crate::bounds::{PARTITIONS_MAX, TOPIC_NAME_BYTES_MAX};
+use crate::bounds::{PARTITIONS_MAX, SLOTS_MAX, TOPIC_NAME_BYTES_MAX};
 use crate::error::{Error, Result};
 use crate::log::codec::{Put, Reader};
 use std::collections::BTreeMap;
@@ -133,13 +133,16 @@ fn encode_topic(topic: &TopicEntry, target: &mut Vec<u8>) {
 }
 
 fn decode_topic(reader: &mut Reader<'_>) -> Option<TopicEntry> {
-    Some(TopicEntry {
+    let topic = TopicEntry {
         id: reader.u32()?,
         first_slot: reader.u32()?,
         partitions: reader.u32()?,
         created_ms: reader.i64()?,
         name: std::str::from_utf8(reader.bytes()?).ok()?.to_owned(),
-    })
+    };
+    // None that was ever created is refused here; what slots count on may count on it.
+    let slots = topic.first_slot.checked_add(topic.partitions).is_some_and(|end| end <= SLOTS_MAX);
+    (slots && topic.id < u32::MAX && check_topic(&topic.name, topic.partitions).is_ok()).then_some(topic)
 }
 
 /// Topic names are what Kafka allows: letters, digits, `.`, `_`, `-`.

@@ -11,6 +11,7 @@
 
 use super::catalog::{Catalog, CatalogChange};
 use super::entries::{self, PublishEntry};
+use crate::bounds::{RECORD_BYTES_CEILING, SLOTS_MAX};
 use crate::log::codec::{Put, Reader};
 use crate::log::frame::{FrameHeader, Kind, WithheldReason};
 use crate::log::position::Position;
@@ -202,6 +203,7 @@ impl LogState {
             Kind::Records { slot, count, base_offset, append_time_ms } => {
                 self.append_time_ms = self.append_time_ms.max(append_time_ms);
                 let timestamp_max = timestamp_max(body, count)?;
+                self.check_room(slot, count)?;
                 let expected = self.partition(slot).next_offset;
                 if expected != base_offset {
                     return Err(format!("its first offset is {base_offset}, the partition's next one is {expected}"));
@@ -224,6 +226,7 @@ impl LogState {
             Kind::Withheld { slot, count, due_ms, append_time_ms, reason: WithheldReason::Delayed } => {
                 self.append_time_ms = self.append_time_ms.max(append_time_ms);
                 let timestamp_max_ms = timestamp_max(body, count)?;
+                self.check_room(slot, count)?;
                 let frame_bytes = header.total_bytes() as u32;
                 self.withhold(header.position, Withheld { slot, count, due_ms, frame_bytes, timestamp_max_ms });
                 Ok(())
@@ -263,8 +266,22 @@ impl LogState {
         if expected != entry.base_offset || released.slot != entry.slot {
             return Err(format!("it publishes offset {}, the partition's next one is {expected}", entry.base_offset));
         }
+        if (entry.first, entry.count, entry.frame_bytes) != (0, released.count, released.frame_bytes) {
+            return Err("it publishes other records than were withheld".to_owned());
+        }
+        self.check_room(entry.slot, entry.count)?;
         let (_, timestamp_max_ms) = self.assign(entry.slot, entry.count, entry.timestamp_max_ms);
         Ok(reference_run(entry, entry_index, header.position, header.total_bytes() as u32, timestamp_max_ms))
+    }
+
+    /// Whether a partition can be, and has room for so many offsets. Whole frames that say otherwise were never
+    /// written by a lane; without this they would be given memory without bound.
+    fn check_room(&self, slot: u32, count: u32) -> Result<(), String> {
+        let end = self.partition(slot).next_offset.checked_add(u64::from(count));
+        match slot < SLOTS_MAX && end.is_some_and(|end| end < OFFSET_MAX) {
+            true => Ok(()),
+            false => Err(format!("no partition has slot {slot} and room for {count} records")),
+        }
     }
 
     /// Applies a change of the catalog.
@@ -322,14 +339,16 @@ impl LogState {
         state.catalog = Catalog::decode(&mut reader)?;
         for _ in 0..reader.u32()? {
             let slot = reader.u32()?;
-            if slot >= 1 << 28 {
-                return None;
-            }
-            *state.partition_mut(slot) = PartitionState {
+            let partition = PartitionState {
                 first_offset: reader.u64()?,
                 next_offset: reader.u64()?,
                 timestamp_max_ms: reader.i64()?,
             };
+            let is_possible = partition.first_offset <= partition.next_offset && partition.next_offset < OFFSET_MAX;
+            if slot >= SLOTS_MAX || !is_possible {
+                return None;
+            }
+            *state.partition_mut(slot) = partition;
         }
         state.partitions_used = state.slots().count();
         for _ in 0..reader.u32()? {
@@ -341,6 +360,10 @@ impl LogState {
                 frame_bytes: reader.u32()?,
                 timestamp_max_ms: reader.i64()?,
             };
+            let is_possible = withheld.slot < SLOTS_MAX && withheld.frame_bytes <= WITHHELD_FRAME_BYTES_MAX;
+            if !is_possible || state.withheld.contains_key(&identity) {
+                return None;
+            }
             state.withhold(identity, withheld);
         }
         for _ in 0..reader.u32()? {
@@ -350,6 +373,11 @@ impl LogState {
         reader.is_empty().then_some(state)
     }
 }
+
+/// No partition comes near.
+const OFFSET_MAX: u64 = 1 << 62;
+/// A withheld frame holds one record.
+const WITHHELD_FRAME_BYTES_MAX: u32 = RECORD_BYTES_CEILING as u32 + 4096;
 
 /// The index run of a publish entry.
 pub(crate) fn reference_run(
@@ -449,6 +477,28 @@ mod tests {
         let catalog = state.catalog.clone();
         state.retain_slots(&catalog);
         check(&state);
+    }
+
+    /// Whole frames may speak of any slot; the state grew to hold it, by 100 GB.
+    #[test]
+    fn a_slot_that_cannot_be_is_refused() {
+        for (slot, count) in [(u32::MAX, 0), (SLOTS_MAX, 0)] {
+            let kind = Kind::Records { slot, count, base_offset: 0, append_time_ms: 0 };
+            let position = Position(8192);
+            let header = FrameHeader {
+                kind,
+                position,
+                durable: position,
+                body_bytes: 0,
+                previous_checksum: 0,
+                body_checksum: 0,
+                header_checksum: 0,
+            };
+            LogState::default().apply(&header, &[], &mut |_, _| {}).expect_err("a slot beyond all");
+        }
+        let mut state = LogState::default();
+        state.assign(SLOTS_MAX, 1, 1);
+        assert!(LogState::decode(&state.encode()).is_none());
     }
 
     #[test]

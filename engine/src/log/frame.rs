@@ -78,6 +78,8 @@ pub(crate) enum Kind {
 impl Kind {
     /// Code of a Records frame, for readers that pass over checked frames.
     pub(crate) const RECORDS_CODE: u8 = 1;
+    /// Code of a Withheld frame.
+    pub(crate) const WITHHELD_CODE: u8 = 2;
     /// Header of a Withheld frame.
     pub(crate) const WITHHELD_HEADER_BYTES: usize = HEADER_BYTES + WITHHELD_EXTENSION_BYTES;
 
@@ -117,7 +119,7 @@ impl Kind {
         Self::header_bytes_of(self.code()).expect("every kind has a header")
     }
 
-    fn header_bytes_of(code: u8) -> Option<usize> {
+    pub(crate) fn header_bytes_of(code: u8) -> Option<usize> {
         match code {
             1 => Some(RECORDS_HEADER_BYTES),
             2 => Some(HEADER_BYTES + WITHHELD_EXTENSION_BYTES),
@@ -140,6 +142,11 @@ impl FrameContext {
         bytes[..4].copy_from_slice(&log.to_le_bytes());
         bytes[4..].copy_from_slice(&generation.to_le_bytes());
         FrameContext { salt, seed: crc32c::crc32c(&bytes) }
+    }
+
+    /// The checksum of a header whose own field for it is zero.
+    pub(crate) fn checksum(&self, header: &[u8]) -> u32 {
+        crc32c::crc32c_append(self.seed, header)
     }
 
     fn stamp(&self, position: Position) -> u64 {
@@ -223,7 +230,7 @@ impl FrameHeader {
             }
             _ => {}
         }
-        let checksum = crc32c::crc32c_append(context.seed, target);
+        let checksum = context.checksum(target);
         target[28..32].copy_from_slice(&checksum.to_le_bytes());
         checksum
     }
@@ -241,7 +248,7 @@ impl FrameHeader {
         let mut image = [0; HEADER_BYTES_MAX];
         image[..header_bytes].copy_from_slice(header);
         image[28..32].copy_from_slice(&[0; 4]);
-        if crc32c::crc32c_append(context.seed, &image[..header_bytes]) != header_checksum {
+        if context.checksum(&image[..header_bytes]) != header_checksum {
             return Err(BadFrame::Header);
         }
         if version != VERSION {
@@ -254,6 +261,7 @@ impl FrameHeader {
                 base_offset: u64_at(header, 40),
                 append_time_ms: u64_at(header, 48) as i64,
             },
+            2 if u32_at(header, 60) != 0 => return Err(BadFrame::Header),
             2 => Kind::Withheld {
                 slot: u32_at(header, 32),
                 count: u32_at(header, 36),
@@ -336,6 +344,20 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// docs/FORMAT.md says that four bytes of a withheld frame's header are zero. A fuzzer found that nobody looked.
+    #[test]
+    fn a_reserved_field_that_is_not_zero_is_refused() {
+        let reason = WithheldReason::Delayed;
+        let kind = Kind::Withheld { slot: 0, count: 1, due_ms: 0, append_time_ms: 0, reason };
+        let (context, header, mut bytes) = sample(kind, b"body");
+        FrameHeader::decode(&context, header.position, &bytes).unwrap();
+        bytes[60] = 1;
+        bytes[28..32].copy_from_slice(&[0; 4]);
+        let checksum = context.checksum(&bytes[..kind.header_bytes()]);
+        bytes[28..32].copy_from_slice(&checksum.to_le_bytes());
+        assert_eq!(FrameHeader::decode(&context, header.position, &bytes), Err(BadFrame::Header));
+    }
 
     fn sample(kind: Kind, body: &[u8]) -> (FrameContext, FrameHeader, Vec<u8>) {
         let context = FrameContext::new(3, 4, 0x1234_5678_9abc_def0);

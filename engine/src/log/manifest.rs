@@ -22,6 +22,7 @@
 use super::codec::{Put, Reader};
 use super::frame::{u32_at, u64_at};
 use super::position::Position;
+use crate::bounds::{LANES_MAX, SEGMENT_BYTES_CEILING, SEGMENT_BYTES_FLOOR};
 use crate::error::{Error, Result};
 use crate::io::{Access, Block, File, PAGE, Storage};
 use std::path::Path;
@@ -117,7 +118,7 @@ impl Manifest {
         self.logs.iter().all(|log| log.generation == 0)
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(64 + self.segments.len() * SEGMENT_ENTRY_BYTES);
         body.put_u64(self.engine_id);
         body.put_i64(self.created_ms);
@@ -158,7 +159,7 @@ impl Manifest {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Result<Manifest, BadManifest> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Manifest, BadManifest> {
         let header = bytes.get(..HEADER_BYTES).ok_or(BadManifest::Empty)?;
         if &header[..8] != MAGIC {
             let empty = header.iter().all(|byte| *byte == 0);
@@ -176,6 +177,16 @@ impl Manifest {
             return Err(BadManifest::Damaged);
         }
         Self::decode_body(body, u64_at(header, 16)).ok_or(BadManifest::Damaged)
+    }
+
+    /// Whether it speaks of places that can be: no position lies outside its segment, none overflows. A whole
+    /// manifest that does not was never written by an engine, and what relies on it may rely on this.
+    fn is_possible(&self) -> bool {
+        let logs = self.logs.len() <= LANES_MAX as usize && self.logs.iter().all(|log| log.next_base.0 <= POSITION_MAX);
+        logs && self.logs.iter().all(|log| log.generation < u32::MAX)
+            && self.sequence < u64::MAX / 2
+            && self.next_file < u32::MAX
+            && self.segments.iter().all(is_possible)
     }
 
     fn decode_body(body: &[u8], sequence: u64) -> Option<Manifest> {
@@ -215,12 +226,24 @@ impl Manifest {
                 end: Position(reader.u64()?),
             });
         }
-        reader.is_empty().then_some(manifest)
+        (reader.is_empty() && manifest.is_possible()).then_some(manifest)
     }
 }
 
+/// No log comes near: it would have written for thousands of years.
+const POSITION_MAX: u64 = 1 << 62;
+
+fn is_possible(segment: &ManifestSegment) -> bool {
+    let bytes = segment.bytes >= SEGMENT_BYTES_FLOOR
+        && segment.bytes <= SEGMENT_BYTES_CEILING
+        && segment.bytes.is_multiple_of(PAGE as u64);
+    let base = segment.base.0 <= POSITION_MAX && segment.base.0.is_multiple_of(PAGE as u64);
+    let ends_within = || segment.end >= segment.first_frame() && segment.end <= segment.limit();
+    bytes && base && segment.generation < u32::MAX && (segment.state != SegmentState::Sealed || ends_within())
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum BadManifest {
+pub(crate) enum BadManifest {
     Empty,
     Foreign,
     Damaged,
@@ -415,6 +438,24 @@ mod tests {
         let mut bytes = sample().encode();
         bytes.resize(8192, 0);
         assert_eq!(Manifest::decode(&bytes).unwrap(), sample());
+    }
+
+    /// A fuzzer made a whole manifest whose sealed segment ended before it began, and `verify` subtracted.
+    #[test]
+    fn a_manifest_that_cannot_be_is_damaged() {
+        let spoil: [fn(&mut Manifest); 6] = [
+            |manifest| manifest.segments[0].end = Position(0),
+            |manifest| manifest.segments[0].end = Position(2 << 20),
+            |manifest| manifest.segments[0].base = Position(u64::MAX - 4095),
+            |manifest| manifest.segments[0].bytes = u64::MAX,
+            |manifest| manifest.logs[0].next_base = Position(u64::MAX),
+            |manifest| manifest.sequence = u64::MAX,
+        ];
+        for (number, spoil) in spoil.iter().enumerate() {
+            let mut manifest = sample();
+            spoil(&mut manifest);
+            assert_eq!(Manifest::decode(&manifest.encode()), Err(BadManifest::Damaged), "{number}");
+        }
     }
 
     /// Which copy was written last is told from the copies alone, also when settling was cut short.

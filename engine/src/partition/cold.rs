@@ -4,10 +4,12 @@
 //! - Frames are given out only after both checksums were right in this read.
 //! - A read that fails is an error with file and offset, never an end of the file.
 
+use super::index::Run;
 use super::shared::LogShared;
 use crate::error::{Error, Result};
 use crate::io::{Block, BlockWriter, PAGE};
-use crate::log::frame::{FrameContext, FrameHeader};
+use crate::lane::state::timestamp_max;
+use crate::log::frame::{FRAME_ALIGNMENT, FrameContext, FrameHeader, Kind, u32_at, u64_at};
 use crate::log::manifest::ManifestSegment;
 use crate::log::position::Position;
 use crate::log::scan::NoFrame;
@@ -24,6 +26,9 @@ pub(crate) type Frames = (Arc<Block>, usize);
 /// Reads the frames in `bytes` bytes at `position`, and no more, by a blocking call; checks them.
 pub(crate) fn read_alone(log: &LogShared, position: Position, bytes: usize) -> Result<Frames> {
     let segment = log.segment_at(position).ok_or_else(|| gone(position, bytes))?;
+    if position.0.checked_add(bytes as u64).is_none_or(|end| end > segment.manifest.limit().0) {
+        return Err(too_short(&segment.manifest, position, bytes));
+    }
     let offset = position.since(segment.manifest.base);
     let start = offset - offset % PAGE as u64;
     let lead = (offset - start) as usize;
@@ -72,6 +77,61 @@ fn gone(position: Position, bytes: usize) -> Error {
         file_offset: 0,
         bytes: bytes as u64,
         reason: "no segment holds this position, though it was acknowledged".to_owned(),
+    }
+}
+
+/// Whether whole frames hold the records that a run speaks of. An index whose checksums are right and that
+/// speaks of other records was not made by an engine; who iterates relies on it.
+pub(crate) fn holds(run: &Run, slot: u32, frames: &[u8]) -> bool {
+    let (mut rest, mut offset) = (frames, run.base_offset);
+    let mut first = true;
+    while !rest.is_empty() {
+        let Some(header) = RecordsHeader::of(rest) else { return false };
+        let whole = timestamp_max(header.body, header.count).is_ok();
+        let in_place = match run.publication {
+            None => !header.is_withheld && header.base_offset == offset,
+            Some(_) => {
+                header.is_withheld && first && u64::from(run.first) + u64::from(run.count) <= u64::from(header.count)
+            }
+        };
+        if !whole || !in_place || header.slot != slot {
+            return false;
+        }
+        offset += u64::from(header.count);
+        rest = rest.get(header.total_bytes..).unwrap_or_default();
+        first = false;
+    }
+    !first && (run.publication.is_some() || offset == run.end_offset())
+}
+
+/// What of a checked Records or Withheld frame tells which records it holds.
+struct RecordsHeader<'a> {
+    is_withheld: bool,
+    slot: u32,
+    count: u32,
+    base_offset: u64,
+    body: &'a [u8],
+    total_bytes: usize,
+}
+
+impl<'a> RecordsHeader<'a> {
+    fn of(frame: &'a [u8]) -> Option<RecordsHeader<'a>> {
+        let code = *frame.get(3)?;
+        let is_withheld = match code {
+            Kind::RECORDS_CODE => false,
+            Kind::WITHHELD_CODE => true,
+            _ => return None,
+        };
+        let start = Kind::header_bytes_of(code)?;
+        let end = start + u32_at(frame, 4) as usize;
+        Some(RecordsHeader {
+            is_withheld,
+            slot: u32_at(frame, 32),
+            count: u32_at(frame, 36),
+            base_offset: u64_at(frame, 40),
+            body: frame.get(start..end)?,
+            total_bytes: end.next_multiple_of(FRAME_ALIGNMENT as usize),
+        })
     }
 }
 

@@ -249,8 +249,8 @@ impl PartitionReader {
         };
         match ahead.frames(window, place, bytes)? {
             Planned::Reading => Ok(None),
-            Planned::Ready(frames) => Ok(Some(frames)),
-            Planned::Failed => cold::read_alone(&self.partition.log, place, bytes).map(Some),
+            Planned::Ready(frames) => self.fit(run, frames).map(Some),
+            Planned::Failed => self.fit(run, cold::read_alone(&self.partition.log, place, bytes)?).map(Some),
         }
     }
 
@@ -262,7 +262,23 @@ impl PartitionReader {
             return Err(self.truncated(self.offset, first_offset));
         }
         let frames = cold::read_alone(&self.partition.log, self.place(&run), run.bytes as usize)?;
+        let frames = self.fit(&run, frames)?;
         self.begin(&run, frames)
+    }
+
+    /// Frames from a file, if they hold the records of the run.
+    fn fit(&self, run: &Run, frames: Frames) -> Result<Frames> {
+        let (memory, start) = &frames;
+        if cold::holds(run, self.partition.slot, memory.slice(*start, start + run.bytes as usize)) {
+            return Ok(frames);
+        }
+        Err(Error::Damaged {
+            file: format!("{} partition {}", self.partition.topic, self.partition.partition),
+            position: self.place(run).0,
+            file_offset: 0,
+            bytes: u64::from(run.bytes),
+            reason: format!("the index says that offset {} stands there, and other records do", run.base_offset),
+        })
     }
 
     /// From here on the first run's records are given out.
@@ -288,7 +304,7 @@ impl PartitionReader {
         };
         self.publish_frame = Some((position, (memory.clone(), start)));
         let frame = memory.slice(start, start + bytes);
-        let body = &frame[Kind::Publish.header_bytes()..];
+        let body = frame.get(Kind::Publish.header_bytes()..).unwrap_or_default();
         let length = crate::log::frame::u32_at(frame, 4) as usize;
         let entries = body.get(..length).and_then(entries::decode_publish).unwrap_or_default();
         Ok(entries.into_iter().nth(entry as usize).map(|entry| entry.extra_headers).unwrap_or_default())

@@ -164,11 +164,12 @@ pub(crate) fn store(log: &LogShared, segment: &Segment, end: Position, bytes: &[
         let file = Arc::new(MemoryFile::new(&name, bytes));
         Sidecar::open(file, segment.manifest, end, &log.pages).map_err(|bad| unusable(segment, &bad.0))
     };
+    // The pages of one that could not be used, also where the new one stays in memory.
+    log.pages.forget(segment.manifest.salt);
     if log.read_only {
         return in_memory();
     }
     let fail = |operation, error: &std::io::Error| Error::io(operation, &name, None, error);
-    log.pages.forget(segment.manifest.salt);
     let written = (|| {
         let file = log.storage.open(&name, Access::Create).map_err(|error| fail("open", &error))?;
         super::sidecar::write(&*file, bytes).map_err(|error| fail("write", &error))?;

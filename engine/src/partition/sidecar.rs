@@ -30,6 +30,7 @@
 
 use super::index::{Publication, Run};
 use super::page_cache::PageCache;
+use crate::bounds::RECORD_BYTES_CEILING;
 use crate::io::{Access, Block, File, Storage};
 use crate::log::codec::{Put, Reader, unzigzag, zigzag};
 use crate::log::frame::{u32_at, u64_at};
@@ -42,6 +43,8 @@ const MAGIC: &[u8; 8] = b"RINGLIDX";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 64;
 const ENTRY_BYTES: usize = 56;
+/// A run has at least five numbers.
+const RUN_BYTES_MIN: usize = 5;
 
 /// What a sidecar says of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,6 +167,8 @@ pub(crate) struct Sidecar {
     file: Arc<dyn File>,
     segment: ManifestSegment,
     entries: u32,
+    /// Nothing that an entry speaks of lies behind it.
+    length: u64,
 }
 
 /// The sidecar cannot be used; it must be made anew.
@@ -194,7 +199,11 @@ impl Sidecar {
         if u64_at(&header, 16) != segment.salt || u64_at(&header, 24) != end.0 {
             return Err(BadSidecar("it belongs to an earlier use of the segment".to_owned()));
         }
-        Ok(Sidecar { file, segment, entries: u32_at(&header, 12) })
+        let (entries, length) = (u32_at(&header, 12), file.length()?);
+        if HEADER_BYTES as u64 + u64::from(entries) * ENTRY_BYTES as u64 > length {
+            return Err(BadSidecar("it ends within its entries".to_owned()));
+        }
+        Ok(Sidecar { file, segment, entries, length })
     }
 
     /// The number of partitions it speaks of.
@@ -239,6 +248,10 @@ impl Sidecar {
 
     /// The runs of an entry.
     pub(crate) fn runs(&self, entry: &SidecarEntry, cache: &PageCache) -> Result<Vec<Run>, BadSidecar> {
+        let end = entry.runs_start.checked_add(u64::from(entry.runs_bytes));
+        if end.is_none_or(|end| end > self.length) {
+            return Err(BadSidecar(format!("it ends within the runs of slot {}", entry.slot)));
+        }
         let bytes = cache.read(&*self.file, self.segment.salt, entry.runs_start, entry.runs_bytes as usize)?;
         if crc32c::crc32c(&bytes) != entry.runs_checksum {
             return Err(BadSidecar(format!("the runs of slot {} do not match their checksum", entry.slot)));
@@ -251,32 +264,39 @@ impl Sidecar {
         let mut reader = Reader::new(bytes);
         let (mut offset, mut position, mut timestamp) =
             (entry.first_offset, self.segment.base.0, entry.timestamp_before_ms);
-        let mut runs = Vec::with_capacity(entry.runs_count as usize);
+        let mut runs = Vec::with_capacity((entry.runs_count as usize).min(bytes.len() / RUN_BYTES_MIN));
         for _ in 0..entry.runs_count {
-            let base_offset = offset + reader.varint()?;
+            let base_offset = offset.checked_add(reader.varint()?)?;
             let count_and_kind = reader.varint()?;
             let place = position.wrapping_add(unzigzag(reader.varint()?) as u64);
-            let run_bytes = reader.varint()? as u32;
+            let run_bytes = u32::try_from(reader.varint()?).ok()?;
             let timestamp_max_ms = timestamp.wrapping_add(unzigzag(reader.varint()?));
             let mut run = Run {
                 base_offset,
-                count: (count_and_kind >> 1) as u32,
+                count: u32::try_from(count_and_kind >> 1).ok()?,
                 first: 0,
                 position: Position(place),
                 bytes: run_bytes,
                 timestamp_max_ms,
                 publication: None,
             };
-            position = place + u64::from(run_bytes);
+            position = place.checked_add(u64::from(run_bytes))?;
             if count_and_kind & 1 == 1 {
-                run.first = reader.varint()? as u32;
+                run.first = u32::try_from(reader.varint()?).ok()?;
                 run.publication = Some(Publication {
                     position: Position(reader.varint()?),
-                    extra_bytes: reader.varint()? as u32,
-                    entry: reader.varint()? as u32,
+                    extra_bytes: u32::try_from(reader.varint()?).ok()?,
+                    entry: u32::try_from(reader.varint()?).ok()?,
                 });
             }
-            (offset, timestamp) = (run.end_offset(), timestamp_max_ms);
+            // Whoever reads the run makes room for that many bytes.
+            let bytes_max =
+                if run.publication.is_some() { RECORD_BYTES_CEILING as u64 * 2 } else { self.segment.bytes };
+            if u64::from(run.bytes) > bytes_max || run.count == 0 {
+                return None;
+            }
+            offset = base_offset.checked_add(u64::from(run.count))?;
+            timestamp = timestamp_max_ms;
             runs.push(run);
         }
         reader.is_empty().then_some(runs)
@@ -447,6 +467,33 @@ mod tests {
             let cache = PageCache::new(1 << 20);
             assert!(Sidecar::open(file.clone(), sample_segment(8), sample_segment(8).end, &cache).is_err());
             assert!(Sidecar::open(file, sample_segment(9), Position(5), &cache).is_err());
+        });
+    }
+
+    /// A fuzzer made the checksums of an entry right that spoke of 3 GB of runs, and of numbers that overflow: the
+    /// memory was asked for, and the sum panicked. An index that cannot be is refused like a damaged one.
+    #[test]
+    fn an_index_that_cannot_be_is_refused() {
+        // Entry, field, value: runs_count, first_offset, runs_start, runs_bytes.
+        for (field, value) in [(4, u32::MAX.into()), (8, u64::MAX), (32, u64::MAX), (40, 3_184_706_200)] {
+            let mut bytes = build(&[0], 9);
+            let at = HEADER_BYTES + field;
+            let width = if matches!(field, 4 | 40) { 4 } else { 8 };
+            bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+            crate::fuzz_support::mend_sidecar(&mut bytes);
+            on_disk(&bytes, |file| {
+                let cache = PageCache::new(1 << 20);
+                let sidecar = Sidecar::open(file, sample_segment(9), sample_segment(9).end, &cache).unwrap();
+                let entry = sidecar.entry_at(0, &cache).unwrap();
+                assert!(sidecar.runs(&entry, &cache).is_err(), "field {field}");
+            });
+        }
+        let mut bytes = build(&[0], 9);
+        bytes[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
+        crate::fuzz_support::mend_sidecar(&mut bytes);
+        on_disk(&bytes, |file| {
+            let cache = PageCache::new(1 << 20);
+            assert!(Sidecar::open(file, sample_segment(9), sample_segment(9).end, &cache).is_err(), "entries");
         });
     }
 
