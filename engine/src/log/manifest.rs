@@ -22,7 +22,7 @@
 use super::codec::{Put, Reader};
 use super::frame::{u32_at, u64_at};
 use super::position::Position;
-use crate::bounds::{LANES_MAX, SEGMENT_BYTES_CEILING, SEGMENT_BYTES_FLOOR};
+use crate::bounds::{LANES_MAX, SEGMENT_BYTES_CEILING};
 use crate::error::{Error, Result};
 use crate::io::{Access, Block, File, PAGE, Storage};
 use std::path::Path;
@@ -234,7 +234,8 @@ impl Manifest {
 const POSITION_MAX: u64 = 1 << 62;
 
 fn is_possible(segment: &ManifestSegment) -> bool {
-    let bytes = segment.bytes >= SEGMENT_BYTES_FLOOR
+    // Those of the reserve are smaller than any other.
+    let bytes = segment.bytes > PAGE as u64
         && segment.bytes <= SEGMENT_BYTES_CEILING
         && segment.bytes.is_multiple_of(PAGE as u64);
     let base = segment.base.0 <= POSITION_MAX && segment.base.0.is_multiple_of(PAGE as u64);
