@@ -11,23 +11,40 @@ fail() {
     exit 1
 }
 
+# install_packages PACKAGE...: with apt-get; what it says is shown only if it fails.
+install_packages() {
+    local as_root=() log status=0
+    [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+    log="$(mktemp)"
+    { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q &&
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"; } \
+        >"$log" 2>&1 || status=$?
+    [ "$status" = 0 ] || tail -n 20 "$log" >&2
+    rm -f "$log"
+    return "$status"
+}
+
 # ----- packages of the system: a linker for Rust, Python for the licence check -----
 
 packages=()
 command -v cc >/dev/null || packages+=(gcc libc6-dev)
 command -v python3 >/dev/null || packages+=(python3)
 if [ ${#packages[@]} -gt 0 ]; then
-    as_root=()
-    [ "$(id -u)" = 0 ] || as_root=(sudo -n)
     command -v apt-get >/dev/null || fail "please install: a C compiler (cc) and python3; missing: ${packages[*]}"
     echo "setup: installing ${packages[*]}" >&2
-    log="$(mktemp)"
-    trap 'rm -f "$log"' EXIT
-    if ! { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q &&
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${packages[@]}"; } \
-        >"$log" 2>&1; then
-        tail -n 20 "$log" >&2
-        fail "please install by hand: ${packages[*]}"
+    install_packages "${packages[@]}" || fail "please install by hand: ${packages[*]}"
+fi
+
+# ----- the block log: a device that records, and file systems on it; the proofs say where it cannot run -----
+
+if [ "$(id -u)" = 0 ] && [ -e /dev/fuse ] && [ -e /dev/loop-control ] && command -v apt-get >/dev/null; then
+    packages=()
+    command -v qemu-storage-daemon >/dev/null || packages+=(qemu-utils)
+    command -v mkfs.ext4 >/dev/null || packages+=(e2fsprogs)
+    command -v mkfs.xfs >/dev/null || packages+=(xfsprogs)
+    if [ ${#packages[@]} -gt 0 ]; then
+        echo "setup: installing ${packages[*]}" >&2
+        install_packages "${packages[@]}" || echo "setup: without ${packages[*]} the block log cannot run" >&2
     fi
 fi
 

@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - Without the feature `canaries` none of them can be set, and the questions cost nothing.
-//! - A canary concerns the thread that set it: in the simulator, one world.
+//! - A canary concerns the thread that set it: in the simulator, one world. One that is set for the process
+//!   concerns every thread of an engine with threads of its own.
 
 /// A fault that the engine can be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,17 @@ thread_local! {
     static SET: std::cell::Cell<Option<Canary>> = const { std::cell::Cell::new(None) };
 }
 
+/// The number of a canary in [`Canary::ALL`], plus one; 0 is none.
+#[cfg(feature = "canaries")]
+static SET_FOR_THE_PROCESS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+/// Gives all threads a canary, or takes it away.
+#[cfg(feature = "canaries")]
+pub fn set_for_the_process(canary: Option<Canary>) {
+    let number = canary.map_or(0, |canary| canary as usize + 1);
+    SET_FOR_THE_PROCESS.store(number, std::sync::atomic::Ordering::Relaxed);
+}
+
 /// Gives this thread a canary, or takes it away.
 #[cfg(feature = "canaries")]
 pub fn set(canary: Option<Canary>) {
@@ -75,6 +87,7 @@ pub(crate) fn sings(canary: Canary) -> bool {
     #[cfg(feature = "canaries")]
     {
         SET.get() == Some(canary)
+            || SET_FOR_THE_PROCESS.load(std::sync::atomic::Ordering::Relaxed) == canary as usize + 1
     }
     #[cfg(not(feature = "canaries"))]
     {

@@ -4,6 +4,7 @@
 //! what it was answered, as a [`history`]. One [`checker`] judges all histories. It knows nothing of the
 //! engine's code; it knows what docs/GUARANTEES.md promises.
 
+pub mod blocklog;
 pub mod checker;
 pub mod corruption;
 pub mod fuzz;

@@ -1,7 +1,8 @@
 //! The command `ringlane-proof`: the tree of its arguments, and the exit codes.
 //!
 //! Invariants:
-//! - Exit code 0: what was to be shown was shown. 1: it was not. 2: the command line is wrong.
+//! - Exit code 0: what was to be shown was shown. 1: it was not. 2: the command line is wrong. 3: this machine
+//!   cannot show it (no root, no FUSE), and says what is missing.
 //! - The last line of standard output is one line of figures, whether it failed or not.
 
 // A program has no users of its items outside: `pub` here means for the other modules.
@@ -22,6 +23,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Record every write of the real engine's file system, and judge what losses of power leave of it
+    #[command(name = "blocklog")]
+    BlockLog(command::blocklog::BlockLogArguments),
+    /// The process that works on a recorded device
+    #[command(hide = true)]
+    BlockLogChild(command::blocklog::ChildArguments),
+    /// Let a flush or a write of the device fail under the real engine: it tells, and loses nothing
+    ErrorDevice(command::blocklog::ErrorDeviceArguments),
     /// Judge histories (JSON lines), or convert them for other checkers
     Check(command::check::CheckArguments),
     /// Damage every class of byte of every file of a small log; each is detected or harmless
@@ -42,6 +51,9 @@ enum Command {
 fn main() -> ExitCode {
     keep_memory();
     let ending = match Arguments::parse().command {
+        Command::BlockLog(arguments) => command::blocklog::run(&arguments),
+        Command::BlockLogChild(arguments) => command::blocklog::run_child(&arguments),
+        Command::ErrorDevice(arguments) => command::blocklog::run_error_device(&arguments),
         Command::Canaries(arguments) => command::canaries::run(&arguments),
         Command::Check(arguments) => command::check::run(&arguments),
         Command::Corruption(arguments) => command::corruption::run(&arguments),

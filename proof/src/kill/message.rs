@@ -30,7 +30,7 @@ pub(super) struct Order {
 /// One line of a child.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Message {
+pub(crate) enum Message {
     /// Part of the history.
     Event(Event),
     /// A topic is about to be created; it may be there from now on.
@@ -45,7 +45,7 @@ pub(super) enum Message {
 static TURN: Mutex<()> = Mutex::new(());
 
 /// Says a message to the parent, in one line; it is made when it is this thread's turn.
-pub(super) fn say(message: impl FnOnce() -> Message) {
+pub(crate) fn say(message: impl FnOnce() -> Message) {
     let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let mut line = serde_json::to_string(&message()).expect("messages are plain values");
     line.push('\n');
@@ -58,12 +58,12 @@ pub(super) fn say(message: impl FnOnce() -> Message) {
 }
 
 /// A panic anywhere, in a thread of the engine too, is said before the kill can hide it.
-pub(super) fn say_panics() {
+pub(crate) fn say_panics() {
     std::panic::set_hook(Box::new(|panic| say(|| Message::Trouble(format!("a panic: {panic}")))));
 }
 
 /// The clock that does not go back, the same for parent and child.
-pub(super) fn monotonic_ns() -> u64 {
+pub(crate) fn monotonic_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is valid for writing, and this clock is always there.
     let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
@@ -72,15 +72,15 @@ pub(super) fn monotonic_ns() -> u64 {
 }
 
 /// A small generator, so that all choices follow from the seed.
-pub(super) struct Random(pub(super) u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }
 
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 }

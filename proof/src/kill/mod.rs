@@ -16,4 +16,5 @@ mod message;
 mod parent;
 
 pub use child::run_child;
+pub(crate) use message::{Message, Random, monotonic_ns, say, say_panics};
 pub use parent::{KillFigures, KillOptions, run};
