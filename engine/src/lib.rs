@@ -41,6 +41,7 @@ pub mod io;
 mod keeper;
 mod lane;
 mod log;
+mod opening;
 mod options;
 mod partition;
 mod producer;

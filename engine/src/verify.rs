@@ -128,7 +128,7 @@ fn take_lock(storage: &dyn Storage, path: &Path) -> Result<Option<Arc<dyn File>>
     if file.lock(0).map_err(|error| Error::io("lock", LOCK_FILE, None, &error))? {
         return Ok(Some(file));
     }
-    let (pid, program) = crate::engine::read_holder(&*file);
+    let (pid, program) = crate::opening::read_holder(&*file);
     Err(Error::Locked { path: path.to_owned(), pid, program })
 }
 

@@ -1,0 +1,424 @@
+//! Opening: from files to an engine that runs, or a refusal that changed nothing.
+//!
+//! Invariants:
+//! - A directory that is not ours, or that another process has, stays as it is.
+//! - Until everything is recovered nothing is written but the lock file, and pages that were read, once more.
+//! - Lanes run only behind a manifest that says so; `open` returns when their first checkpoints are durable.
+
+mod generation;
+
+use crate::bounds::WINDOW_BYTES;
+use crate::engine::{EngineInner, RecoverySummary, share_topic};
+use crate::error::{Error, Result};
+use crate::io::fork::{self};
+use crate::io::{Block, BlockPool, Clock, File, Latch, PAGE, Storage};
+use crate::keeper::{self, Keeper, KeeperShared};
+use crate::lane::catalog::Catalog;
+use crate::lane::lane::LaneParts;
+use crate::lane::recovery::{self, Hole, Recovered, RecoveryContext};
+use crate::lane::shared::{LaneShared, Message};
+use crate::lane::supply::{Full, Prepared, SegmentSupply};
+use crate::lane::thread;
+use crate::lane::writer::BLOCK_BYTES;
+use crate::log::manifest::{self, Manifest, ManifestFiles, ManifestLog, ManifestSegment, SegmentState};
+use crate::log::position::Position;
+use crate::log::segment::LOCK_FILE;
+use crate::options::{Options, Recovery};
+use crate::partition::index::{PartitionIndex, Run};
+use crate::partition::page_cache::PageCache;
+use crate::partition::shared::{LogShared, Segment, TopicShared};
+use crate::partition::table::PartitionTable;
+use crate::partition::tail_cache::TailCache;
+use crate::producer::dispatcher::Dispatcher;
+use crate::reserve::{self, Level};
+use crate::sync::{self, lock};
+use generation::note_ends;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// Sealed segments with next to nothing in them, above which dead ones are looked for at opening.
+const NEARLY_EMPTY_MAX: usize = 4;
+
+pub(crate) fn open_error(path: &Path, error: &std::io::Error) -> Error {
+    let reason = match error.kind() {
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+            format!("cannot be used ({error}); the engine needs to read and write the directory and its files")
+        }
+        std::io::ErrorKind::NotFound => format!("does not exist ({error}); make its parent first"),
+        _ => format!("cannot be opened: {error}"),
+    };
+    Error::InvalidDirectory { path: path.to_owned(), reason }
+}
+
+/// The steps of opening.
+pub(crate) struct Opening<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) options: Options,
+}
+
+impl Opening<'_> {
+    pub(crate) fn run(self, started_ns: u64) -> Result<EngineInner> {
+        let salvage = self.options.recovery == Recovery::Salvage;
+        self.check_is_ours(salvage)?;
+        let lock_file = if salvage { None } else { Some(self.take_lock()?) };
+        let loaded = manifest::load(&*self.storage, self.path)?;
+        // A creation that was cut short has left a manifest, and nothing that hangs on it.
+        let created = loaded.as_ref().is_none_or(|loaded| loaded.manifest.is_fresh());
+        if created && (!self.options.create || salvage) {
+            return Err(self.no_engine());
+        }
+        let is_new = loaded.is_none();
+        let (mut manifest, bad_copy, unsettled) = match loaded {
+            Some(loaded) => (loaded.manifest, loaded.bad_copy, Some(loaded.unsettled)),
+            None => (self.new_manifest(), None, None),
+        };
+        if created {
+            manifest.logs = self.new_logs();
+        }
+        self.check_lanes(&manifest)?;
+        let files = if salvage { None } else { Some(ManifestFiles::open(&*self.storage)?) };
+        if let (true, Some(files)) = (is_new, &files) {
+            // Before the first segment: one without a manifest is taken for damage.
+            files.commit(&mut manifest).map_err(|error| keeper::no_space_or(error, PAGE as u64, &*self.storage))?;
+        }
+        let context = RecoveryContext {
+            storage: &*self.storage,
+            manifest: &manifest,
+            lock_wait_ms: self.options.lock_wait_ms,
+            salvage,
+            // See `Walk::rewrite_tail`.
+            rewrites_tail: self.options.power_safe_overwrite || !self.storage.report().direct,
+        };
+        let mut recovered = Vec::new();
+        for log in &manifest.logs {
+            recovered.push(recovery::recover(&context, log.id)?);
+        }
+        let catalog = recovered[0].state.catalog.clone();
+        for log in &mut recovered {
+            log.state.retain_slots(&catalog);
+        }
+        let summary = RecoverySummary {
+            created,
+            clean: recovered.iter().all(|log| log.clean),
+            torn_bytes: recovered.iter().map(|log| log.torn_bytes).sum(),
+            manifest_copy_mended: bad_copy,
+        };
+        let holes: Vec<Hole> = recovered.iter_mut().flat_map(|log| std::mem::take(&mut log.holes)).collect();
+        let first_segments = match &files {
+            Some(files) => self.begin_generation(&mut manifest, files, unsettled, &recovered)?,
+            None => {
+                for log in &recovered {
+                    note_ends(&mut manifest, log);
+                }
+                Vec::new()
+            }
+        };
+        let mut parts = self.share(&manifest, &catalog, &recovered);
+        let mut inner = EngineInner {
+            path: self.path.to_owned(),
+            latch: Latch::new(),
+            lanes: Vec::new(),
+            logs: std::mem::take(&mut parts.logs),
+            table: parts.table,
+            keeper: Arc::new(KeeperShared::default()),
+            pages: parts.pages,
+            topics: RwLock::new(parts.topics),
+            opened_in_us: 0,
+            holes,
+            recovered: summary,
+            next_ids: Mutex::new((catalog.next_topic, catalog.next_slot)),
+            dispatcher: Arc::new(Dispatcher::default()),
+            threads: Mutex::new(Vec::new()),
+            fork: fork::remember(),
+            closed: AtomicBool::new(false),
+            close_result: Mutex::new(None),
+            lock_file: Mutex::new(lock_file),
+            storage: self.storage,
+            clock: self.clock,
+            options: self.options,
+        };
+        if let Some(files) = files
+            && let Err(error) = start(&mut inner, manifest, files, recovered, first_segments)
+        {
+            // Threads that run hold locks; whoever opens next would wait for them.
+            if !lock(&inner.threads).is_empty() {
+                let _ = inner.close();
+            }
+            return Err(inner.latch.check().map_or_else(Error::Io, |()| error));
+        }
+        inner.opened_in_us = (inner.clock.monotonic_ns() - started_ns) / 1000;
+        Ok(inner)
+    }
+
+    /// Before anything is written: a directory that is not ours stays as it is. What another process is
+    /// just writing is judged later, under the lock.
+    fn check_is_ours(&self, salvage: bool) -> Result<()> {
+        match manifest::load(&*self.storage, self.path) {
+            Err(foreign @ Error::ForeignFormat { .. }) => Err(foreign),
+            Ok(None) if !self.options.create || salvage => Err(self.no_engine()),
+            _ => Ok(()),
+        }
+    }
+
+    fn no_engine(&self) -> Error {
+        Error::InvalidDirectory {
+            path: self.path.to_owned(),
+            reason: "holds no engine; check the path, or open with create = true".to_owned(),
+        }
+    }
+
+    /// Takes the lock, or says who holds it.
+    fn take_lock(&self) -> Result<Arc<dyn File>> {
+        let fail = |operation, error: &std::io::Error| match error.kind() {
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                open_error(self.path, error)
+            }
+            _ => Error::io(operation, LOCK_FILE, None, error),
+        };
+        let file = self.storage.open(LOCK_FILE, crate::io::Access::Create).map_err(|error| fail("open", &error))?;
+        if !file.lock(self.options.lock_wait_ms).map_err(|error| fail("lock", &error))? {
+            let (pid, program) = read_holder(&*file);
+            return Err(Error::Locked { path: self.path.to_owned(), pid, program });
+        }
+        let program = std::env::args_os().next();
+        let program = program.map_or("unknown".into(), |name| name.to_string_lossy().into_owned());
+        let text = format!("{} {}\n", std::process::id(), program);
+        let mut page = vec![0u8; PAGE];
+        let length = text.len().min(PAGE);
+        page[..length].copy_from_slice(&text.as_bytes()[..length]);
+        let block = Block::copy_of(&page);
+        // A full disk must not keep anybody out: the name of the holder is a courtesy.
+        let _ = file.write_at(block.slice(0, PAGE), 0);
+        Ok(file)
+    }
+
+    fn new_manifest(&self) -> Manifest {
+        Manifest {
+            engine_id: self.storage.random(),
+            sequence: 0,
+            created_ms: self.clock.wall_ms(),
+            window_bytes: WINDOW_BYTES,
+            next_file: 0,
+            logs: self.new_logs(),
+            segments: Vec::new(),
+        }
+    }
+
+    fn new_logs(&self) -> Vec<ManifestLog> {
+        let lanes = self.options.lanes.unwrap_or_else(Options::default_lanes);
+        (0..lanes).map(|id| ManifestLog { id, generation: 0, next_base: Position(1 << 20) }).collect()
+    }
+
+    fn check_lanes(&self, manifest: &Manifest) -> Result<()> {
+        let found = manifest.logs.len() as u32;
+        match self.options.lanes {
+            Some(wanted) if wanted != found => Err(Error::LaneCount { path: self.path.to_owned(), found, wanted }),
+            _ => Ok(()),
+        }
+    }
+
+    fn share(&self, manifest: &Manifest, catalog: &Catalog, recovered: &[Recovered]) -> SharedParts {
+        let pages = Arc::new(PageCache::new(self.options.index_cache_bytes));
+        let lanes = manifest.logs.len() as u64;
+        let read_only = self.options.recovery == Recovery::Salvage;
+        let mut logs = Vec::new();
+        for (entry, log) in manifest.logs.iter().zip(recovered) {
+            let tail = TailCache::new(self.options.tail_cache_bytes / lanes);
+            let shared = LogShared::new(entry.id, self.storage.clone(), tail, pages.clone(), read_only);
+            for segment in manifest.segments_of(entry.id) {
+                if segment.state == SegmentState::Sealed {
+                    shared.add_segment(Arc::new(Segment::new(segment)));
+                    shared.durable.fetch_max(segment.end.0, Ordering::Relaxed);
+                }
+            }
+            shared.set_relocations(log.state.relocations().clone());
+            logs.push(Arc::new(shared));
+        }
+        let table = Arc::new(PartitionTable::default());
+        let mut topics = BTreeMap::new();
+        for entry in catalog.topics.values() {
+            let index = |slot: u32| {
+                let log = &recovered[slot as usize % recovered.len()];
+                let before = log.before.partition(slot);
+                PartitionIndex::new(log.state.partition(slot).first_offset, before.next_offset, before.timestamp_max_ms)
+            };
+            let topic = share_topic(entry, &logs, index);
+            for partition in &topic.partitions {
+                table.insert(partition.clone());
+            }
+            topics.insert(entry.name.clone(), topic);
+        }
+        for log in recovered {
+            show_runs(&log.runs, &table);
+        }
+        SharedParts { pages, logs, table, topics }
+    }
+}
+
+struct SharedParts {
+    pages: Arc<PageCache>,
+    logs: Vec<Arc<LogShared>>,
+    table: Arc<PartitionTable>,
+    topics: BTreeMap<String, Arc<TopicShared>>,
+}
+
+/// Puts what was read into the partitions' indexes, one partition after the other: with thousands of them,
+/// going from one to another for each run made a fifth of the time of opening.
+fn show_runs(runs: &[(u32, Run)], table: &PartitionTable) {
+    // Counts the runs of each partition, and from that knows where in the order they stand.
+    let slots = runs.iter().map(|(slot, _)| *slot as usize + 1).max().unwrap_or(0);
+    let mut ends = vec![0; slots];
+    runs.iter().for_each(|(slot, _)| ends[*slot as usize] += 1);
+    let mut before = 0;
+    for end in &mut ends {
+        before += std::mem::replace(end, before);
+    }
+    let mut order = vec![0; runs.len()];
+    for (at, (slot, _)) in runs.iter().enumerate() {
+        let end = &mut ends[*slot as usize];
+        order[*end] = at;
+        *end += 1;
+    }
+    let mut start = 0;
+    for (slot, end) in ends.into_iter().enumerate() {
+        let of_slot = &order[std::mem::replace(&mut start, end)..end];
+        // Runs of deleted topics have nobody to show them to.
+        let Some(partition) = table.get(slot as u32).filter(|_| !of_slot.is_empty()) else { continue };
+        let mut index = partition.index();
+        index.reserve(of_slot.len());
+        for at in of_slot {
+            index.push(runs[*at].1, true);
+        }
+    }
+}
+
+fn is_nearly_empty(segment: &ManifestSegment) -> bool {
+    segment.state == SegmentState::Sealed && segment.end.since(segment.base) < 64 << 10
+}
+
+/// Starts the lanes and the keeper.
+fn start(
+    inner: &mut EngineInner,
+    manifest: Manifest,
+    files: ManifestFiles,
+    recovered: Vec<Recovered>,
+    first_segments: Vec<Prepared>,
+) -> Result<()> {
+    let window_bytes = manifest.window_bytes;
+    let first_segments_are_reserved = first_segments.iter().any(|first| first.reserved);
+    let nearly_empty = manifest.segments.iter().filter(|segment| is_nearly_empty(segment)).count();
+    let has_deleted_topics = {
+        let topics = inner.topics.read().unwrap_or_else(PoisonError::into_inner);
+        lock(&inner.next_ids).0 as usize > topics.len()
+    };
+    let signal = inner.keeper.signal.clone();
+    let lanes: Vec<Arc<LaneShared>> = manifest
+        .logs
+        .iter()
+        .enumerate()
+        .map(|(lane, log)| {
+            let supply = SegmentSupply::new(signal.clone());
+            if first_segments[lane].reserved {
+                // Those that are left may be none; the size of all is the same.
+                supply.set_reserve(Level { segments: 1, bytes: first_segments[lane].manifest.bytes });
+            }
+            supply.set_reserve(reserve::level(&manifest, log.id));
+            lock(&supply.state).state_bytes = recovered[lane].state.encoded_bytes_max();
+            if first_segments[lane].reserved {
+                // So it is until the keeper has looked: nobody sends into it meanwhile.
+                supply.set_no_space(Some((first_segments[lane].manifest.bytes, 0)));
+            }
+            Arc::new(LaneShared::new(lane as u32, log.id, inner.latch.clone(), supply))
+        })
+        .collect();
+    inner.lanes = lanes.clone();
+    let mut keeper = Keeper::new(
+        inner.storage.clone(),
+        inner.clock.clone(),
+        manifest,
+        files,
+        inner.table.clone(),
+        inner.options.clone(),
+        inner.latch.clone(),
+        inner.keeper.clone(),
+    );
+    keeper.lanes = lanes.clone();
+    keeper.logs = inner.logs.clone();
+    for (lane, log) in recovered.iter().enumerate() {
+        let resident_from = log.runs.first().map(|(_, run)| run.published_at());
+        for (segment, end) in log.used.iter().rev() {
+            keeper.unindexed.push((
+                lane,
+                Full {
+                    manifest: *segment,
+                    end: *end,
+                    next: *end,
+                    withheld: log.withheld.get(&segment.base).cloned().unwrap_or_default(),
+                    resident: resident_from.is_some_and(|from| segment.limit() > from),
+                },
+            ));
+        }
+    }
+    keeper.export();
+    let cores = thread::usable_cores();
+    let pin = inner.options.pin_lanes && lanes.len() < cores.len();
+    let blocks = (inner.options.tail_cache_bytes as usize / BLOCK_BYTES).clamp(4, 64);
+    let pool = Arc::new(BlockPool::new(BLOCK_BYTES, blocks));
+    for (at, (log, first_segment)) in recovered.into_iter().zip(first_segments).enumerate() {
+        let parts = LaneParts {
+            shared: lanes[at].clone(),
+            log: inner.logs[at].clone(),
+            state: log.state,
+            first_segment: Some(first_segment),
+            clock: inner.clock.clone(),
+            table: inner.table.clone(),
+            dispatcher: inner.dispatcher.clone(),
+            pool: pool.clone(),
+            window_bytes,
+            linger_ns: inner.options.linger_us * 1000,
+            flush_interval_ns: inner.options.flush_interval_ms * 1_000_000,
+            power_safe_overwrite: inner.options.power_safe_overwrite,
+            withheld_records_max: inner.options.withheld_records_max,
+            peers: lanes.clone(),
+        };
+        // The last cores: applications and interrupts like the first ones.
+        let core = pin.then(|| cores[cores.len() - 1 - at]);
+        let spawned = thread::spawn(parts, inner.storage.clone(), core, inner.options.lane_nice);
+        let spawned = spawned.inspect_err(|_| {
+            // Nobody serves them, and closing must not wait for an answer.
+            lanes[at..].iter().for_each(|lane| lane.end());
+        })?;
+        lock(&inner.threads).push(spawned);
+    }
+    let keeper_thread = sync::thread::spawn("ringlane-keeper", thread::block_signals, move || keeper.run())
+        .map_err(|error| Error::io("start", "the keeper's thread", None, &error))?;
+    lock(&inner.threads).push(keeper_thread);
+    // Each opening seals a segment, be it empty; those are taken back.
+    if has_deleted_topics || nearly_empty > NEARLY_EMPTY_MAX {
+        inner.keeper.look_for_dead.store(true, Ordering::Release);
+        inner.keeper.signal.notify();
+    }
+    // The checkpoint of the new generation is durable before the first call.
+    for lane in &inner.lanes {
+        lane.ask(|reply| Message::Sync { reply })?;
+    }
+    if first_segments_are_reserved {
+        // With those checkpoints, what an earlier opening took from the reserve may be spent.
+        inner.keeper.look_for_spent.store(true, Ordering::Release);
+        inner.keeper.signal.notify();
+    }
+    Ok(())
+}
+
+pub(crate) fn read_holder(file: &dyn File) -> (u32, String) {
+    let mut block = Block::zeroed(PAGE);
+    let read = file.read_at(block.as_mut_slice(), 0).unwrap_or(0);
+    let text = String::from_utf8_lossy(&block.as_mut_slice()[..read]).into_owned();
+    let line = text.trim_end_matches('\0').lines().next().unwrap_or_default();
+    let (pid, program) = line.split_once(' ').unwrap_or((line, "unknown"));
+    (pid.parse().unwrap_or(0), program.trim_end_matches('\0').to_owned())
+}
