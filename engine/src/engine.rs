@@ -217,18 +217,27 @@ impl Engine {
     }
 
     /// A producer for any topics.
+    ///
+    /// # Errors
+    /// `Closed`, `Poisoned`, `Forked`; `InvalidArgument` for an engine that was opened for salvage.
     pub fn producer(&self, options: ProducerOptions) -> Result<Producer> {
         self.inner.check_usable()?;
         Ok(Producer::new(self.inner.clone(), &options))
     }
 
     /// A consumer of partitions that are assigned to it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` names the option that is out of its bounds; `Forked`.
     pub fn consumer(&self, options: ConsumerOptions) -> Result<Consumer> {
         self.inner.check_fork()?;
         Consumer::new(self.inner.clone(), options)
     }
 
     /// Returns when everything that was sent before is durable, whatever its durability.
+    ///
+    /// # Errors
+    /// `UnknownOutcome` and `Poisoned` after an I/O error; `Closed`, `Forked`.
     pub fn sync(&self) -> Result<()> {
         self.inner.check_usable()?;
         let replies: Vec<_> = self
@@ -271,6 +280,9 @@ impl Engine {
 
     /// Closes the engine: everything sent gets its outcome, everything buffered is flushed. Later calls
     /// on any handle get `Closed`. Closing again returns the same result.
+    ///
+    /// # Errors
+    /// `Poisoned` with the I/O error that stopped the engine; `Forked`.
     pub fn close(&self) -> Result<()> {
         self.inner.close()
     }

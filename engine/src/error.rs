@@ -99,8 +99,8 @@ pub enum Error {
         /// What can be read.
         supported: u32,
     },
-    /// Another process has the engine open.
-    #[error("{path} is held by process {pid} ({program}); stop it, or work through it")]
+    /// Another process has the engine open, or another part of this one.
+    #[error("{path} is held by process {pid} ({program}); {advice}", advice = advice_on_holder(*pid))]
     Locked {
         /// The directory.
         path: PathBuf,
@@ -122,7 +122,7 @@ pub enum Error {
     /// Acknowledged data is damaged. Opening cuts nothing.
     #[error(
         "damage: {file}, position {position} (file offset {file_offset}), {bytes} bytes: {reason}. \
-         Nothing was changed. Restore the file from a copy, or open with recovery = salvage to read what is left"
+         Nothing was changed. Restore the file from a copy; where frames are damaged, recovery = salvage reads what is left"
     )]
     Damaged {
         /// The file.
@@ -209,6 +209,13 @@ pub enum Error {
         /// What to do.
         advice: &'static str,
     },
+}
+
+fn advice_on_holder(pid: u32) -> &'static str {
+    match pid == std::process::id() {
+        true => "that is this very process: use the `Engine` that it has, which can be cloned",
+        false => "stop it, or wait for it with `lock_wait_ms`",
+    }
 }
 
 impl Error {

@@ -173,7 +173,8 @@ impl Keeper {
 
     /// Shows the figures that statistics report.
     pub(crate) fn export(&self) {
-        let bytes: u64 = self.manifest.segments.iter().map(|segment| segment.bytes).sum();
+        let sealed_bytes = |s: &ManifestSegment| cut_bytes(s, s.end).filter(|_| s.state == SegmentState::Sealed);
+        let bytes: u64 = self.manifest.segments.iter().map(|s| sealed_bytes(s).unwrap_or(s.bytes)).sum();
         let recycled = self.manifest.segments.iter().filter(|s| s.state == SegmentState::Recycled).count();
         let written = |lane: &Arc<LaneShared>| lock(&lane.supply.state).ready.iter().filter(|p| p.is_written()).count();
         self.shared.disk_bytes.store(bytes, Ordering::Relaxed);
@@ -557,6 +558,8 @@ impl Keeper {
             let state = reserve::state_when_empty(&self.manifest, &segment.manifest, SegmentState::Recycled);
             let wanted = match state {
                 SegmentState::Reserve => true,
+                // One that was cut has no blocks to use again.
+                _ if segment.end().is_some_and(|end| cut_bytes(&segment.manifest, end).is_some()) => false,
                 _ => !reserve::is_size(segment.manifest.bytes) && recycled < recycled_max,
             };
             if wanted {
@@ -590,6 +593,25 @@ pub(crate) enum Place {
     Again(usize),
     /// A new file of so many bytes.
     New(u64),
+}
+
+/// Gives the file system back what a segment that opening has sealed has behind its end. Each opening leaves
+/// one; where an engine is opened for a few records at a time, they would fill the disk.
+pub(crate) fn cut(storage: &dyn Storage, segment: &ManifestSegment, end: Position) -> Result<()> {
+    let Some(bytes) = cut_bytes(segment, end) else { return Ok(()) };
+    let name = file_name(segment.file);
+    let file = storage.open(&name, Access::Write).map_err(|error| Error::io("open", &name, None, &error))?;
+    match file.allocate(bytes).map_err(|error| Error::io("cut", &name, None, &error)) {
+        Err(Error::Io(failure)) if failure.is_no_space() => Ok(()),
+        other => other,
+    }
+}
+
+/// To what length a segment that was sealed with this end is cut; `None`: it keeps its own. One that is used
+/// again is allocated anew, so it is not worth it for little; and those of the reserve must stay what they are.
+fn cut_bytes(segment: &ManifestSegment, end: Position) -> Option<u64> {
+    let used = end.0.checked_sub(segment.base.0)?.next_multiple_of(PAGE as u64);
+    (used <= segment.bytes / 2 && !reserve::is_size(segment.bytes)).then_some(used)
 }
 
 /// Whether a lane takes segments faster than zeros should be written before it.

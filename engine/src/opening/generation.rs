@@ -51,6 +51,9 @@ impl Opening<'_> {
             while manifest.logs[at].generation == 1 && reserve::restore(storage, manifest, id, state_bytes)? {}
         }
         files.commit(manifest).map_err(|error| keeper::no_space_or(error, PAGE as u64, storage))?;
+        for (segment, end) in recovered.iter().flat_map(|log| &log.used) {
+            keeper::cut(storage, segment, *end)?;
+        }
         keeper::remove_strays(storage, manifest)?;
         Ok(first)
     }

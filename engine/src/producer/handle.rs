@@ -22,6 +22,11 @@ pub struct SendHandle {
 
 impl SendHandle {
     /// Waits for the receipt.
+    ///
+    /// # Errors
+    /// The record is not there: `NoSpace`, `TooMany` (delayed records), both to be tried again later;
+    /// `TopicDeleted`, `Poisoned`, `Closed`. It may be there: `UnknownOutcome`. The table in docs/GUARANTEES.md
+    /// says what to do about each; the same errors come to callbacks and to whoever awaits the handle.
     pub fn wait(self) -> Result<Receipt> {
         self.receipt(self.batch.wait())
     }
@@ -124,19 +129,30 @@ impl BatchHandle {
         self.count == 0
     }
 
-    /// Waits for all and returns their receipts in the order of sending; the first error if one failed.
+    /// Waits for all and returns their receipts in the order of sending; the first error if one failed. Others
+    /// may be there all the same: [`BatchHandle::outcomes`] tells.
+    ///
+    /// # Errors
+    /// Those of [`SendHandle::wait`].
     pub fn wait(self) -> Result<Vec<Receipt>> {
-        let mut receipts = Vec::with_capacity(self.len());
+        self.outcomes().into_iter().collect()
+    }
+
+    /// Waits for all and returns the outcome of each, in the order of sending.
+    pub fn outcomes(&self) -> Vec<Result<Receipt>> {
+        let mut outcomes = Vec::with_capacity(self.len());
         for stretch in &self.stretches {
             let outcome = stretch.batch.wait();
-            for index in stretch.first..stretch.first + stretch.count {
-                receipts.push(receipt(outcome, stretch.part, index, stretch.timestamp_ms)?);
-            }
+            let indexes = stretch.first..stretch.first + stretch.count;
+            outcomes.extend(indexes.map(|index| receipt(outcome, stretch.part, index, stretch.timestamp_ms)));
         }
-        Ok(receipts)
+        outcomes
     }
 
     /// Waits for all, without making receipts.
+    ///
+    /// # Errors
+    /// Those of [`SendHandle::wait`]; the first one.
     pub fn wait_done(self) -> Result<()> {
         for stretch in &self.stretches {
             if let Err(error) = &stretch.batch.wait().parts {
@@ -149,6 +165,19 @@ impl BatchHandle {
     /// Whether all outcomes are known.
     pub fn is_done(&self) -> bool {
         self.stretches.iter().all(|stretch| stretch.batch.outcome().is_some())
+    }
+}
+
+impl Future for BatchHandle {
+    type Output = Result<Vec<Receipt>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        for stretch in &self.stretches {
+            if stretch.batch.outcome().is_none() && stretch.batch.wake_on_complete(context.waker()) {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(self.outcomes().into_iter().collect())
     }
 }
 

@@ -114,6 +114,22 @@ impl Disk {
         true
     }
 
+    /// Cuts a file, on the medium as well, and gives back its room.
+    pub fn cut(&mut self, inode: Inode, length: u64) {
+        let content = Arc::make_mut(&mut self.inodes[inode]);
+        let pages = (length as usize).div_ceil(PAGE);
+        content.length = content.length.min(length);
+        content.durable_length = content.durable_length.min(length);
+        content.pages.truncate(pages);
+        content.durable.truncate(pages);
+        content.pending.retain(|at, _| *at < pages);
+        let given_back = content.allocated.saturating_sub(length);
+        content.allocated -= given_back;
+        if let Some(space) = &mut self.space {
+            *space += given_back;
+        }
+    }
+
     /// Sets the length to at least this.
     pub fn extend(&mut self, inode: Inode, length: u64) {
         if self.inodes[inode].length < length {

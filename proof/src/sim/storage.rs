@@ -184,6 +184,7 @@ impl File for SimulatedFile {
                 state.counts.add("full disks");
                 return Err(io::Error::from_raw_os_error(libc::ENOSPC));
             }
+            state.disk.cut(self.inode, length);
             state.disk.extend(self.inode, length);
             Ok(())
         })
