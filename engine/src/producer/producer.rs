@@ -175,10 +175,15 @@ impl Producer {
     pub fn flush(&self) -> Result<()> {
         self.engine.check_fork()?;
         let mut result = Ok(());
-        for accumulator in self.accumulators.iter() {
+        for (accumulator, lane) in self.accumulators.iter().zip(&self.engine.lanes) {
             if let Some(batch) = accumulator.last() {
+                let outcome = batch.wait().parts.as_ref().map(drop).map_err(Error::clone);
+                if outcome.is_err() {
+                    // It was refused, perhaps, while those before it are still on their way.
+                    let _ = lane.ask(|reply| Message::Sync { reply });
+                }
                 // One lane's error is no reason not to wait for the others.
-                result = result.and(batch.wait().parts.as_ref().map(drop).map_err(Error::clone));
+                result = result.and(outcome);
             }
         }
         result
