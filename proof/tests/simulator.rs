@@ -119,6 +119,16 @@ fn a_segment_is_given_away_and_the_one_before_it_sealed_at_once() {
     assert_eq!(run(&plan, true).failure(), None);
 }
 
+/// `flush` waited for the last batch that a producer had sent to a lane. On a full disk that one was refused at once,
+/// while those before it were still being written: "a producer's flush came back before what it had sent has its
+/// outcome". (Simulator, seed 303935.)
+#[test]
+fn a_flush_waits_for_what_was_sent_before_what_is_refused() {
+    let steps: Vec<usize> = [22].into_iter().chain(27..=29).chain(63..=95).chain(114..=133).collect();
+    let plan = kept(303_935, &steps, 0x2877_67cd_355d_24e7);
+    assert_eq!(run(&plan, true).failure(), None);
+}
+
 /// All workloads of one operation, and every second one of two at every seventh point.
 #[test]
 fn short_workloads_survive_a_crash_at_any_point() {
