@@ -9,10 +9,13 @@
 use std::cell::Cell;
 
 pub mod atomic;
+#[path = "../../eventfd.rs"]
 pub mod eventfd;
 pub mod queue;
 
 pub(crate) use event::Event;
+use loom::lazy_static;
+use loom::sync::Condvar;
 pub(crate) use loom::sync::Mutex;
 pub(crate) use loom::sync::MutexGuard;
 pub(crate) use signal::Signal;

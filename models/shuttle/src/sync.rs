@@ -4,10 +4,13 @@
 use std::cell::Cell;
 
 pub mod atomic;
+#[path = "../../eventfd.rs"]
 pub mod eventfd;
 pub mod queue;
 
 pub(crate) use event::Event;
+use shuttle::lazy_static;
+use shuttle::sync::Condvar;
 pub(crate) use shuttle::sync::{Mutex, MutexGuard};
 pub(crate) use signal::Signal;
 

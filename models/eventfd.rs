@@ -1,9 +1,8 @@
-//! The one eventfd of a model, and a ring that polls it.
+//! The one eventfd of a model, and a ring that polls it. Shared by both crates of models.
 
-use super::{Fault, fault};
-use shuttle::sync::{Condvar, Mutex};
+use super::{Condvar, Fault, Mutex, fault, lazy_static};
 
-shuttle::lazy_static! {
+lazy_static! {
     static ref COUNT: Mutex<u64> = Mutex::new(0);
     static ref BELL: Condvar = Condvar::new();
 }
