@@ -12,3 +12,4 @@ pub mod history;
 pub mod kill;
 pub mod sim;
 pub mod value;
+mod witness;

@@ -4,6 +4,7 @@ use super::journal::Journal;
 use crate::history::{Answer, Call, CrashKind, Durability, Event, From, Happening, Outcome, Read, TopicNumber, Value};
 use crate::kill::{Message, Random, monotonic_ns, say, say_panics};
 use crate::value::{bytes_of, number_of};
+use crate::witness::{self, receipt_outcome, refusal, wait_until_published, wall_ms};
 use ringlane::{
     BatchHandle, ConsumerOptions, Engine, Error, Options, Producer, ProducerOptions, Receipt, Record, SendHandle,
     Start, Topic, TopicOptions,
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// How the process of a child ends when it was to meet an error of the device: the engine told of it, and
 /// refused everything after it.
@@ -27,8 +28,6 @@ const DELAY_MS_MAX: u64 = 30;
 const ON_THEIR_WAY: u64 = 10;
 /// Operations before an error of the device may come.
 const OPERATIONS_BEFORE_ERROR: u64 = 15;
-/// How long delayed records may take to appear at the end, in steps of 5 ms: tells a hang from slowness.
-const SETTLING_STEPS_MAX: u32 = 12_000;
 /// Numbers of one child are below those of the next.
 const NUMBERS_OF_A_CHILD: u64 = 1_000_000;
 
@@ -92,17 +91,7 @@ fn read(directory: &std::path::Path, topics: &[TopicNumber]) -> ringlane::Result
     let engine = Engine::open(directory, options())?;
     witness.happen(Happening::Reopened);
     witness.list(&engine, topics)?;
-    let mut steps = 0;
-    while engine.stats().withheld_records > 0 {
-        steps += 1;
-        if steps > SETTLING_STEPS_MAX {
-            let count = engine.stats().withheld_records;
-            trouble(format!("{count} delayed records stay withheld"));
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    engine.sync()?;
+    wait_until_published(&engine, trouble)?;
     witness.happen(Happening::Settled { wall_ms: wall_ms() });
     witness.list(&engine, topics)?;
     let topic = engine.create_topic("afterwards", TopicOptions::new())?;
@@ -217,21 +206,8 @@ impl Witness {
                 self.happen(Happening::TopicMissing { topic: *number });
                 continue;
             };
-            for partition in 0..topic.partitions() {
-                let mut consumer = engine.consumer(ConsumerOptions::new())?;
-                consumer.assign(&topic, partition, Start::Beginning)?;
-                let first_offset = consumer.position(&topic, partition).unwrap_or(0);
-                let mut records = Vec::new();
-                loop {
-                    let polled = consumer.poll(Duration::ZERO)?;
-                    if polled.is_empty() {
-                        break;
-                    }
-                    records.extend(polled.iter().map(|record| (record.offset(), value_of(record.value()))));
-                }
-                let wall_ms = Some(wall_ms());
-                self.happen(Happening::Contents { topic: *number, partition, first_offset, records, wall_ms });
-            }
+            let value = |bytes: Option<&[u8]>, _| value_of(bytes);
+            witness::contents(engine, &topic, *number, value, |contents| self.happen(contents))?;
         }
         Ok(())
     }
@@ -479,19 +455,6 @@ fn value_of(bytes: Option<&[u8]>) -> Value {
     bytes.and_then(number_of).unwrap_or(Value::MAX)
 }
 
-fn receipt_outcome(receipt: &Receipt) -> Outcome {
-    let durability = match receipt.durability {
-        ringlane::Durability::Synced => Durability::Synced,
-        ringlane::Durability::Buffered => Durability::Buffered,
-    };
-    Outcome::Ok(Answer::Receipt { partition: receipt.partition, offset: receipt.offset, durability })
-}
-
-fn refusal(error: &Error) -> Outcome {
-    let code = error.code().to_owned();
-    if error.is_unknown_outcome() { Outcome::Unknown { code } } else { Outcome::Failed { code } }
-}
-
 /// Small segments, so that a short recording fills, seals and recycles them.
 fn options() -> Options {
     Options::new()
@@ -504,8 +467,4 @@ fn options() -> Options {
         .index_cache_bytes(1 << 20)
         .flush_interval_ms(5)
         .lock_wait_ms(30_000)
-}
-
-fn wall_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

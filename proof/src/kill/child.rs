@@ -3,13 +3,14 @@
 use super::message::{Message, Order, Random, monotonic_ns, say, say_panics};
 use crate::history::{Answer, Call, Durability, Event, From, Happening, Outcome, Read, TopicNumber, Value};
 use crate::value::{bytes_of, number_of};
+use crate::witness::{self, refusal, wall_ms};
 use ringlane::{
     Consumer, ConsumerOptions, Engine, Error, Options, Producer, ProducerOptions, Receipt, Record, Start, Topic,
     TopicOptions,
 };
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Records in flight from the asynchronous sender.
 const IN_FLIGHT_MAX: usize = 40;
@@ -17,8 +18,6 @@ const IN_FLIGHT_MAX: usize = 40;
 const BATCH_RECORDS_MAX: u64 = 20;
 /// Largest delay.
 const DELAY_MS_MAX: u64 = 40;
-/// How long delayed records may take to appear at the end, in steps of 5 ms: tells a hang from slowness.
-const SETTLING_STEPS_MAX: u32 = 12_000;
 /// The topic that stays.
 const MAIN: &str = "main";
 const PARTITIONS: u32 = 5;
@@ -149,28 +148,8 @@ impl Witness {
                 self.happen(Happening::TopicMissing { topic: *number });
                 continue;
             };
-            for partition in 0..topic.partitions() {
-                let mut consumer = engine.consumer(ConsumerOptions::new())?;
-                consumer.assign(&topic, partition, Start::Beginning)?;
-                let first_offset = consumer.position(&topic, partition).unwrap_or(0);
-                let mut listed = Vec::new();
-                loop {
-                    let records = consumer.poll(Duration::ZERO)?;
-                    if records.is_empty() {
-                        break;
-                    }
-                    for record in &records {
-                        listed.push((record.offset(), self.number(record.value(), name, record.offset())));
-                    }
-                }
-                self.happen(Happening::Contents {
-                    topic: *number,
-                    partition,
-                    first_offset,
-                    records: listed,
-                    wall_ms: Some(wall_ms()),
-                });
-            }
+            let value = |bytes: Option<&[u8]>, offset| self.number(bytes, name, offset);
+            witness::contents(engine, &topic, *number, value, |contents| self.happen(contents))?;
         }
         Ok(())
     }
@@ -185,17 +164,7 @@ impl Witness {
 
     /// The last child of a log: nothing is withheld any more, everything is read, the engine is closed.
     fn settle(&self, engine: &Engine, order: &Order) -> ringlane::Result<()> {
-        let mut steps = 0;
-        while engine.stats().withheld_records > 0 {
-            steps += 1;
-            if steps > SETTLING_STEPS_MAX {
-                let count = engine.stats().withheld_records;
-                say(|| Message::Trouble(format!("{count} delayed records stay withheld")));
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        engine.sync()?;
+        witness::wait_until_published(engine, |text| say(|| Message::Trouble(text)))?;
         self.happen(Happening::Settled { wall_ms: wall_ms() });
         self.list(engine, order)?;
         engine.close()
@@ -491,13 +460,4 @@ fn options(order: &Order) -> ringlane::Result<Options> {
         .lock_wait_ms(30_000);
     options.set("backend", &order.backend)?;
     Ok(options)
-}
-
-fn refusal(error: &Error) -> Outcome {
-    let code = error.code().to_owned();
-    if error.is_unknown_outcome() { Outcome::Unknown { code } } else { Outcome::Failed { code } }
-}
-
-fn wall_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
