@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 use crate::io::{Access, Block, Clock, File, IoFailure, Latch, PAGE, Storage};
 use crate::lane::recovery::whole_checkpoint;
 use crate::lane::shared::{LaneShared, count};
-use crate::lane::supply::{Full, Prepared, SegmentSupply};
+use crate::lane::supply::{Full, Prepared};
+use crate::lane::writer::BLOCK_BYTES;
 use crate::log::manifest::{Manifest, ManifestFiles, ManifestSegment, SegmentState};
 use crate::log::position::Position;
 use crate::log::segment::{file_name, parse_file_name, sidecar_name};
@@ -203,11 +204,10 @@ impl Keeper {
         match outcome {
             Ok(prepared) => {
                 let worked = gave_back || prepared.is_some();
-                let waits = {
-                    let mut state = lock(&shared.supply.state);
-                    prepared.into_iter().for_each(|prepared| SegmentSupply::put_ready(&mut state, prepared));
-                    std::mem::take(&mut state.reserve_awaited) || state.starving
-                };
+                if let Some(prepared) = prepared {
+                    shared.supply.put_ready(prepared);
+                }
+                let waits = shared.supply.take_waiting();
                 let was_full = shared.supply.is_full();
                 shared.supply.set_no_space(None);
                 if waits || was_full {
@@ -219,11 +219,7 @@ impl Keeper {
                 let news = !shared.supply.is_full();
                 shared.supply.set_no_space(Some((needed_bytes, free_bytes)));
                 let given = self.give_reserve(lane)?;
-                let waits = {
-                    let mut state = lock(&shared.supply.state);
-                    std::mem::take(&mut state.reserve_awaited) || state.starving
-                };
-                if news || waits {
+                if shared.supply.take_waiting() || news {
                     shared.nudge();
                 }
                 Ok(gave_back || given)
@@ -296,7 +292,7 @@ impl Keeper {
             Err(error) => return Err(error),
         };
         self.show_reserve(lane);
-        SegmentSupply::put_ready(&mut lock(&shared.supply.state), prepared);
+        shared.supply.put_ready(prepared);
         Ok(true)
     }
 
@@ -593,6 +589,20 @@ pub(crate) enum Place {
     Again(usize),
     /// A new file of so many bytes.
     New(u64),
+}
+
+/// Writes zeros into a file at once; whoever asks flushes it. (Ahead of a lane the keeper takes its time.)
+pub(crate) fn zero_fill(file: &dyn File, from: u64, to: u64) -> Result<()> {
+    let mut zeros = Block::zeroed((to.saturating_sub(from) as usize).clamp(PAGE, BLOCK_BYTES));
+    zeros.publish_all();
+    let mut offset = from;
+    while offset < to {
+        let length = (to - offset).min(BLOCK_BYTES as u64);
+        file.write_at(zeros.slice(0, length as usize), offset)
+            .map_err(|error| Error::io("zero-fill", file.name(), None, &error))?;
+        offset += length;
+    }
+    Ok(())
 }
 
 /// Gives the file system back what a segment that opening has sealed has behind its end. Each opening leaves

@@ -26,8 +26,8 @@
 
 use crate::bounds::SEGMENT_BYTES_FLOOR;
 use crate::error::{Error, Result};
-use crate::io::{Access, Block, File, Storage};
-use crate::keeper::{FREE_BYTES_MIN, Place, no_space_or, occupy};
+use crate::io::{Access, File, Storage};
+use crate::keeper::{self, FREE_BYTES_MIN, Place, no_space_or, occupy};
 use crate::lane::recovery::whole_checkpoint;
 use crate::lane::supply::Prepared;
 use crate::log::frame::Kind;
@@ -47,8 +47,6 @@ pub(crate) const CHECKPOINTS: usize = 2;
 const UNIT_BYTES: u64 = 256 << 10;
 /// What there is room for beside checkpoints: header page, bookkeeping, End frame.
 const BESIDE_BYTES: u64 = 128 << 10;
-/// Zeros written in one go.
-const ZERO_BYTES: usize = 256 << 10;
 
 /// The size of a segment of the reserve when a checkpoint takes so many bytes.
 pub(crate) fn bytes_for(state_bytes: u64) -> u64 {
@@ -214,15 +212,7 @@ fn write_whole(storage: &dyn Storage, file: &dyn File, written: u64, bytes: u64)
     let fail =
         |operation, error: &std::io::Error| no_space_or(Error::io(operation, file.name(), None, error), bytes, storage);
     file.allocate(bytes).map_err(|error| fail("allocate", &error))?;
-    let mut zeros = Block::zeroed(ZERO_BYTES);
-    zeros.publish_all();
-    let mut offset = written;
-    while offset < bytes {
-        let length = (bytes - offset).min(ZERO_BYTES as u64);
-        file.write_at(zeros.slice(0, length as usize), offset).map_err(|error| fail("zero-fill", &error))?;
-        offset += length;
-    }
-    Ok(())
+    keeper::zero_fill(file, written, bytes).map_err(|error| no_space_or(error, bytes, storage))
 }
 
 /// The next segment of a log, out of its reserve. The manifest is still to be committed.

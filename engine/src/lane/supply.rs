@@ -229,11 +229,18 @@ impl SegmentSupply {
 
     /// For the keeper: the next segment of the lane. Where the lane has meanwhile found those before it too
     /// small, it goes back with them, for their positions are given to another one.
-    pub(crate) fn put_ready(state: &mut SupplyState, prepared: Prepared) {
+    pub(crate) fn put_ready(&self, prepared: Prepared) {
+        let mut state = lock(&self.state);
         match state.rejected.is_empty() {
             true => state.ready.push_back(prepared),
             false => state.rejected.push(prepared),
         }
+    }
+
+    /// For the keeper, when it has looked: whether the lane waits for a segment or for its reserve.
+    pub(crate) fn take_waiting(&self) -> bool {
+        let mut state = lock(&self.state);
+        std::mem::take(&mut state.reserve_awaited) || state.starving
     }
 
     /// For the lane: it has left a segment.

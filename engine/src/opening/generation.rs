@@ -9,15 +9,14 @@
 use super::Opening;
 use crate::canary::{self, Canary};
 use crate::error::{Error, Result};
-use crate::io::{Block, PAGE};
+use crate::io::PAGE;
 use crate::keeper::{self};
 use crate::lane::recovery::Recovered;
 use crate::lane::supply::Prepared;
-use crate::lane::writer::BLOCK_BYTES;
 use crate::log::manifest::{Manifest, ManifestFiles, ManifestSegment, SegmentState};
 use crate::log::position::Position;
 use crate::log::segment::file_name;
-use crate::reserve::{self};
+use crate::reserve;
 
 impl Opening<'_> {
     /// Seals what was recovered and gives each log a fresh first segment, in one replacement of the manifest.
@@ -134,17 +133,8 @@ pub(super) fn note_ends(manifest: &mut Manifest, log: &Recovered) {
 
 /// The first segment is wanted at once, and it is small.
 fn zero_fill(mut prepared: Prepared) -> Result<Prepared> {
-    let mut zeros = Block::zeroed(BLOCK_BYTES);
-    zeros.publish_all();
-    let fail = |error: &std::io::Error| Error::io("zero-fill", prepared.file.name(), None, error);
-    while prepared.written_bytes < prepared.manifest.bytes {
-        let length = (prepared.manifest.bytes - prepared.written_bytes).min(BLOCK_BYTES as u64);
-        prepared
-            .file
-            .write_at(zeros.slice(0, length as usize), prepared.written_bytes)
-            .map_err(|error| fail(&error))?;
-        prepared.written_bytes += length;
-    }
-    prepared.file.sync().map_err(|error| fail(&error))?;
+    keeper::zero_fill(&*prepared.file, prepared.written_bytes, prepared.manifest.bytes)?;
+    prepared.written_bytes = prepared.manifest.bytes;
+    prepared.file.sync().map_err(|error| Error::io("zero-fill", prepared.file.name(), None, &error))?;
     Ok(prepared)
 }
