@@ -59,13 +59,6 @@ fn wait_until(done: impl Fn() -> bool) {
     }
 }
 
-fn assert_no_space(ledger: &mut Ledger) {
-    assert!(!ledger.errors.is_empty());
-    for error in ledger.errors.drain(..) {
-        assert!(matches!(error, Error::NoSpace { .. }) && error.is_retriable(), "{error}");
-    }
-}
-
 /// An engine with `lanes` lanes on a disk that a producer, as fast as it can, has filled.
 fn filled(path: &Path, options: Options, faults: &Faults, withheld: usize) -> (Engine, Ledger, Vec<RecordId>) {
     let engine = open_faulty(path, options, faults).unwrap();
@@ -76,7 +69,7 @@ fn filled(path: &Path, options: Options, faults: &Faults, withheld: usize) -> (E
     faults.limit_space(Some(6 << 20));
     for partition in 0..topic.partitions() {
         ledger.send_until_error(&producer, &topic, partition);
-        assert_no_space(&mut ledger);
+        ledger.assert_no_space();
     }
     // The keeper leaves the file system a little, of which the reserve could have some more.
     faults.limit_space(Some(0));
@@ -100,7 +93,7 @@ fn producers_are_refused_before_they_take_the_reserve() {
                     ledger.send(&producer, &topic, partition, 100, size);
                 }
                 // A small one may still fit where a large one did not; then it is kept.
-                assert_no_space(&mut ledger);
+                ledger.assert_no_space();
             }
             check_bookkeeping(&engine, &ledger, withheld[0], 0);
             assert!(reserve(directory.path()).len() >= (RESERVE - 1) * lanes as usize);
@@ -169,7 +162,7 @@ fn a_full_engine_is_opened_again_and_again() {
             let producer = engine.producer(ProducerOptions::new()).unwrap();
             for partition in 0..2 {
                 ledger.send_until_error(&producer, &topic, partition);
-                assert_no_space(&mut ledger);
+                ledger.assert_no_space();
             }
         }
         // A deleted topic gives its space to others, though the disk stays full.

@@ -55,6 +55,15 @@ impl Ledger {
         }
     }
 
+    /// There were errors since the last look, and all of them say that the disk is full.
+    #[track_caller]
+    pub(crate) fn assert_no_space(&mut self) {
+        assert!(!self.errors.is_empty());
+        for error in self.errors.drain(..) {
+            assert!(matches!(error, Error::NoSpace { .. }) && error.is_retriable(), "{error}");
+        }
+    }
+
     /// Sends until an error comes.
     pub(crate) fn send_until_error(&mut self, producer: &Producer, topic: &Topic, partition: u32) {
         let start = Instant::now();
