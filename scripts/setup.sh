@@ -46,6 +46,11 @@ if [ "$(id -u)" = 0 ] && [ -e /dev/fuse ] && [ -e /dev/loop-control ] && command
         echo "setup: installing ${packages[*]}" >&2
         install_packages "${packages[@]}" || echo "setup: without ${packages[*]} the block log cannot run" >&2
     fi
+    # Debian 12 has it in another package than later ones.
+    if ! command -v qemu-storage-daemon >/dev/null; then
+        echo "setup: installing qemu-system-common" >&2
+        install_packages qemu-system-common || echo "setup: without qemu-storage-daemon the block log cannot run" >&2
+    fi
 fi
 
 # ----- Rust -----

@@ -96,7 +96,7 @@ pub(super) fn missing() -> Option<String> {
         return Some(format!("there is no {file}"));
     }
     let program = ["qemu-storage-daemon", "mount", "losetup"].into_iter().find(|program| !has(program));
-    program.map(|program| format!("{program} is not installed (Debian: qemu-utils, mount)"))
+    program.map(|program| format!("{program} is not installed (Debian: qemu-utils, qemu-system-common, mount)"))
 }
 
 fn has(program: &str) -> bool {
