@@ -1,11 +1,11 @@
-//! `ringlane topic`: create, list, describe, delete.
+//! `ringlane topic`: create, list, describe, configure, delete-records, delete.
 
 use crate::arguments::EngineArguments;
 use crate::failure::Result;
 use crate::output::Output;
 use crate::{render, text};
 use clap::{Args, Subcommand};
-use ringlane::{PartitionInfo, Topic, TopicOptions};
+use ringlane::{PartitionInfo, Retention, Topic, TopicOptions};
 use serde::Serialize;
 
 /// What to do with topics.
@@ -17,6 +17,10 @@ pub enum TopicCommand {
     List(ListArguments),
     /// Show a topic and its partitions
     Describe(NameArguments),
+    /// Change how long the records of a topic are kept
+    Configure(ConfigureArguments),
+    /// Give up the records of a partition below an offset, for good
+    DeleteRecords(DeleteRecordsArguments),
     /// Delete a topic and its records, for good
     Delete(NameArguments),
 }
@@ -29,7 +33,61 @@ pub struct CreateArguments {
     /// How many partitions; cannot be changed later
     #[arg(short, long, default_value_t = 1)]
     partitions: u32,
+    #[command(flatten)]
+    retention: RetentionArguments,
     /// Print the topic as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineArguments,
+}
+
+/// How long records are kept.
+#[derive(Args)]
+pub struct RetentionArguments {
+    /// Keep records at least so long after they were appended, in ms; 0: for ever [default: for ever]
+    #[arg(long, value_name = "MS")]
+    retention_ms: Option<u64>,
+    /// Keep at least so many bytes of the newest records of each partition; 0: all [default: all]
+    #[arg(long, value_name = "BYTES")]
+    retention_bytes: Option<u64>,
+}
+
+impl RetentionArguments {
+    /// What was said, and otherwise what was before.
+    fn over(&self, before: Retention) -> Retention {
+        let ms = self.retention_ms.or(before.retention_ms).unwrap_or(0);
+        let bytes = self.retention_bytes.or(before.retention_bytes).unwrap_or(0);
+        Retention::new().retention_ms(ms).retention_bytes(bytes)
+    }
+}
+
+/// Arguments of `topic configure`.
+#[derive(Args)]
+pub struct ConfigureArguments {
+    /// The topic's name
+    name: String,
+    #[command(flatten)]
+    retention: RetentionArguments,
+    /// Print the topic as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineArguments,
+}
+
+/// Arguments of `topic delete-records`.
+#[derive(Args)]
+pub struct DeleteRecordsArguments {
+    /// The topic's name
+    name: String,
+    /// The partition
+    #[arg(short, long)]
+    partition: u32,
+    /// The first offset that is kept; one behind the last record gives up all
+    #[arg(long, value_name = "OFFSET")]
+    before: u64,
+    /// Print the partition as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -65,6 +123,8 @@ struct Summary {
     partitions: u32,
     records: u64,
     created_ms: i64,
+    retention_ms: Option<u64>,
+    retention_bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -80,13 +140,17 @@ pub fn run(command: &TopicCommand) -> Result {
         TopicCommand::Create(arguments) => create(arguments),
         TopicCommand::List(arguments) => list(arguments),
         TopicCommand::Describe(arguments) => describe(arguments),
+        TopicCommand::Configure(arguments) => configure(arguments),
+        TopicCommand::DeleteRecords(arguments) => delete_records(arguments),
         TopicCommand::Delete(arguments) => delete(arguments),
     }
 }
 
 fn create(arguments: &CreateArguments) -> Result {
     let engine = arguments.engine.open(true)?;
-    let topic = engine.create_topic(&arguments.name, TopicOptions::new().partitions(arguments.partitions))?;
+    let retention = arguments.retention.over(Retention::new());
+    let options = TopicOptions::new().partitions(arguments.partitions).retention(retention);
+    let topic = engine.create_topic(&arguments.name, options)?;
     let summary = summarize(&topic)?;
     engine.close()?;
     let mut output = Output::new();
@@ -132,6 +196,40 @@ fn describe(arguments: &NameArguments) -> Result {
     output.finish()
 }
 
+fn configure(arguments: &ConfigureArguments) -> Result {
+    let engine = arguments.engine.open(false)?;
+    let topic = engine.topic(&arguments.name)?;
+    engine.set_retention(&arguments.name, arguments.retention.over(topic.retention()))?;
+    let summary = summarize(&topic)?;
+    engine.close()?;
+    let mut output = Output::new();
+    if arguments.json {
+        output.json(&summary)?;
+    } else {
+        let time = summary.retention_ms.map_or("for ever".to_owned(), |ms| format!("{} ms", text::grouped(ms)));
+        let bytes = summary.retention_bytes;
+        let bytes = bytes.map_or("all bytes".to_owned(), |bytes| format!("{} bytes", text::grouped(bytes)));
+        output.line(format_args!("topic `{}` keeps records {time}, {bytes} of each partition", summary.name))?;
+    }
+    output.finish()
+}
+
+fn delete_records(arguments: &DeleteRecordsArguments) -> Result {
+    let engine = arguments.engine.open(false)?;
+    let topic = engine.topic(&arguments.name)?;
+    engine.delete_records(&topic, arguments.partition, arguments.before)?;
+    let info = topic.partition_info(arguments.partition)?;
+    engine.close()?;
+    let mut output = Output::new();
+    if arguments.json {
+        output.json(&info)?;
+    } else {
+        let (name, partition, first) = (topic.name(), info.partition, info.first_offset);
+        output.line(format_args!("partition {partition} of topic `{name}` begins at offset {first} now"))?;
+    }
+    output.finish()
+}
+
 fn delete(arguments: &NameArguments) -> Result {
     let engine = arguments.engine.open(false)?;
     let summary = summarize(&engine.topic(&arguments.name)?)?;
@@ -162,5 +260,7 @@ fn summarize(topic: &Topic) -> Result<Summary> {
         partitions: topic.partitions(),
         records,
         created_ms: topic.created_ms(),
+        retention_ms: topic.retention().retention_ms,
+        retention_bytes: topic.retention().retention_bytes,
     })
 }

@@ -17,6 +17,8 @@ pub(crate) const WINDOW_BYTES: u64 = 64 << 20;
 pub(crate) const SEGMENT_BYTES_FLOOR: u64 = 1 << 20;
 /// See [`SEGMENT_BYTES_FLOOR`].
 pub(crate) const SEGMENT_BYTES_CEILING: u64 = 4 << 30;
+/// Smallest bound on the disk for each lane.
+pub(crate) const DISK_BYTES_FLOOR: u64 = 32 << 20;
 /// Most partitions of all topics ever created in one engine.
 pub(crate) const SLOTS_MAX: u32 = 250_000;
 /// Most records withheld at once that an option may allow: their list is part of every checkpoint.

@@ -27,11 +27,17 @@ pub enum Canary {
     PublishWithheld,
     /// A write or flush that failed counts as done.
     IgnoreFailure,
+    /// Segments go although they hold records that are kept.
+    RetireTooEarly,
+    /// A segment begins without a checkpoint.
+    ForgetCheckpoint,
+    /// Records are given up, and the log does not say so.
+    ForgetTruncation,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 9] = [
+    pub const ALL: [Canary; 12] = [
         Canary::SkipFlush,
         Canary::AcknowledgeEarly,
         Canary::SkipChecksum,
@@ -41,6 +47,9 @@ impl Canary {
         Canary::ForgetDirectoryEntry,
         Canary::PublishWithheld,
         Canary::IgnoreFailure,
+        Canary::RetireTooEarly,
+        Canary::ForgetCheckpoint,
+        Canary::ForgetTruncation,
     ];
 
     /// Its name, for people.
@@ -55,6 +64,9 @@ impl Canary {
             Canary::ForgetDirectoryEntry => "forget-directory-entry",
             Canary::PublishWithheld => "publish-withheld",
             Canary::IgnoreFailure => "ignore-failure",
+            Canary::RetireTooEarly => "retire-too-early",
+            Canary::ForgetCheckpoint => "forget-checkpoint",
+            Canary::ForgetTruncation => "forget-truncation",
         }
     }
 }

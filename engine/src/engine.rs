@@ -13,6 +13,7 @@ use crate::io::fork::ForkMark;
 use crate::io::{Clock, Directory, DirectoryOptions, File, Latch, Storage, SystemClock};
 use crate::keeper::KeeperShared;
 use crate::lane::catalog::{CatalogChange, TopicEntry, check_topic};
+use crate::lane::entries::TruncateEntry;
 use crate::lane::recovery::Hole;
 use crate::lane::shared::{LaneShared, Message, Reply, poisoned};
 use crate::log::position::Position;
@@ -26,7 +27,7 @@ use crate::producer::dispatcher::Dispatcher;
 use crate::producer::{Producer, ProducerOptions};
 use crate::sync::lock;
 use crate::sync::thread::Thread;
-use crate::topic::{Topic, TopicOptions};
+use crate::topic::{Retention, Topic, TopicOptions};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -154,13 +155,59 @@ impl Engine {
             first_slot,
             partitions: options.partitions,
             created_ms: inner.clock.wall_ms(),
+            retention: options.retention.normalized(),
         };
         // Whatever the outcome, these numbers are spent: an unknown outcome may show up after reopening.
         *next_ids = (id + 1, first_slot + options.partitions);
         let change = CatalogChange::Create(entry.clone());
         inner.lanes[0].ask(|reply| Message::Catalog { change, reply })?;
         let shared = inner.add_topic(&entry, |_| PartitionIndex::new(0, 0, i64::MIN));
+        inner.keeper.look_at_retention();
         Ok(Topic { shared })
+    }
+
+    /// Changes how long the records of a topic are kept. Durable on return; what the new bounds give up goes
+    /// soon after.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `NoSpace`, and what stops the engine.
+    pub fn set_retention(&self, name: &str, retention: Retention) -> Result<()> {
+        let inner = &self.inner;
+        inner.check_usable()?;
+        let _one_after_another = lock(&inner.next_ids);
+        let topic = self.topic(name)?.shared;
+        let retention = retention.normalized();
+        let change = CatalogChange::Retain { topic: topic.id, retention };
+        inner.lanes[0].ask(|reply| Message::Catalog { change, reply })?;
+        *lock(&topic.retention) = retention;
+        inner.keeper.look_at_retention();
+        Ok(())
+    }
+
+    /// Says that the wall clock is right after it jumped ahead (see [`Stats::clock_ahead_ms`](crate::Stats)):
+    /// time retention judges ages by it again.
+    pub fn accept_clock(&self) {
+        self.inner.keeper.accept_clock();
+    }
+
+    /// Gives up the records of a partition below an offset, or all if it lies beyond the end. Durable on
+    /// return: nobody reads them any more, and their space is used again when everything else in the same
+    /// segments is given up too. Returns the first offset that is kept.
+    ///
+    /// # Errors
+    /// `TopicDeleted`, `InvalidPartition`, `NoSpace`, and what stops the engine.
+    pub fn delete_records(&self, topic: &Topic, partition: u32, before_offset: u64) -> Result<u64> {
+        let inner = &self.inner;
+        inner.check_usable()?;
+        topic.shared.check()?;
+        let partition = topic.partition(partition)?.clone();
+        // What is not visible yet was not meant.
+        let first_offset = before_offset.min(partition.index().next_offset);
+        let entries = vec![TruncateEntry { slot: partition.slot, first_offset }];
+        inner.lanes[partition.lane as usize].ask(|reply| Message::Truncate { entries, reply: Some(reply) })?;
+        inner.keeper.look_for_dead.store(true, Ordering::Release);
+        inner.keeper.signal.notify();
+        Ok(partition.index().first_offset)
     }
 
     /// A handle to a topic.
@@ -378,13 +425,15 @@ pub(crate) fn share_topic(
     index: impl Fn(u32) -> PartitionIndex,
 ) -> Arc<TopicShared> {
     let name: Arc<str> = entry.name.as_str().into();
+    let retention = Arc::new(Mutex::new(entry.retention));
     let partitions = entry
         .slots()
         .enumerate()
         .map(|(partition, slot)| {
             let lane = slot % logs.len() as u32;
             let log = logs[lane as usize].clone();
-            Arc::new(Partition::new(name.clone(), partition as u32, slot, lane, log, index(slot)))
+            let partition = partition as u32;
+            Arc::new(Partition::new(name.clone(), partition, slot, lane, log, retention.clone(), index(slot)))
         })
         .collect();
     Arc::new(TopicShared {
@@ -394,6 +443,7 @@ pub(crate) fn share_topic(
         created_ms: entry.created_ms,
         partitions,
         deleted: AtomicBool::new(false),
+        retention,
         turn: AtomicU32::new(0),
     })
 }

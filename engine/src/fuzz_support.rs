@@ -31,6 +31,7 @@ const SEGMENT: ManifestSegment = ManifestSegment {
     base: Position(0),
     bytes: 1 << 20,
     end: Position(1 << 19),
+    last_append_ms: 0,
 };
 
 /// A record: what parsing accepts is what encoding writes.
@@ -75,6 +76,7 @@ pub fn frame(bytes: &[u8]) {
                 state.encode();
             }
         }
+        Kind::Truncate => drop(entries::decode_truncate(body)),
         Kind::Mark | Kind::End | Kind::Pad => {}
     }
 }

@@ -4,6 +4,7 @@
 //! - It alone changes the manifest while the engine is open.
 //! - A segment reaches a lane only after its file, header page, directory entry and manifest entry are durable.
 //! - A file is used again or removed only when no reader holds its segment, and the manifest says so first.
+//! - A segment is retired only when it holds no record that is kept or withheld, and two whole checkpoints stand behind it.
 //! - The reserve comes first: while it is not whole, producers get no further segment.
 //! - Nothing here is waited for on the way to a receipt, unless a load outruns the supply.
 
@@ -17,13 +18,15 @@ use crate::lane::writer::BLOCK_BYTES;
 use crate::log::manifest::{Manifest, ManifestFiles, ManifestSegment, SegmentState};
 use crate::log::position::Position;
 use crate::log::segment::{file_name, parse_file_name, sidecar_name};
-use crate::options::Options;
+use crate::options::{DiskBound, Options};
 use crate::partition::sealed;
 use crate::partition::shared::{LogShared, Segment};
-use crate::partition::sidecar::SidecarBuilder;
+use crate::partition::sidecar::{SidecarBuilder, SidecarEntry};
 use crate::partition::table::PartitionTable;
 use crate::reserve::{self, CHECKPOINTS, Level};
+use crate::retention::{LogView, Retainer};
 use crate::sync::{Signal, lock, yield_now};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -48,6 +51,12 @@ pub(crate) struct KeeperShared {
     pub(crate) look_for_dead: AtomicBool,
     /// Bookkeeping has left a segment: look for those that are spent.
     pub(crate) look_for_spent: AtomicBool,
+    /// Bounds of retention have changed, or there are other topics.
+    retention_changed: AtomicBool,
+    /// The wall clock is right as it is.
+    clock_accepted: AtomicBool,
+    /// How far the wall clock has jumped ahead, ms.
+    pub(crate) clock_ahead_ms: AtomicU64,
     pub(crate) disk_bytes: AtomicU64,
     pub(crate) segments: AtomicU64,
     pub(crate) recycled: AtomicU64,
@@ -55,6 +64,20 @@ pub(crate) struct KeeperShared {
     pub(crate) prepared: AtomicU64,
     /// Retired segments whose files somebody still reads.
     retiring: Mutex<Vec<Arc<Segment>>>,
+}
+
+impl KeeperShared {
+    /// Bounds of retention have changed, or there are other topics.
+    pub(crate) fn look_at_retention(&self) {
+        self.retention_changed.store(true, Ordering::Release);
+        self.signal.notify();
+    }
+
+    /// The wall clock is right as it is.
+    pub(crate) fn accept_clock(&self) {
+        self.clock_accepted.store(true, Ordering::Release);
+        self.look_at_retention();
+    }
 }
 
 /// See the module.
@@ -72,6 +95,16 @@ pub(crate) struct Keeper {
     /// Segments that recovery sealed and that have no sidecar yet, the oldest last.
     pub(crate) unindexed: Vec<(usize, Full)>,
     zeros: Option<Block>,
+    retainer: Retainer,
+    /// Records are given up because the disk has no more room for them.
+    is_dropping: bool,
+    /// A segment was sealed since retention was looked at.
+    sealed_since: bool,
+    /// By log and segment, a partition that had something there when it was last looked for.
+    alive: BTreeMap<(u32, Position), u32>,
+    /// Segments with withheld records, none of which is withheld any more, and behind which offsets those
+    /// that were published stand.
+    released: BTreeMap<(u32, Position), BTreeMap<u32, u64>>,
 }
 
 impl Keeper {
@@ -86,6 +119,7 @@ impl Keeper {
         latch: Latch,
         shared: Arc<KeeperShared>,
     ) -> Keeper {
+        let retainer = Retainer::new(clock.wall_ms(), clock.monotonic_ns());
         Keeper {
             storage,
             clock,
@@ -99,6 +133,11 @@ impl Keeper {
             shared,
             unindexed: Vec::new(),
             zeros: None,
+            retainer,
+            is_dropping: false,
+            sealed_since: true,
+            alive: BTreeMap::new(),
+            released: BTreeMap::new(),
         }
     }
 
@@ -135,7 +174,11 @@ impl Keeper {
 
     fn pause(&self) -> Duration {
         let waits = self.lanes.iter().any(|lane| lane.supply.is_full()) || !lock(&self.shared.retiring).is_empty();
-        if waits || self.has_zeros_to_write() { RETRY } else { Duration::from_secs(60) }
+        if waits || self.has_zeros_to_write() {
+            return RETRY;
+        }
+        let retention_ns = self.retainer.next_ns().saturating_sub(self.clock.monotonic_ns());
+        Duration::from_nanos(retention_ns).min(Duration::from_secs(60))
     }
 
     fn has_zeros_to_write(&self) -> bool {
@@ -161,8 +204,10 @@ impl Keeper {
             self.seal(lane, &full, false)?;
             worked = true;
         }
+        self.retain();
         let spent = self.shared.look_for_spent.swap(false, Ordering::AcqRel);
-        if self.shared.look_for_dead.swap(false, Ordering::AcqRel) {
+        let truncated = self.lanes.iter().fold(false, |any, lane| lane.supply.take_truncated() | any);
+        if self.shared.look_for_dead.swap(false, Ordering::AcqRel) | truncated {
             worked |= self.retire_dead(|_, _| true)?;
         } else if spent {
             worked |= self.retire_dead(reserve::is_small)?;
@@ -172,13 +217,21 @@ impl Keeper {
         Ok(worked)
     }
 
+    /// Bytes of all segment files.
+    fn disk_bytes(&self) -> u64 {
+        self.manifest.segments.iter().map(file_bytes).sum()
+    }
+
+    /// How much the segment files may grow.
+    fn disk_bytes_left(&self) -> u64 {
+        self.options.disk_bytes_max.map_or(u64::MAX, |bytes_max| bytes_max.saturating_sub(self.disk_bytes()))
+    }
+
     /// Shows the figures that statistics report.
     pub(crate) fn export(&self) {
-        let sealed_bytes = |s: &ManifestSegment| cut_bytes(s, s.end).filter(|_| s.state == SegmentState::Sealed);
-        let bytes: u64 = self.manifest.segments.iter().map(|s| sealed_bytes(s).unwrap_or(s.bytes)).sum();
         let recycled = self.manifest.segments.iter().filter(|s| s.state == SegmentState::Recycled).count();
         let written = |lane: &Arc<LaneShared>| lock(&lane.supply.state).ready.iter().filter(|p| p.is_written()).count();
-        self.shared.disk_bytes.store(bytes, Ordering::Relaxed);
+        self.shared.disk_bytes.store(self.disk_bytes(), Ordering::Relaxed);
         self.shared.segments.store(self.manifest.segments.len() as u64, Ordering::Relaxed);
         self.shared.recycled.store(recycled as u64, Ordering::Relaxed);
         self.shared.prepared.store(self.lanes.iter().map(written).sum::<usize>() as u64, Ordering::Relaxed);
@@ -209,7 +262,7 @@ impl Keeper {
                 }
                 let waits = shared.supply.take_waiting();
                 let was_full = shared.supply.is_full();
-                shared.supply.set_no_space(None);
+                shared.supply.set_no_space(None, false);
                 if waits || was_full {
                     shared.nudge();
                 }
@@ -217,7 +270,11 @@ impl Keeper {
             }
             Err(Error::NoSpace { needed_bytes, free_bytes }) => {
                 let news = !shared.supply.is_full();
-                shared.supply.set_no_space(Some((needed_bytes, free_bytes)));
+                // Whether that passes must be known now.
+                self.sealed_since = true;
+                self.retain();
+                // Old records that are on their way out make room: whoever waits for it need not be refused.
+                shared.supply.set_no_space(Some((needed_bytes, free_bytes)), self.is_dropping);
                 let given = self.give_reserve(lane)?;
                 if shared.supply.take_waiting() || news {
                     shared.nudge();
@@ -314,6 +371,12 @@ impl Keeper {
         }
     }
 
+    fn set_last_append(&mut self, file: u32, last_append_ms: i64) {
+        if let Some(segment) = self.manifest.segments.iter_mut().find(|segment| segment.file == file) {
+            segment.last_append_ms = last_append_ms;
+        }
+    }
+
     /// Makes the next segment of a lane's log: a recycled file, or a new one. The nearer the disk is to
     /// being full, the smaller.
     fn prepare(&mut self, lane: usize, bytes_min: u64) -> Result<Prepared> {
@@ -321,10 +384,11 @@ impl Keeper {
         let smallest = bytes_min.next_power_of_two().max(self.options.first_segment_bytes());
         let wanted = next_segment_bytes(&self.manifest, log.id, &self.options).max(smallest);
         self.make_room()?;
+        let left = self.disk_bytes_left();
         let (storage, manifest) = (&*self.storage, &mut self.manifest);
-        let prepared = match prepare_segment(storage, manifest, log.id, log.generation, wanted, smallest) {
+        let prepared = match prepare_segment(storage, manifest, log.id, log.generation, wanted, smallest, left) {
             Err(Error::NoSpace { .. }) if smallest < wanted => {
-                prepare_segment(storage, manifest, log.id, log.generation, smallest, smallest)?
+                prepare_segment(storage, manifest, log.id, log.generation, smallest, smallest, left)?
             }
             prepared => prepared?,
         };
@@ -439,8 +503,12 @@ impl Keeper {
         }
         if in_manifest {
             self.set_state(full.manifest.file, SegmentState::Sealed, full.end);
+            self.set_last_append(full.manifest.file, full.last_append_ms);
             self.commit()?;
+            // A lane that was told to leave it has perhaps left most of it empty.
+            cut(&*self.storage, &full.manifest, full.end)?;
         }
+        self.sealed_since = true;
         if self.lanes[lane].supply.is_full() {
             self.shared.look_for_spent.store(true, Ordering::Release);
         }
@@ -466,6 +534,48 @@ impl Keeper {
             Err(Error::Io(failure)) if failure.is_no_space() => Ok(()),
             other => other,
         }
+    }
+
+    // ----- giving up -----
+
+    /// Asks the lanes to give up what the topics' bounds no longer keep, when it is time to look.
+    fn retain(&mut self) {
+        if self.shared.retention_changed.swap(false, Ordering::AcqRel) {
+            self.retainer.forget();
+        }
+        if self.shared.clock_accepted.swap(false, Ordering::AcqRel) {
+            self.retainer.clock().accept();
+        }
+        let now_ns = self.clock.monotonic_ns();
+        let is_due = now_ns >= self.retainer.next_ns() || std::mem::take(&mut self.sealed_since);
+        // The indexes of what was recovered come first: cuts are where they end.
+        if !is_due || !self.unindexed.is_empty() {
+            return;
+        }
+        // So that old records go before a lane has taken what is prepared for it.
+        let excess_bytes = match (self.options.at_disk_bound, self.options.disk_bytes_max) {
+            (DiskBound::DropOldest, Some(bytes_max)) => {
+                let ahead = self.options.segment_bytes_limit() * u64::from(self.options.segments_prepared + 1);
+                (self.disk_bytes() + ahead * self.lanes.len() as u64).saturating_sub(bytes_max)
+            }
+            _ => 0,
+        };
+        let wall_ms = self.clock.wall_ms();
+        if excess_bytes == 0 && !self.retainer.has_bounds() {
+            self.retainer.rest(wall_ms, now_ns);
+            self.is_dropping = false;
+        } else {
+            let manifest = &self.manifest;
+            let view = |(lane, log): (&'_ Arc<LaneShared>, _)| LogView {
+                lane: lane.clone(),
+                log: Arc::clone(log),
+                sealed: LogView::only_sealed(manifest.segments_of(lane.log)),
+                partitions: self.table.of_log(lane.log),
+            };
+            let views: Vec<LogView> = self.lanes.iter().zip(&self.logs).map(view).collect();
+            self.is_dropping = self.retainer.pass(&views, wall_ms, now_ns, excess_bytes);
+        }
+        self.shared.clock_ahead_ms.store(self.retainer.clock().ahead_ms(), Ordering::Relaxed);
     }
 
     // ----- retiring -----
@@ -518,21 +628,74 @@ impl Keeper {
         None
     }
 
-    fn is_dead(&self, log: &LogShared, segment: &Arc<Segment>) -> Result<bool> {
-        let sidecar = match sealed::sidecar(log, segment) {
-            Ok(sidecar) => sidecar,
+    /// Whether a sealed segment holds nothing of any topic that is left: no record that is kept, none that is
+    /// withheld.
+    fn is_dead(&mut self, log: &LogShared, segment: &Arc<Segment>) -> Result<bool> {
+        let key = (log.id, segment.manifest.base);
+        let is_released = self.released.contains_key(&key) || log.withheld_from() < segment.manifest.limit();
+        let found = (|| {
+            // What kept it the last time probably still does.
+            if let (true, Some(slot)) = (is_released, self.alive.get(&key)) {
+                let witness = sealed::entry_of(log, segment, *slot)?;
+                let still = self.first_alive(log, segment, witness.as_slice())?;
+                if still.is_some() {
+                    return Ok(still);
+                }
+            }
+            let entries = sealed::entries(log, segment)?;
+            if !is_released {
+                self.note_released(key, &entries);
+            }
+            self.first_alive(log, segment, &entries)
+        })();
+        match found {
+            Ok(Some(slot)) => {
+                self.alive.insert(key, slot);
+                Ok(false)
+            }
+            Ok(None) => {
+                self.alive.remove(&key);
+                self.released.remove(&key);
+                Ok(true)
+            }
             // A damaged segment is nobody's to throw away, and no reason to stop writing others.
-            Err(Error::Damaged { .. }) => return Ok(false),
-            Err(Error::Io(failure)) if failure.is_no_space() => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        for at in 0..sidecar.entries() {
-            let Ok(entry) = sidecar.entry_at(at, &log.pages) else { return Ok(false) };
-            if entry.has_bytes() && self.table.get(entry.slot).is_some() {
-                return Ok(false);
+            Err(Error::Damaged { .. }) => Ok(false),
+            Err(Error::Io(failure)) if failure.is_no_space() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The first partition that has something in a sealed segment that is kept or withheld.
+    fn first_alive(&self, log: &LogShared, segment: &Arc<Segment>, entries: &[SidecarEntry]) -> Result<Option<u32>> {
+        let released = self.released.get(&(log.id, segment.manifest.base));
+        for entry in entries.iter().filter(|entry| entry.has_bytes()) {
+            let Some(partition) = self.table.get(entry.slot) else { continue };
+            let first_offset = partition.index().first_offset;
+            let withheld_is_gone =
+                || released.and_then(|offsets| offsets.get(&entry.slot)).is_some_and(|behind| *behind <= first_offset);
+            if (entry.withheld_frames > 0 && !withheld_is_gone())
+                || (entry.has_runs() && sealed::end_offset_in(log, segment, entry)? > first_offset)
+            {
+                if first_offset > 0 && canary::sings(Canary::RetireTooEarly) {
+                    continue;
+                }
+                return Ok(Some(entry.slot));
             }
         }
-        Ok(true)
+        Ok(None)
+    }
+
+    /// Once nothing of a segment is withheld any more, what was published of it stands below the ends that its
+    /// partitions have then.
+    fn note_released(&mut self, key: (u32, Position), entries: &[SidecarEntry]) {
+        let withheld = entries.iter().filter(|entry| entry.withheld_frames > 0);
+        let offsets = withheld.filter_map(|entry| {
+            let partition = self.table.get(entry.slot)?;
+            let next_offset = partition.index().next_offset;
+            Some((entry.slot, next_offset))
+        });
+        let offsets = offsets.collect();
+        self.released.insert(key, offsets);
     }
 
     /// Recycles or removes the files of retired segments that nobody reads any more.
@@ -624,6 +787,14 @@ fn cut_bytes(segment: &ManifestSegment, end: Position) -> Option<u64> {
     (used <= segment.bytes / 2 && !reserve::is_size(segment.bytes)).then_some(used)
 }
 
+/// What a segment takes of the disk.
+pub(crate) fn file_bytes(segment: &ManifestSegment) -> u64 {
+    match segment.state {
+        SegmentState::Sealed => cut_bytes(segment, segment.end).unwrap_or(segment.bytes),
+        _ => segment.bytes,
+    }
+}
+
 /// Whether a lane takes segments faster than zeros should be written before it.
 fn is_bulk(taken: &std::collections::VecDeque<(u64, u64)>, now_ns: u64) -> bool {
     let (Some((first, _)), Some((last, _))) = (taken.front(), taken.back()) else { return false };
@@ -639,10 +810,11 @@ fn is_bulk(taken: &std::collections::VecDeque<(u64, u64)>, now_ns: u64) -> bool 
 pub(crate) fn next_segment_bytes(manifest: &Manifest, log: u32, options: &Options) -> u64 {
     let held: u64 = manifest.segments_of(log).iter().map(|segment| segment.bytes).sum();
     let first = options.first_segment_bytes();
-    (held / 2).max(first).next_power_of_two().min(options.segment_bytes_max.max(first))
+    (held / 2).max(first).next_power_of_two().min(options.segment_bytes_limit())
 }
 
-/// Makes a segment file ready and enters it into the manifest, which is still to be committed.
+/// Makes a segment file ready and enters it into the manifest, which is still to be committed. A new file has at
+/// most `new_bytes_max`.
 pub(crate) fn prepare_segment(
     storage: &dyn Storage,
     manifest: &mut Manifest,
@@ -650,10 +822,14 @@ pub(crate) fn prepare_segment(
     generation: u32,
     wanted_bytes: u64,
     bytes_min: u64,
+    new_bytes_max: u64,
 ) -> Result<Prepared> {
     // A large segment whose blocks must first be written is no help to who wants a small one at once, as
     // opening does. On a full disk there is no choice.
-    let is_full = || storage.free_bytes().is_ok_and(|free_bytes| free_bytes < wanted_bytes + FREE_BYTES_MIN);
+    let is_full = || {
+        let is_full = storage.free_bytes().is_ok_and(|free_bytes| free_bytes < wanted_bytes + FREE_BYTES_MIN);
+        is_full || new_bytes_max < wanted_bytes
+    };
     let is_fit = |s: &ManifestSegment| s.state == SegmentState::Recycled || s.bytes / 4 <= wanted_bytes || is_full();
     let recycled = manifest
         .segments
@@ -668,6 +844,9 @@ pub(crate) fn prepare_segment(
             let free_bytes = storage.free_bytes().map_err(|error| measure(&error))?;
             if free_bytes < wanted_bytes + FREE_BYTES_MIN {
                 return Err(Error::NoSpace { needed_bytes: wanted_bytes, free_bytes });
+            }
+            if new_bytes_max < wanted_bytes {
+                return Err(Error::NoSpace { needed_bytes: wanted_bytes, free_bytes: new_bytes_max });
             }
             Place::New(wanted_bytes)
         }
@@ -701,6 +880,7 @@ pub(crate) fn occupy(
         base: log_entry.next_base,
         bytes,
         end: Position(0),
+        last_append_ms: 0,
     };
     let mut whole = false;
     let result = (|| {
@@ -800,6 +980,7 @@ mod tests {
             base: Position(1 << 20),
             bytes: 64 << 20,
             end: Position(0),
+            last_append_ms: 0,
         };
         storage.open(&file_name(0), Access::Create).unwrap().allocate(64 << 20).unwrap();
         let logs = vec![ManifestLog { id: 0, generation: 2, next_base: Position(128 << 20) }];
@@ -808,7 +989,7 @@ mod tests {
         let mut manifest =
             Manifest { engine_id, sequence: 1, created_ms: 0, window_bytes, next_file: 1, logs, segments };
         faults.limit_space(space_bytes);
-        let prepared = prepare_segment(&*storage, &mut manifest, 0, 2, 2 << 20, 2 << 20)?;
+        let prepared = prepare_segment(&*storage, &mut manifest, 0, 2, 2 << 20, 2 << 20, u64::MAX)?;
         Ok((prepared.manifest.file, prepared.manifest.bytes))
     }
 

@@ -39,6 +39,29 @@ impl std::str::FromStr for Backend {
     }
 }
 
+/// What happens when the engine's files reach [`Options::disk_bytes_max`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DiskBound {
+    /// Producers get [`Error::NoSpace`]; nothing is given up that retention keeps.
+    #[default]
+    Refuse,
+    /// The oldest records are given up, of whatever topic, also where its retention would keep them. Who
+    /// wants them gets [`Error::Truncated`]. Records that are withheld stay. A load that comes faster than
+    /// old records go waits for them.
+    DropOldest,
+}
+
+impl std::str::FromStr for DiskBound {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "refuse" => Ok(DiskBound::Refuse),
+            "drop-oldest" => Ok(DiskBound::DropOldest),
+            _ => Err("refuse or drop-oldest"),
+        }
+    }
+}
+
 macro_rules! options {
     ($( $(#[$doc:meta])* $name:ident : $type:ty = $default:expr, $parse:expr; )*) => {
         /// The options of [`Engine::open`](crate::Engine::open).
@@ -136,6 +159,12 @@ options! {
     segments_prepared: u32 = 2, |text| parse(text, "a number from 1 to 16");
     /// Retired segments kept for reuse, per lane. Default 4.
     segments_recycled_max: u32 = 4, |text| parse(text, "a number");
+    /// Most bytes of the engine's files (segments of every kind, reserve and prepared ones too). Default
+    /// none: what the file system has. For each lane at least 32 MiB, and eight times its first
+    /// segment; segments are then at most a sixteenth of it.
+    disk_bytes_max: Option<u64> = None, |text| parse(text, "a number of bytes").map(Some);
+    /// What happens there. Default refuse.
+    at_disk_bound: DiskBound = DiskBound::Refuse, |text| parse(text, "refuse or drop-oldest");
     /// Most records withheld (delayed) at once, per lane. Default 250,000.
     withheld_records_max: u64 = 250_000, |text| parse(text, "a number");
     /// The device writes a 512-byte sector wholly or not at all, and harms no neighbour. Where that
@@ -165,6 +194,13 @@ impl Options {
     pub(crate) fn first_segment_bytes(&self) -> u64 {
         let needed = (self.record_bytes_max + self.batch_bytes + (128 << 10)) as u64;
         self.segment_bytes_first.max(needed.next_power_of_two())
+    }
+
+    /// The largest segment: one that is not large beside the bound on the disk.
+    pub(crate) fn segment_bytes_limit(&self) -> u64 {
+        let share = self.disk_bytes_max.map_or(u64::MAX, |bytes| bytes / 16);
+        let share = 1 << (63 - share.max(1).leading_zeros());
+        self.segment_bytes_max.min(share).max(self.first_segment_bytes())
     }
 
     /// Checks every bound.
@@ -228,6 +264,13 @@ impl Options {
             self.index_cache_bytes.to_string(),
             "at least 1 MiB",
         )?;
+        let disk = self.disk_bytes_max.unwrap_or(u64::MAX);
+        check(
+            disk / DISK_BYTES_FLOOR.max(self.first_segment_bytes() * 8) >= u64::from(lanes),
+            "disk_bytes_max",
+            disk.to_string(),
+            "for each lane at least 32 MiB, and eight times its first segment",
+        )?;
         let withheld = self.withheld_records_max;
         check(withheld <= WITHHELD_RECORDS_CEILING, "withheld_records_max", withheld.to_string(), "at most 500,000")?;
         check(self.linger_us <= 1_000_000, "linger_us", self.linger_us.to_string(), "at most 1 s")?;
@@ -270,6 +313,7 @@ mod tests {
             ("segments_prepared", "0"),
             ("tail_cache_bytes", "0"),
             ("lane_nice", "20"),
+            ("disk_bytes_max", "1000000"),
             ("flush_interval_ms", "0"),
         ] {
             let mut options = Options::new();

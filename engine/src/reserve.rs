@@ -185,6 +185,7 @@ fn add(storage: &dyn Storage, manifest: &mut Manifest, log: u32, bytes: u64) -> 
         base: Position(0),
         bytes,
         end: Position(0),
+        last_append_ms: 0,
     }));
     Ok(())
 }
@@ -272,7 +273,7 @@ fn is_bookkeeping(segment: ManifestSegment, file: Arc<dyn File>) -> bool {
     while position < segment.end {
         let Ok((header, _)) = scan.frame(position) else { return false };
         match header.kind {
-            Kind::Checkpoint | Kind::Catalog | Kind::Discard | Kind::Mark | Kind::End | Kind::Pad => {}
+            Kind::Checkpoint | Kind::Catalog | Kind::Discard | Kind::Truncate | Kind::Mark | Kind::End | Kind::Pad => {}
             Kind::Records { .. } | Kind::Withheld { .. } | Kind::Publish | Kind::Relocate => return false,
         }
         position = header.end();

@@ -45,6 +45,10 @@ pub struct Stats {
     pub read_ahead_bytes: u64,
     /// Records that are durable and not visible yet.
     pub withheld_records: u64,
+    /// How far the wall clock has jumped ahead since the engine was opened, ms. Records do not get older by it:
+    /// time retention goes on as if it had not, until the clock comes back,
+    /// [`Engine::accept_clock`](crate::Engine::accept_clock) says that it is right, or the engine is opened again.
+    pub clock_ahead_ms: u64,
     /// The disk is full: records are refused, everything else goes on.
     pub no_space: bool,
     /// The first failure, if the engine is poisoned.
@@ -173,6 +177,7 @@ pub(crate) fn collect(inner: &EngineInner) -> Stats {
         read_ahead_abandoned: cold(|cold| &cold.abandoned),
         read_ahead_bytes: cold(|cold| &cold.held_bytes),
         withheld_records: lanes.iter().map(|lane| lane.withheld_records).sum(),
+        clock_ahead_ms: inner.keeper.clock_ahead_ms.load(Ordering::Relaxed),
         no_space: inner.lanes.iter().any(|lane| lane.supply.is_full()),
         poisoned: inner.latch.check().err().map(|cause| cause.to_string()),
         opened_in_us: inner.opened_in_us,

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::partition::shared::{Partition, TopicShared};
+use crate::sync::lock;
 use std::sync::Arc;
 
 /// Options of [`Engine::create_topic`](crate::Engine::create_topic).
@@ -10,11 +11,61 @@ use std::sync::Arc;
 pub struct TopicOptions {
     /// How many partitions, 1 to 65,536. Default 1. It cannot be changed later.
     pub partitions: u32,
+    /// How long records are kept. Default: for ever.
+    pub retention: Retention,
 }
 
 impl Default for TopicOptions {
     fn default() -> Self {
-        TopicOptions { partitions: 1 }
+        TopicOptions { partitions: 1, retention: Retention::default() }
+    }
+}
+
+/// How long the records of a topic are kept: what one of the bounds gives up is gone. Without bounds
+/// everything is kept until somebody deletes it.
+///
+/// Records go in pieces, the oldest first: what a partition has in one segment goes together, so a partition
+/// keeps up to a segment's worth more than the bounds say, and never less. The names and their meaning are
+/// Kafka's `retention.ms` and `retention.bytes`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Retention {
+    /// Records are kept for at least this time after they were appended, and are then given up, ms. `None`:
+    /// for ever. When the wall clock jumps ahead, nothing is given up because of it, see
+    /// [`Stats::clock_ahead_ms`](crate::Stats::clock_ahead_ms).
+    pub retention_ms: Option<u64>,
+    /// At least so many bytes of the newest records of *each partition* are kept, in the record layout with
+    /// frame headers; what is older is given up. `None`: all.
+    pub retention_bytes: Option<u64>,
+}
+
+impl Retention {
+    /// No bounds.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the time, ms; zero: for ever.
+    #[must_use]
+    pub fn retention_ms(mut self, ms: u64) -> Self {
+        self.retention_ms = (ms > 0).then_some(ms);
+        self
+    }
+
+    /// Sets the bytes of each partition; zero: all.
+    #[must_use]
+    pub fn retention_bytes(mut self, bytes: u64) -> Self {
+        self.retention_bytes = (bytes > 0).then_some(bytes);
+        self
+    }
+
+    /// A bound of zero is none: the log has no other way to say it.
+    pub(crate) fn normalized(self) -> Self {
+        Self {
+            retention_ms: self.retention_ms.filter(|ms| *ms > 0),
+            retention_bytes: self.retention_bytes.filter(|bytes| *bytes > 0),
+        }
     }
 }
 
@@ -28,6 +79,13 @@ impl TopicOptions {
     #[must_use]
     pub fn partitions(mut self, partitions: u32) -> Self {
         self.partitions = partitions;
+        self
+    }
+
+    /// Sets how long records are kept.
+    #[must_use]
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
         self
     }
 }
@@ -71,6 +129,11 @@ impl Topic {
     /// When it was created, ms since 1970-01-01 UTC.
     pub fn created_ms(&self) -> i64 {
         self.shared.created_ms
+    }
+
+    /// How long its records are kept.
+    pub fn retention(&self) -> Retention {
+        *lock(&self.shared.retention)
     }
 
     /// What a partition holds now.

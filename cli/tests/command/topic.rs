@@ -28,6 +28,34 @@ fn topics_are_created_listed_described_and_deleted() {
 }
 
 #[test]
+fn how_long_records_are_kept_is_set_and_what_is_given_up_is_gone() {
+    let home = Home::new();
+    home.run(&["topic", "create", "orders", "--retention-ms", "60000"]).ok();
+    home.feed(&["produce", "-t", "orders"], b"a\nb\nc\nd\n").ok();
+    let bounds = |run: Run| {
+        let topic = run.ok().json()[0].clone();
+        (topic["retention_ms"].clone(), topic["retention_bytes"].clone())
+    };
+    assert_eq!(bounds(home.run(&["topic", "describe", "orders", "--json"])), (json!(60000), json!(null)));
+    let configure = |arguments: &[&str]| {
+        let all = [&["topic", "configure", "orders"], arguments].concat();
+        home.run(&all)
+    };
+    assert_eq!(bounds(configure(&["--retention-bytes", "5000", "--json"])), (json!(60000), json!(5000)));
+    let told = configure(&["--retention-ms", "0"]).ok();
+    assert_eq!(told.text(), "topic `orders` keeps records for ever, 5,000 bytes of each partition\n");
+
+    let given_up = home.run(&["topic", "delete-records", "orders", "--partition", "0", "--before", "3"]).ok();
+    assert_eq!(given_up.text(), "partition 0 of topic `orders` begins at offset 3 now\n");
+    assert_eq!(home.run(&["consume", "-t", "orders"]).ok().text(), "d\n");
+    home.run(&["consume", "-t", "orders", "--partition", "0", "--from", "offset:1"])
+        .fails(1, &["offsets 1", "seek to 3"]);
+    home.run(&["topic", "delete-records", "orders", "--partition", "7", "--before", "3"]).fails(1, &["partition 7"]);
+    home.run(&["topic", "configure", "nothing"]).fails(1, &["no topic `nothing`"]);
+    assert!(home.run(&["verify"]).ok().text().contains("no damage"));
+}
+
+#[test]
 fn what_cannot_be_made_is_refused_with_the_reason() {
     let home = Home::with_topic("orders", 2);
     home.run(&["topic", "create", "orders"]).fails(1, &["exists already", "2 partitions"]);

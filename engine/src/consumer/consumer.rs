@@ -331,12 +331,20 @@ fn offset_at_time(partition: &Arc<Partition>, timestamp_ms: i64, first_offset: u
     let Some(run_offset) = run_offset else { return Ok(next_offset) };
     let mut reader = PartitionReader::new(partition.clone(), run_offset.max(first_offset));
     let mut ahead = ReadAhead::new(0);
-    while let Some(chunk) = reader.next_chunk(u32::MAX, &mut ahead)? {
+    loop {
+        let chunk = match reader.next_chunk(u32::MAX, &mut ahead) {
+            // Given up while it was looked for: what is left comes after it.
+            Err(Error::Truncated { to, .. }) => {
+                reader.seek(to, &mut ahead);
+                continue;
+            }
+            chunk => chunk?,
+        };
+        let Some(chunk) = chunk else { return Ok(next_offset) };
         let mut records = Records::default();
         records.push(partition.clone(), chunk);
         if let Some(found) = records.iter().find(|record| record.timestamp_ms() >= timestamp_ms) {
             return Ok(found.offset());
         }
     }
-    Ok(next_offset)
 }

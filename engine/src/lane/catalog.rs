@@ -1,4 +1,4 @@
-//! The topics. Log 0 holds them: each creation and deletion is a frame in it.
+//! The topics. Log 0 holds them: each creation, change and deletion is a frame in it.
 //!
 //! Invariants:
 //! - Topic ids and slots are never used again: a re-created topic inherits nothing.
@@ -8,6 +8,7 @@
 use crate::bounds::{PARTITIONS_MAX, SLOTS_MAX, TOPIC_NAME_BYTES_MAX};
 use crate::error::{Error, Result};
 use crate::log::codec::{Put, Reader};
+use crate::topic::Retention;
 use std::collections::BTreeMap;
 
 /// One topic.
@@ -19,6 +20,7 @@ pub(crate) struct TopicEntry {
     pub(crate) first_slot: u32,
     pub(crate) partitions: u32,
     pub(crate) created_ms: i64,
+    pub(crate) retention: Retention,
 }
 
 impl TopicEntry {
@@ -28,7 +30,7 @@ impl TopicEntry {
 
     /// Bytes that it takes in a frame or a checkpoint.
     pub(crate) fn encoded_bytes(&self) -> u64 {
-        24 + self.name.len() as u64
+        40 + self.name.len() as u64
     }
 }
 
@@ -37,6 +39,7 @@ impl TopicEntry {
 pub(crate) enum CatalogChange {
     Create(TopicEntry),
     Delete { topic: u32 },
+    Retain { topic: u32, retention: Retention },
 }
 
 /// All topics, by id.
@@ -66,6 +69,11 @@ impl Catalog {
             CatalogChange::Delete { topic } => {
                 let topic = self.topics.remove(topic).ok_or("a topic is deleted that does not exist")?;
                 self.topics_bytes -= topic.encoded_bytes();
+                Ok(())
+            }
+            CatalogChange::Retain { topic, retention } => {
+                let topic = self.topics.get_mut(topic).ok_or("a topic is changed that does not exist")?;
+                topic.retention = *retention;
                 Ok(())
             }
         }
@@ -109,6 +117,11 @@ impl CatalogChange {
                 body.put_u8(2);
                 body.put_u32(*topic);
             }
+            CatalogChange::Retain { topic, retention } => {
+                body.put_u8(3);
+                body.put_u32(*topic);
+                encode_retention(*retention, &mut body);
+            }
         }
         body
     }
@@ -118,6 +131,7 @@ impl CatalogChange {
         let change = match reader.u8()? {
             1 => CatalogChange::Create(decode_topic(&mut reader)?),
             2 => CatalogChange::Delete { topic: reader.u32()? },
+            3 => CatalogChange::Retain { topic: reader.u32()?, retention: decode_retention(&mut reader)? },
             _ => return None,
         };
         reader.is_empty().then_some(change)
@@ -130,6 +144,18 @@ fn encode_topic(topic: &TopicEntry, target: &mut Vec<u8>) {
     target.put_u32(topic.partitions);
     target.put_i64(topic.created_ms);
     target.put_bytes(topic.name.as_bytes());
+    encode_retention(topic.retention, target);
+}
+
+/// Two numbers; zero: no bound.
+fn encode_retention(retention: Retention, target: &mut Vec<u8>) {
+    target.put_u64(retention.retention_ms.unwrap_or(0));
+    target.put_u64(retention.retention_bytes.unwrap_or(0));
+}
+
+fn decode_retention(reader: &mut Reader<'_>) -> Option<Retention> {
+    let mut bound = || reader.u64().map(|bound| (bound > 0).then_some(bound));
+    Some(Retention { retention_ms: bound()?, retention_bytes: bound()? })
 }
 
 fn decode_topic(reader: &mut Reader<'_>) -> Option<TopicEntry> {
@@ -139,6 +165,7 @@ fn decode_topic(reader: &mut Reader<'_>) -> Option<TopicEntry> {
         partitions: reader.u32()?,
         created_ms: reader.i64()?,
         name: std::str::from_utf8(reader.bytes()?).ok()?.to_owned(),
+        retention: decode_retention(reader)?,
     };
     // None that was ever created is refused here; what slots count on may count on it.
     let slots = topic.first_slot.checked_add(topic.partitions).is_some_and(|end| end <= SLOTS_MAX);
@@ -175,7 +202,8 @@ mod tests {
     use super::*;
 
     fn topic(id: u32, first_slot: u32) -> TopicEntry {
-        TopicEntry { id, name: format!("topic-{id}"), first_slot, partitions: 3, created_ms: 8 }
+        let retention = Retention::new().retention_ms(5);
+        TopicEntry { id, name: format!("topic-{id}"), first_slot, partitions: 3, created_ms: 8, retention }
     }
 
     #[test]
@@ -183,7 +211,11 @@ mod tests {
         let mut catalog = Catalog::default();
         catalog.apply(&CatalogChange::Create(topic(0, 0))).unwrap();
         catalog.apply(&CatalogChange::Create(topic(1, 3))).unwrap();
+        let retention = Retention::new().retention_bytes(9);
+        catalog.apply(&CatalogChange::Retain { topic: 1, retention }).unwrap();
+        assert_eq!(catalog.topics[&1].retention, retention);
         catalog.apply(&CatalogChange::Delete { topic: 0 }).unwrap();
+        catalog.apply(&CatalogChange::Retain { topic: 0, retention }).unwrap_err();
         catalog.apply(&CatalogChange::Create(topic(0, 6))).unwrap_err();
         catalog.apply(&CatalogChange::Create(topic(2, 0))).unwrap_err();
         let mut bytes = Vec::new();
@@ -193,10 +225,12 @@ mod tests {
 
     #[test]
     fn changes_are_read_back() {
-        for change in [CatalogChange::Create(topic(4, 9)), CatalogChange::Delete { topic: 7 }] {
+        let retention = Retention::new().retention_bytes(1 << 30);
+        let retain = CatalogChange::Retain { topic: 4, retention };
+        for change in [CatalogChange::Create(topic(4, 9)), CatalogChange::Delete { topic: 7 }, retain] {
             assert_eq!(CatalogChange::decode(&change.encode()), Some(change));
         }
-        assert_eq!(CatalogChange::decode(&[3]), None);
+        assert_eq!(CatalogChange::decode(&[4]), None);
     }
 
     #[test]

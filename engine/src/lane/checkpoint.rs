@@ -41,6 +41,11 @@ pub(crate) fn previous_end(body: &[u8]) -> Option<Position> {
     reader.u64().map(Position).filter(|end| end.0 != 0)
 }
 
+/// The largest append time before the segment, as the first part says it.
+pub(crate) fn append_time_ms(body: &[u8]) -> Option<i64> {
+    Reader::new(body.get(PREFIX_BYTES..)?).i64()
+}
+
 /// Puts the parts together again.
 #[derive(Default)]
 pub(crate) struct Assembly {
@@ -78,12 +83,14 @@ mod tests {
     #[test]
     fn a_large_state_is_cut_and_put_together() {
         let mut state = LogState::default();
+        state.append_time_ms = 5;
         for slot in 0..40_000 {
             state.assign(slot, 1, 1);
         }
         let parts = encode_parts(&state, Position(77));
         assert!(parts.len() > 1);
         assert_eq!(previous_end(&parts[0]), Some(Position(77)));
+        assert_eq!(append_time_ms(&parts[0]), Some(5));
         let mut assembly = Assembly::default();
         let (last, first) = parts.split_last().unwrap();
         for part in first {

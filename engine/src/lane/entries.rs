@@ -1,4 +1,4 @@
-//! The bodies of Publish, Discard and Relocate frames.
+//! The bodies of Publish, Discard, Relocate and Truncate frames.
 //!
 //! Invariant: references name a withheld frame by its identity, the position it was first written at;
 //! an identity is never an address, and a relocation maps it to the place where the bytes stand now.
@@ -33,6 +33,13 @@ pub(crate) struct DiscardEntry {
 pub(crate) struct RelocateEntry {
     pub(crate) identity: Position,
     pub(crate) target: Position,
+}
+
+/// One entry of a Truncate frame: the partition has no records below `first_offset` any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TruncateEntry {
+    pub(crate) slot: u32,
+    pub(crate) first_offset: u64,
 }
 
 pub(crate) fn encode_publish(entries: &[PublishEntry]) -> Vec<u8> {
@@ -97,6 +104,25 @@ pub(crate) fn decode_relocate(body: &[u8]) -> Option<Vec<RelocateEntry>> {
     })
 }
 
+/// Bytes of the body of a Truncate frame with so many entries.
+pub(crate) fn truncate_body_bytes(entries: usize) -> usize {
+    4 + entries * 12
+}
+
+pub(crate) fn encode_truncate(entries: &[TruncateEntry]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(truncate_body_bytes(entries.len()));
+    body.put_u32(entries.len() as u32);
+    for entry in entries {
+        body.put_u32(entry.slot);
+        body.put_u64(entry.first_offset);
+    }
+    body
+}
+
+pub(crate) fn decode_truncate(body: &[u8]) -> Option<Vec<TruncateEntry>> {
+    decode_list(body, |reader| Some(TruncateEntry { slot: reader.u32()?, first_offset: reader.u64()? }))
+}
+
 fn decode_list<'a, T>(body: &'a [u8], one: impl Fn(&mut Reader<'a>) -> Option<T>) -> Option<Vec<T>> {
     let mut reader = Reader::new(body);
     let count = reader.u32()?;
@@ -132,5 +158,10 @@ mod tests {
         assert_eq!(decode_discard(&encode_discard(&discard)).unwrap(), discard);
         let relocate = vec![RelocateEntry { identity: Position(16), target: Position(99) }];
         assert_eq!(decode_relocate(&encode_relocate(&relocate)).unwrap(), relocate);
+        let truncate = vec![TruncateEntry { slot: 3, first_offset: 9 }, TruncateEntry { slot: 4, first_offset: 1 }];
+        let body = encode_truncate(&truncate);
+        assert_eq!(body.len(), truncate_body_bytes(2));
+        assert_eq!(decode_truncate(&body).unwrap(), truncate);
+        assert_eq!(decode_truncate(&body[1..]), None);
     }
 }

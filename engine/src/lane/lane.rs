@@ -13,7 +13,7 @@
 use super::catalog::CatalogChange;
 use super::checkpoint;
 use super::cohort::{Cohort, Look};
-use super::entries::{self, DiscardEntry};
+use super::entries::{self, DiscardEntry, TruncateEntry, truncate_body_bytes};
 use super::shared::{Answer, LaneShared, Message, count, poisoned};
 use super::state::{LogState, PARTITION_BYTES, WITHHELD_BYTES, Withheld, reference_run};
 use super::supply::{Full, Prepared, Purpose, Supplied};
@@ -70,6 +70,11 @@ enum Effect {
         published: usize,
         records: u64,
     },
+    /// The front of a partition is given up.
+    Truncate {
+        partition: Arc<Partition>,
+        first_offset: u64,
+    },
     Reply(Answer),
 }
 
@@ -113,6 +118,10 @@ pub(crate) struct Lane {
     far_batches: usize,
     scratch: Vec<FilledBatch>,
     withheld_in_segment: BTreeMap<u32, u32>,
+    /// Records, withheld ones too, in the segment that is written.
+    records_in_segment: u64,
+    /// What will be told when everything before this position is durable: nothing below it is withheld.
+    withheld_from: Option<(Position, Position)>,
     /// Something waits for its flush, not only buffered records.
     urgent: bool,
     /// When the first buffered record that is not written came.
@@ -156,6 +165,8 @@ impl Lane {
             far_batches: 0,
             scratch: Vec::new(),
             withheld_in_segment: BTreeMap::new(),
+            records_in_segment: 0,
+            withheld_from: None,
             urgent: true,
             buffered_since: None,
             linger_until: None,
@@ -355,16 +366,21 @@ impl Lane {
     fn ensure_room(&mut self, total: u64, purpose: Purpose) -> Result<bool> {
         if total <= self.writer.room() {
             if self.writer.segment().is_reserved() && !self.parts.shared.supply.may_use_reserve(purpose) {
-                return Err(self.parts.shared.supply.no_space());
+                return self.parts.shared.supply.no_space();
             }
             return Ok(self.is_within_window(self.writer.tail().advance(total)));
         }
+        self.ensure_next(total, purpose)
+    }
+
+    /// Makes sure that the next segment is there, with room for its checkpoint and `total` bytes. `false`: not yet.
+    fn ensure_next(&mut self, total: u64, purpose: Purpose) -> Result<bool> {
         // The next segment begins with a checkpoint, and keeps room for its header and End frame.
         let checkpoint_bytes = self.state.encoded_bytes_max();
         let bytes_min = total + checkpoint_bytes + (64 << 10);
         if let Some(next) = &self.next_segment {
             if next.reserved && !self.parts.shared.supply.may_use_reserve(purpose) {
-                return Err(self.parts.shared.supply.no_space());
+                return self.parts.shared.supply.no_space();
             }
             if next.manifest.bytes < bytes_min {
                 // It was taken for something smaller, which then was not written after all.
@@ -412,9 +428,14 @@ impl Lane {
             next: self.writer.tail(),
             withheld: std::mem::take(&mut self.withheld_in_segment),
             resident: true,
+            last_append_ms: self.state.append_time_ms,
         });
+        self.records_in_segment = 0;
+        self.parts.shared.records_since_ms.store(i64::MAX, Ordering::Release);
         count(&self.parts.shared.counters.segments, 1);
-        self.write_checkpoint(end);
+        if !canary::sings(Canary::ForgetCheckpoint) {
+            self.write_checkpoint(end);
+        }
     }
 
     fn write_checkpoint(&mut self, previous_end: Position) {
@@ -458,6 +479,10 @@ impl Lane {
         }
         content.parts = parts;
         accumulator.give_back(content);
+        if self.records_in_segment == 0 {
+            self.parts.shared.records_since_ms.store(append_time_ms, Ordering::Release);
+        }
+        self.records_in_segment += records;
         self.count_group(records, payload);
         self.last_activity = now;
         self.far_batches += usize::from(outcomes.len() >= PARTS_MANY);
@@ -538,7 +563,12 @@ impl Lane {
                 }
                 _ => (Purpose::Bookkeeping, 0),
             };
-            match self.ensure_reserve(growth).and_then(|grown| Ok(grown && self.ensure_room(total, purpose)?)) {
+            let has_room = match &message {
+                Message::Leave if self.records_in_segment == 0 => continue,
+                Message::Leave => self.ensure_next(0, Purpose::Records),
+                _ => self.ensure_reserve(growth).and_then(|grown| Ok(grown && self.ensure_room(total, purpose)?)),
+            };
+            match has_room {
                 Ok(true) => {
                     // Before the state changes: a checkpoint must not know what the frame behind it says.
                     self.roll_if_full(total);
@@ -586,6 +616,8 @@ impl Lane {
                     self.effects.push_back((self.writer.tail(), Effect::Reply(reply)));
                 }
             }
+            Message::Truncate { entries, reply } => self.truncate(&entries, reply),
+            Message::Leave => self.roll_if_full(u64::MAX),
             Message::Sync { reply } => {
                 self.urgent = true;
                 self.gather_for_sync();
@@ -613,11 +645,17 @@ impl Lane {
         let gone_on = self.gathered_total - self.gathered.len() as u64;
         while self.syncs.front().is_some_and(|(batches, _)| *batches <= gone_on) {
             let (_, reply) = self.syncs.pop_front().expect("just seen");
-            if self.writer.is_clean() && self.effects.is_empty() {
-                reply.set(Ok(()));
-            } else {
-                self.effects.push_back((self.writer.tail(), Effect::Reply(reply)));
-            }
+            self.answer_when_durable(reply);
+        }
+    }
+
+    /// Answers when everything that is in the log now is durable.
+    fn answer_when_durable(&mut self, reply: Answer) {
+        if self.writer.is_clean() && self.effects.is_empty() {
+            reply.set(Ok(()));
+        } else {
+            self.urgent = true;
+            self.effects.push_back((self.writer.tail(), Effect::Reply(reply)));
         }
     }
 
@@ -631,6 +669,30 @@ impl Lane {
             self.effects.push_back((placed.end, Effect::Reply(reply)));
         }
         placed
+    }
+
+    /// Gives up the front of partitions.
+    fn truncate(&mut self, entries: &[TruncateEntry], reply: Option<Answer>) {
+        let moved = |entry: &TruncateEntry| {
+            let first_offset = self.state.truncate(entry.slot, entry.first_offset)?;
+            Some(TruncateEntry { first_offset, ..*entry })
+        };
+        let moved: Vec<TruncateEntry> = entries.iter().filter_map(moved).collect();
+        if !moved.is_empty() {
+            let placed = match canary::sings(Canary::ForgetTruncation) {
+                true => self.append_control(Kind::Pad, &[], None),
+                false => self.append_control(Kind::Truncate, &entries::encode_truncate(&moved), None),
+            };
+            for TruncateEntry { slot, first_offset } in moved {
+                if let Some(partition) = self.parts.table.get(slot) {
+                    self.effects.push_back((placed.end, Effect::Truncate { partition, first_offset }));
+                }
+            }
+        }
+        // Also where somebody else has just done the same, and it is on its way.
+        if let Some(reply) = reply {
+            self.answer_when_durable(reply);
+        }
     }
 
     /// Publishes withheld frames by reference; returns how many.
@@ -835,12 +897,17 @@ impl Lane {
     /// Shows readers and answers senders what lies below the durable prefix.
     fn apply_effects(&mut self) {
         let durable = self.writer.durable();
+        let mut truncated = false;
         while let Some((end, _)) = self.effects.front()
             && *end <= durable
         {
             let (_, effect) = self.effects.pop_front().expect("looked at it");
             match effect {
                 Effect::Publish { partition, run, may_merge } => partition.publish(run, may_merge),
+                Effect::Truncate { partition, first_offset } => {
+                    partition.truncate(first_offset);
+                    truncated = true;
+                }
                 Effect::Batch { batch, parts, published, records } => {
                     for part in &parts[published..] {
                         if let Some(run) = part.run() {
@@ -859,8 +926,27 @@ impl Lane {
         // After the publications: who sees this position finds them in the indexes.
         self.parts.log.durable.store(durable.0, Ordering::Release);
         self.parts.shared.supply.note_durable(durable);
+        self.tell_withheld(durable);
+        if truncated {
+            self.parts.shared.supply.note_truncated();
+        }
         if self.writer.is_idle() {
             self.begin_cohort();
+        }
+    }
+
+    /// Tells the keeper below which position nothing is withheld any more. What was published of it lies
+    /// before the tail of when that was looked up, so it is told when that is durable.
+    fn tell_withheld(&mut self, durable: Position) {
+        if let Some((from, tail)) = self.withheld_from
+            && tail <= durable
+        {
+            self.parts.log.withheld_from.store(from.0, Ordering::Release);
+            self.withheld_from = None;
+        }
+        if self.withheld_from.is_none() {
+            let tail = self.writer.tail();
+            self.withheld_from = Some((self.state.oldest_withheld().unwrap_or(tail), tail));
         }
     }
 
@@ -902,7 +988,7 @@ impl Lane {
         let unknown = Error::UnknownOutcome { reason: cause.to_string() };
         for (_, effect) in std::mem::take(&mut self.effects) {
             match effect {
-                Effect::Publish { .. } | Effect::Batch { batch: None, .. } => {}
+                Effect::Publish { .. } | Effect::Truncate { .. } | Effect::Batch { batch: None, .. } => {}
                 Effect::Batch { batch: Some(batch), .. } => {
                     self.complete_batch(batch, Durability::Synced, Err(unknown.clone()));
                 }
@@ -962,6 +1048,11 @@ fn control_bytes(message: &Message) -> u64 {
         Message::Catalog { change, .. } => frame_bytes(Kind::Catalog, change.encode().len()),
         Message::Publish { extra_headers, .. } => frame_bytes(Kind::Publish, 4 + 48 + extra_headers.len()),
         Message::Cancel { .. } => frame_bytes(Kind::Discard, 12),
-        Message::DropSlots { .. } | Message::Sync { .. } | Message::Ready(_) | Message::Close { .. } => 0,
+        Message::Truncate { entries, .. } => frame_bytes(Kind::Truncate, truncate_body_bytes(entries.len())),
+        Message::Leave
+        | Message::DropSlots { .. }
+        | Message::Sync { .. }
+        | Message::Ready(_)
+        | Message::Close { .. } => 0,
     }
 }

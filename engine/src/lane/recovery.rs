@@ -7,7 +7,7 @@
 //! - Nothing is cut that any valid frame or the manifest says was durable: that is damage, and opening fails.
 //! - One segment is read, plus those that were not finished.
 
-use super::checkpoint::{Assembly, previous_end};
+use super::checkpoint::{Assembly, append_time_ms, previous_end};
 use super::read_ahead::ReadAhead;
 use super::state::LogState;
 use crate::error::{Error, Result};
@@ -287,10 +287,11 @@ impl Walk<'_> {
         }
         let mut scan = SegmentScan::new(next.segment, next.file.clone());
         let first = scan.frame(next.segment.first_frame()).ok();
-        let end = first.filter(|(header, _)| header.kind == Kind::Checkpoint).and_then(|(_, body)| previous_end(body));
-        match end.filter(|end| *end > segment.base && *end <= segment.limit()) {
-            Some(end) => {
-                self.used.push((segment, end));
+        let checkpoint = first.filter(|(header, _)| header.kind == Kind::Checkpoint);
+        let ends = checkpoint.and_then(|(_, body)| Some((previous_end(body)?, append_time_ms(body)?)));
+        match ends.filter(|(end, _)| *end > segment.base && *end <= segment.limit()) {
+            Some((end, last_append_ms)) => {
+                self.used.push((ManifestSegment { last_append_ms, ..segment }, end));
                 Ok(())
             }
             None => {
@@ -359,7 +360,7 @@ impl Walk<'_> {
         self.checkpoint = Assembly::default();
         loop {
             if segment.state == SegmentState::Sealed && position >= segment.end {
-                self.used.push((segment, position));
+                self.note_used(segment, position);
                 return self.after_sealed(at);
             }
             match scan.frame(position) {
@@ -396,7 +397,7 @@ impl Walk<'_> {
                                 return Err(damage(segment, position, header.total_bytes(), reason));
                             }
                             let base = Position(u64_at(body, 0));
-                            self.used.push((segment, header.end()));
+                            self.note_used(segment, header.end());
                             return Ok(SegmentEnd::Next(base));
                         }
                         Kind::Mark => self.clean = body.first() == Some(&1),
@@ -415,6 +416,11 @@ impl Walk<'_> {
                 Err(no_frame) => return self.end_at(at, segment, position, &no_frame),
             }
         }
+    }
+
+    /// A segment that was read holds frames up to `end`.
+    fn note_used(&mut self, segment: ManifestSegment, end: Position) {
+        self.used.push((ManifestSegment { last_append_ms: self.state.append_time_ms, ..segment }, end));
     }
 
     /// Behind a sealed segment a later generation may have begun. If its checkpoint were whole, the walk
@@ -479,7 +485,7 @@ impl Walk<'_> {
         self.torn_bytes = last_valid.since(position);
         // What ends within its checkpoint was never entered: nothing else stands in it.
         if position > segment.first_frame() && self.entered {
-            self.used.push((segment, position));
+            self.note_used(segment, position);
         }
         if self.context.rewrites_tail && !self.context.salvage {
             for at in 0..=at {
@@ -503,7 +509,7 @@ impl Walk<'_> {
             return Err(damage(segment, position, bytes, reason));
         }
         self.holes.push(Hole { file: file_name(segment.file), position: position.0, bytes, reason });
-        self.used.push((segment, position));
+        self.note_used(segment, position);
         Ok(())
     }
 

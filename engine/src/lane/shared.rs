@@ -6,12 +6,13 @@
 //! - Every message with a reply gets one, also when the engine fails or closes.
 
 use super::catalog::CatalogChange;
+use super::entries::TruncateEntry;
 use super::supply::SegmentSupply;
 use crate::error::{Error, Result};
 use crate::io::{IoFailure, Latch, Wake};
 use crate::log::position::Position;
 use crate::producer::accumulator::Accumulator;
-use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering, fence};
+use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU64, Ordering, fence};
 use crate::sync::{Event, Mutex, lock, yield_now};
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
@@ -38,6 +39,10 @@ pub(crate) enum Message {
     Cancel { identity: Position, reply: Answer },
     /// Publish a withheld record now, with extra headers, durably.
     Publish { identity: Position, extra_headers: Vec<u8>, reply: Answer },
+    /// Give up the front of partitions, durably.
+    Truncate { entries: Vec<TruncateEntry>, reply: Option<Answer> },
+    /// Go on in another segment, if this one has records: so that they can be given up.
+    Leave,
     /// Reply when everything taken so far is durable.
     Sync { reply: Answer },
     /// Finish everything, write the closing mark, end.
@@ -52,8 +57,11 @@ impl Message {
             | Message::DropSlots { reply, .. }
             | Message::Cancel { reply, .. }
             | Message::Publish { reply, .. }
+            | Message::Truncate { reply: Some(reply), .. }
             | Message::Sync { reply }
             | Message::Close { reply } => reply.set(Err(error.clone())),
+            // The keeper asks again.
+            Message::Truncate { reply: None, .. } | Message::Leave => {}
             Message::Ready(accumulator) => accumulator.refuse_all(error),
         }
     }
@@ -153,6 +161,8 @@ pub(crate) struct LaneShared {
     waker: OnceLock<Arc<dyn Wake>>,
     pub(crate) latch: Latch,
     pub(crate) closed: AtomicBool,
+    /// When the first record of the segment that is written was appended, ms; `i64::MAX`: it has none.
+    pub(crate) records_since_ms: AtomicI64,
     ended: AtomicBool,
     pub(crate) counters: LaneCounters,
     pub(crate) supply: SegmentSupply,
@@ -168,6 +178,7 @@ impl LaneShared {
             waker: OnceLock::new(),
             latch,
             closed: AtomicBool::new(false),
+            records_since_ms: AtomicI64::new(i64::MAX),
             ended: AtomicBool::new(false),
             counters: LaneCounters::default(),
             supply,

@@ -102,6 +102,18 @@ impl LogState {
         (base_offset, partition.timestamp_max_ms)
     }
 
+    /// Gives up the records of a partition below an offset, as far as there are any. Returns its first offset
+    /// if that has moved.
+    pub(crate) fn truncate(&mut self, slot: u32, first_offset: u64) -> Option<u64> {
+        let PartitionState { first_offset: before, next_offset, .. } = self.partition(slot);
+        let first_offset = first_offset.min(next_offset);
+        if first_offset <= before {
+            return None;
+        }
+        self.partition_mut(slot).first_offset = first_offset;
+        Some(first_offset)
+    }
+
     /// Takes a withheld frame in.
     pub(crate) fn withhold(&mut self, identity: Position, withheld: Withheld) {
         self.withheld_records += u64::from(withheld.count);
@@ -147,6 +159,11 @@ impl LogState {
     /// Records that are withheld now.
     pub(crate) fn withheld_records(&self) -> u64 {
         self.withheld_records
+    }
+
+    /// The first identity that is withheld.
+    pub(crate) fn oldest_withheld(&self) -> Option<Position> {
+        self.withheld.first_key_value().map(|(identity, _)| *identity)
     }
 
     /// Where the bytes of an identity stand now, if they were moved.
@@ -254,6 +271,15 @@ impl LogState {
             Kind::Catalog => {
                 let change = CatalogChange::decode(body).ok_or("its change cannot be read")?;
                 self.apply_catalog(&change)?;
+                Ok(())
+            }
+            Kind::Truncate => {
+                for entry in entries::decode_truncate(body).ok_or("its list cannot be read")? {
+                    if self.truncate(entry.slot, entry.first_offset) != Some(entry.first_offset) {
+                        let partition = self.partition(entry.slot);
+                        return Err(format!("it gives up records below {}, and has {partition:?}", entry.first_offset));
+                    }
+                }
                 Ok(())
             }
             Kind::Checkpoint | Kind::Mark | Kind::End | Kind::Pad => Ok(()),
@@ -418,10 +444,12 @@ pub(crate) fn timestamp_max(body: &[u8], count: u32) -> Result<i64, String> {
 mod tests {
     use super::*;
     use crate::lane::catalog::TopicEntry;
+    use crate::topic::Retention;
 
     fn sample() -> LogState {
         let mut state = LogState { append_time_ms: 77, ..LogState::default() };
-        let topic = TopicEntry { id: 0, name: "a".into(), first_slot: 0, partitions: 4, created_ms: 1 };
+        let retention = Retention::new();
+        let topic = TopicEntry { id: 0, name: "a".into(), first_slot: 0, partitions: 4, created_ms: 1, retention };
         state.apply_catalog(&CatalogChange::Create(topic)).unwrap();
         assert_eq!(state.assign(2, 5, 10), (0, 10));
         assert_eq!(state.assign(2, 1, 8), (5, 10));
@@ -457,7 +485,8 @@ mod tests {
         };
         for topic in 0..3 {
             let name = "x".repeat(topic as usize + 1);
-            let entry = TopicEntry { id: topic, name, first_slot: topic * 4, partitions: 4, created_ms: 1 };
+            let (first_slot, retention) = (topic * 4, Retention::new());
+            let entry = TopicEntry { id: topic, name, first_slot, partitions: 4, created_ms: 1, retention };
             state.apply_catalog(&CatalogChange::Create(entry)).unwrap();
             check(&state);
         }
@@ -509,6 +538,16 @@ mod tests {
         assert!(state.publish(Position(4096), Vec::new()).is_none());
         assert!(state.release(Position(4096)).is_none());
         assert_eq!((state.next_due(), state.withheld_records()), (None, 0));
+    }
+
+    #[test]
+    fn the_front_of_a_partition_goes_once_and_not_beyond_its_end() {
+        let mut state = sample();
+        assert_eq!(state.truncate(2, 4), Some(4));
+        assert_eq!((state.truncate(2, 4), state.truncate(2, 3), state.truncate(3, 9)), (None, None, None));
+        assert_eq!(state.truncate(2, 100), Some(6));
+        assert_eq!(LogState::decode(&state.encode()).unwrap().partition(2).first_offset, 6);
+        assert_eq!(state.assign(2, 1, 1).0, 6);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::reserve::{self, Level, TURNOVER};
 use crate::sync::{Signal, lock};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A segment that is ready to be written.
 #[derive(Clone)]
@@ -47,6 +47,8 @@ pub(crate) struct Full {
     pub(crate) withheld: BTreeMap<u32, u32>,
     /// Whether the partitions have its runs in memory; if not, its index is made from its frames.
     pub(crate) resident: bool,
+    /// No record in it was appended later.
+    pub(crate) last_append_ms: i64,
 }
 
 /// What a lane writes a frame for; on a full disk that decides whether it may.
@@ -94,6 +96,8 @@ pub(crate) struct SupplyState {
     /// Bytes the next segment must have at least.
     pub(crate) bytes_min: u64,
     pub(crate) no_space: Option<(u64, u64)>,
+    /// Old records are on their way out: producers wait instead of being refused.
+    passes: bool,
     /// The lane waits for a segment.
     pub(crate) starving: bool,
     /// Bookkeeping waits for a segment of at least so many bytes, if need be out of the reserve.
@@ -118,6 +122,8 @@ pub(crate) struct SegmentSupply {
     reserve_bytes: AtomicU64,
     /// A full segment waits to become durable; only the lane writes this.
     full_waits: AtomicBool,
+    /// Records were given up: there may be dead segments.
+    truncated: AtomicBool,
 }
 
 impl SegmentSupply {
@@ -129,6 +135,7 @@ impl SegmentSupply {
             reserve_segments: AtomicUsize::new(0),
             reserve_bytes: AtomicU64::new(0),
             full_waits: AtomicBool::new(false),
+            truncated: AtomicBool::new(false),
         }
     }
 
@@ -145,14 +152,17 @@ impl SegmentSupply {
         }
         let front_is_reserved = state.ready.front().is_some_and(|front| front.reserved);
         if let Some((needed_bytes, free_bytes)) = state.no_space {
-            let no_space = Supplied::NoSpace { needed_bytes, free_bytes };
-            if front_is_reserved && !self.may_use_reserve(purpose) {
-                return no_space;
+            let refused = match state.ready.is_empty() {
+                true => !self.may_take_reserve(purpose, bytes_min),
+                false => front_is_reserved && !self.may_use_reserve(purpose),
+            };
+            if refused {
+                return match state.passes {
+                    true => self.wait(state),
+                    false => Supplied::NoSpace { needed_bytes, free_bytes },
+                };
             }
             if state.ready.is_empty() {
-                if !self.may_take_reserve(purpose, bytes_min) {
-                    return no_space;
-                }
                 state.reserve_asked = Some(bytes_min);
             }
         }
@@ -169,13 +179,15 @@ impl SegmentSupply {
                 self.keeper.notify();
                 Supplied::Segment(segment)
             }
-            _ => {
-                state.starving = true;
-                drop(state);
-                self.keeper.notify();
-                Supplied::Wait
-            }
+            _ => self.wait(state),
         }
+    }
+
+    fn wait(&self, mut state: MutexGuard<'_, SupplyState>) -> Supplied {
+        state.starving = true;
+        drop(state);
+        self.keeper.notify();
+        Supplied::Wait
     }
 
     /// Whether the reserve has a segment that may be taken for this.
@@ -213,10 +225,11 @@ impl SegmentSupply {
         Ok(false)
     }
 
-    /// For the lane: what stands in the way of using a segment of the reserve.
-    pub(crate) fn no_space(&self) -> Error {
-        let (needed_bytes, free_bytes) = lock(&self.state).no_space.unwrap_or_default();
-        Error::NoSpace { needed_bytes, free_bytes }
+    /// For the lane: what stands in the way of using a segment of the reserve; `false`: it will pass.
+    pub(crate) fn no_space(&self) -> Result<bool> {
+        let state = lock(&self.state);
+        let (needed_bytes, free_bytes) = state.no_space.unwrap_or_default();
+        if state.passes { Ok(false) } else { Err(Error::NoSpace { needed_bytes, free_bytes }) }
     }
 
     /// For the keeper: what the reserve is now.
@@ -264,6 +277,17 @@ impl SegmentSupply {
         }
     }
 
+    /// For the lane: records were given up, durably.
+    pub(crate) fn note_truncated(&self) {
+        self.truncated.store(true, Ordering::Release);
+        self.keeper.notify();
+    }
+
+    /// For the keeper: whether records were given up since it asked last.
+    pub(crate) fn take_truncated(&self) -> bool {
+        self.truncated.swap(false, Ordering::AcqRel)
+    }
+
     /// For the keeper: the oldest full segment, if it is durable.
     pub(crate) fn take_full(&self, durable: Position) -> Option<Full> {
         let mut state = lock(&self.state);
@@ -279,9 +303,12 @@ impl SegmentSupply {
         *lock(&self.state) = SupplyState::default();
     }
 
-    /// Notes whether the disk is full, for statistics and quick checks.
-    pub(crate) fn set_no_space(&self, no_space: Option<(u64, u64)>) {
-        lock(&self.state).no_space = no_space;
+    /// Notes whether the disk is full, for statistics and quick checks, and whether that will pass.
+    pub(crate) fn set_no_space(&self, no_space: Option<(u64, u64)>, passes: bool) {
+        {
+            let mut state = lock(&self.state);
+            (state.no_space, state.passes) = (no_space, passes);
+        }
         self.is_full.store(no_space.is_some(), Ordering::Release);
     }
 
@@ -299,11 +326,13 @@ mod tests {
     #[test]
     fn a_reserve_that_is_in_use_has_not_shrunk() {
         let supply = SegmentSupply::new(Arc::default());
-        supply.set_no_space(Some((256 << 10, 0)));
+        supply.set_no_space(Some((256 << 10, 0)), false);
         supply.set_reserve(Level { segments: reserve::SEGMENTS, bytes: reserve::bytes_for(1) });
         supply.set_reserve(Level { segments: 0, bytes: 0 });
         assert_eq!(supply.grow_reserve(1_000), Ok(true));
         assert!(matches!(supply.grow_reserve(1 << 20), Err(Error::NoSpace { .. })));
         assert!(matches!(supply.take(1_000, Purpose::Bookkeeping, 0), Supplied::NoSpace { .. }));
+        supply.set_no_space(Some((256 << 10, 0)), true);
+        assert!(matches!(supply.take(1_000, Purpose::Records, 0), Supplied::Wait), "room is being made");
     }
 }

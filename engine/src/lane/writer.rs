@@ -533,6 +533,7 @@ mod tests {
             base: Position(u64::from(number + 1) * SEGMENT_BYTES),
             bytes: SEGMENT_BYTES,
             end: Position(0),
+            last_append_ms: 0,
         };
         let written_bytes = if written { SEGMENT_BYTES } else { 0 };
         Prepared { manifest, file: disk.clone(), written_bytes, busy: false, reserved: false }

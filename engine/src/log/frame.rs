@@ -73,6 +73,8 @@ pub(crate) enum Kind {
     End,
     /// Fills a page that will not be written again.
     Pad,
+    /// Records of partitions that are given up, from the front.
+    Truncate,
 }
 
 impl Kind {
@@ -95,6 +97,7 @@ impl Kind {
             Kind::Mark => 8,
             Kind::End => 9,
             Kind::Pad => 10,
+            Kind::Truncate => 11,
         }
     }
 
@@ -111,6 +114,7 @@ impl Kind {
             Kind::Mark => "mark",
             Kind::End => "end",
             Kind::Pad => "pad",
+            Kind::Truncate => "truncate",
         }
     }
 
@@ -123,7 +127,7 @@ impl Kind {
         match code {
             1 => Some(RECORDS_HEADER_BYTES),
             2 => Some(HEADER_BYTES + WITHHELD_EXTENSION_BYTES),
-            3..=10 => Some(HEADER_BYTES),
+            3..=11 => Some(HEADER_BYTES),
             _ => None,
         }
     }
@@ -280,6 +284,7 @@ impl FrameHeader {
             8 => Kind::Mark,
             9 => Kind::End,
             10 => Kind::Pad,
+            11 => Kind::Truncate,
             _ => return Err(BadFrame::Header),
         };
         let distance = u64::from(u32_at(header, 16)) * FRAME_ALIGNMENT;

@@ -34,7 +34,7 @@ const MAGIC: &[u8; 8] = b"RINGLMAN";
 /// Version of the manifest's format.
 pub(crate) const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 32;
-const SEGMENT_ENTRY_BYTES: usize = 48;
+const SEGMENT_ENTRY_BYTES: usize = 56;
 /// The files of the copies have a multiple of this length.
 const GROWTH_BYTES: u64 = 16 << 10;
 
@@ -78,6 +78,8 @@ pub(crate) struct ManifestSegment {
     pub(crate) bytes: u64,
     /// Sealed: the end of the last frame.
     pub(crate) end: Position,
+    /// Sealed: no record in it was appended later, ms.
+    pub(crate) last_append_ms: i64,
 }
 
 /// One log.
@@ -146,6 +148,7 @@ impl Manifest {
             body.put_u64(segment.base.0);
             body.put_u64(segment.bytes);
             body.put_u64(segment.end.0);
+            body.put_i64(segment.last_append_ms);
         }
         let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
         bytes.extend_from_slice(MAGIC);
@@ -224,6 +227,7 @@ impl Manifest {
                 base: Position(reader.u64()?),
                 bytes: reader.u64()?,
                 end: Position(reader.u64()?),
+                last_append_ms: reader.i64()?,
             });
         }
         (reader.is_empty() && manifest.is_possible()).then_some(manifest)
@@ -430,6 +434,7 @@ mod tests {
                 base: Position(4096),
                 bytes: 1 << 20,
                 end: Position(8192),
+                last_append_ms: -5,
             }],
         }
     }

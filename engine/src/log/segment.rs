@@ -131,6 +131,7 @@ mod tests {
             base: Position(1 << 20),
             bytes: 1 << 20,
             end: Position(0),
+            last_append_ms: 0,
         }
     }
 

@@ -91,7 +91,8 @@ impl Opening<'_> {
         let prepared = (|| {
             // The reserve comes first; but a new engine needs both, and begins with its first segments.
             while log.generation > 1 && reserve::restore(storage, manifest, log.id, checkpoint_bytes)? {}
-            let prepared = keeper::prepare_segment(storage, manifest, log.id, log.generation, bytes_min, bytes_min)?;
+            let (id, generation) = (log.id, log.generation);
+            let prepared = keeper::prepare_segment(storage, manifest, id, generation, bytes_min, bytes_min, u64::MAX)?;
             let file = prepared.manifest.file;
             zero_fill(prepared).map_err(|error| {
                 // Not in the manifest yet: as if it had never been.
@@ -127,6 +128,7 @@ pub(super) fn note_ends(manifest: &mut Manifest, log: &Recovered) {
         for segment in manifest.segments.iter_mut().filter(|segment| segment.file == used.file) {
             segment.state = SegmentState::Sealed;
             segment.end = *end;
+            segment.last_append_ms = used.last_append_ms;
         }
     }
 }

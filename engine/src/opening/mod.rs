@@ -235,6 +235,9 @@ impl Opening<'_> {
                     shared.durable.fetch_max(segment.end.0, Ordering::Relaxed);
                 }
             }
+            // Of the log that goes on behind this, nothing is withheld yet.
+            let withheld_from = log.state.oldest_withheld().unwrap_or(entry.next_base);
+            shared.withheld_from.store(withheld_from.0, Ordering::Relaxed);
             shared.set_relocations(log.state.relocations().clone());
             logs.push(Arc::new(shared));
         }
@@ -330,7 +333,7 @@ fn start(
             lock(&supply.state).state_bytes = recovered[lane].state.encoded_bytes_max();
             if first_segments[lane].reserved {
                 // So it is until the keeper has looked: nobody sends into it meanwhile.
-                supply.set_no_space(Some((first_segments[lane].manifest.bytes, 0)));
+                supply.set_no_space(Some((first_segments[lane].manifest.bytes, 0)), false);
             }
             Arc::new(LaneShared::new(lane as u32, log.id, inner.latch.clone(), supply))
         })
@@ -359,6 +362,7 @@ fn start(
                     next: *end,
                     withheld: log.withheld.get(&segment.base).cloned().unwrap_or_default(),
                     resident: resident_from.is_some_and(|from| segment.limit() > from),
+                    last_append_ms: segment.last_append_ms,
                 },
             ));
         }

@@ -114,6 +114,16 @@ impl PartitionReader {
 
     /// The next chunk, of at most `count_max` records.
     pub(crate) fn next(&mut self, count_max: u32, ahead: &mut ReadAhead) -> Result<Next> {
+        self.find_next(count_max, ahead).map_err(|error| self.unless_truncated(error))
+    }
+
+    /// Records that were given up while they were looked for were not lost.
+    fn unless_truncated(&self, error: Error) -> Error {
+        let first_offset = self.partition.index().first_offset;
+        if self.offset < first_offset { self.truncated(self.offset, first_offset) } else { error }
+    }
+
+    fn find_next(&mut self, count_max: u32, ahead: &mut ReadAhead) -> Result<Next> {
         self.known_end = false;
         self.pass_over(ahead);
         if self.runs.is_empty() && !self.look_up(self.offset)? {
@@ -257,13 +267,9 @@ impl PartitionReader {
     /// Reads the first run, which could not be planned, by a blocking call: that tells why.
     pub(crate) fn read_alone(&mut self) -> Result<()> {
         let Some(run) = self.runs.front().copied() else { return Ok(()) };
-        let first_offset = self.partition.index().first_offset;
-        if self.offset < first_offset {
-            return Err(self.truncated(self.offset, first_offset));
-        }
-        let frames = cold::read_alone(&self.partition.log, self.place(&run), run.bytes as usize)?;
-        let frames = self.fit(&run, frames)?;
-        self.begin(&run, frames)
+        let read = cold::read_alone(&self.partition.log, self.place(&run), run.bytes as usize);
+        let begun = read.and_then(|frames| self.fit(&run, frames)).and_then(|frames| self.begin(&run, frames));
+        begun.map_err(|error| self.unless_truncated(error))
     }
 
     /// Frames from a file, if they hold the records of the run.

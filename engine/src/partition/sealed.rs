@@ -92,6 +92,34 @@ fn runs_in(log: &LogShared, segment: &Arc<Segment>, slot: u32) -> Result<Option<
     }
 }
 
+/// The first offset of a partition in a sealed segment, or behind it if it has no records there; `None`: it began later.
+pub(crate) fn first_offset_in(log: &LogShared, segment: &Arc<Segment>, slot: u32) -> Result<Option<u64>> {
+    Ok(entry(log, segment, slot)?.map(|(_, entry)| entry.first_offset))
+}
+
+/// What the index of a sealed segment says of a partition.
+pub(crate) fn entry_of(log: &LogShared, segment: &Arc<Segment>, slot: u32) -> Result<Option<SidecarEntry>> {
+    Ok(entry(log, segment, slot)?.map(|(_, entry)| entry))
+}
+
+/// The offset behind the last record that a sealed segment gave to a partition.
+pub(crate) fn end_offset_in(log: &LogShared, segment: &Arc<Segment>, entry: &SidecarEntry) -> Result<u64> {
+    let runs = runs_in(log, segment, entry.slot)?.unwrap_or_default();
+    Ok(runs.last().map_or(entry.first_offset, Run::end_offset))
+}
+
+/// How many bytes each partition has in a sealed segment, by slot.
+pub(crate) fn sizes_in(log: &LogShared, segment: &Arc<Segment>) -> Result<Vec<(u32, u64)>> {
+    Ok(entries(log, segment)?.into_iter().map(|entry| (entry.slot, entry.record_bytes)).collect())
+}
+
+/// What the index of a sealed segment says of all partitions, by slot.
+pub(crate) fn entries(log: &LogShared, segment: &Arc<Segment>) -> Result<Vec<SidecarEntry>> {
+    let all = |sidecar: &Sidecar| (0..sidecar.entries()).map(|at| sidecar.entry_at(at, &log.pages)).collect();
+    let read: Result<Vec<SidecarEntry>, _> = all(&sidecar(log, segment)?);
+    read.or_else(|_| all(&rebuild(log, segment)?).map_err(|bad| unusable(segment, &bad.0)))
+}
+
 fn unusable(segment: &Segment, reason: &str) -> Error {
     Error::Damaged {
         file: sidecar_name(segment.manifest.file),

@@ -17,6 +17,7 @@ use crate::log::manifest::ManifestSegment;
 use crate::log::position::Position;
 use crate::log::segment::file_name;
 use crate::sync::{Signal, lock};
+use crate::topic::Retention;
 use crossbeam_utils::CachePadded;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -78,6 +79,8 @@ pub(crate) struct LogShared {
     relocations: RwLock<BTreeMap<Position, Position>>,
     /// The contiguous durable prefix ends here.
     pub(crate) durable: AtomicU64,
+    /// Nothing below this position is withheld any more, and what was published of it stands in the indexes.
+    pub(crate) withheld_from: AtomicU64,
 }
 
 impl LogShared {
@@ -98,6 +101,7 @@ impl LogShared {
             segments: RwLock::new(BTreeMap::new()),
             relocations: RwLock::new(BTreeMap::new()),
             durable: AtomicU64::new(0),
+            withheld_from: AtomicU64::new(0),
         }
     }
 
@@ -138,6 +142,11 @@ impl LogShared {
         *self.relocations.write().unwrap_or_else(PoisonError::into_inner) = relocations;
     }
 
+    /// Below this nothing is withheld any more, and the indexes have what was published.
+    pub(crate) fn withheld_from(&self) -> Position {
+        Position(self.withheld_from.load(Ordering::Acquire))
+    }
+
     pub(crate) fn durable(&self) -> Position {
         Position(self.durable.load(Ordering::Acquire))
     }
@@ -151,6 +160,8 @@ pub(crate) struct TopicShared {
     pub(crate) created_ms: i64,
     pub(crate) partitions: Vec<Arc<Partition>>,
     pub(crate) deleted: AtomicBool,
+    /// Its partitions have it too, for who looks at a partition alone.
+    pub(crate) retention: Arc<Mutex<Retention>>,
     /// Where the next record without key and partition goes.
     pub(crate) turn: AtomicU32,
 }
@@ -173,6 +184,7 @@ pub(crate) struct Partition {
     pub(crate) slot: u32,
     pub(crate) lane: u32,
     pub(crate) log: Arc<LogShared>,
+    pub(crate) retention: Arc<Mutex<Retention>>,
     /// Apart from what senders look at: the lane changes it with every publication.
     published: CachePadded<Published<PartitionIndex>>,
 }
@@ -210,9 +222,10 @@ impl Partition {
         slot: u32,
         lane: u32,
         log: Arc<LogShared>,
+        retention: Arc<Mutex<Retention>>,
         index: PartitionIndex,
     ) -> Partition {
-        Partition { topic, partition, slot, lane, log, published: CachePadded::new(Published::new(index)) }
+        Partition { topic, partition, slot, lane, log, retention, published: CachePadded::new(Published::new(index)) }
     }
 
     /// The index, locked.
@@ -225,6 +238,12 @@ impl Partition {
     #[inline]
     pub(crate) fn publish(&self, run: Run, may_merge: bool) {
         self.published.publish(|index| index.push(run, may_merge));
+    }
+
+    /// Gives up what stands below an offset; it is durable that it is gone. Who waits for one of these
+    /// records learns it.
+    pub(crate) fn truncate(&self, first_offset: u64) {
+        self.published.publish(|index| index.first_offset = index.first_offset.max(first_offset));
     }
 
     /// From now on `signal` moves with each publication.

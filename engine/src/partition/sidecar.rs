@@ -405,7 +405,8 @@ mod tests {
 
     fn sample_segment(salt: u64) -> ManifestSegment {
         let (base, end) = (Position(1 << 20), Position((1 << 20) + 900_000));
-        ManifestSegment { file: 1, log: 0, generation: 1, state: SegmentState::Sealed, salt, base, bytes: 1 << 20, end }
+        let (state, bytes) = (SegmentState::Sealed, 1 << 20);
+        ManifestSegment { file: 1, log: 0, generation: 1, state, salt, base, bytes, end, last_append_ms: 0 }
     }
 
     fn sample_runs(slot: u32) -> Vec<Run> {

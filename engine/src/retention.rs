@@ -1,0 +1,416 @@
+//! Retention: which records are given up, and when.
+//!
+//! ```text
+//!  the bounds say so      a Truncate frame is durable      nothing alive is left in a segment
+//!  ------------------->   ---------------------------->    --------------------------------->  used again
+//!   (here)                 no reader gets the records        (keeper)
+//! ```
+//!
+//! Invariants:
+//! - Nothing is given up but by a Truncate frame in its log; who asks for it gets a typed `Truncated`.
+//! - A partition is cut where a segment ends, so that what is kept is never less than its bounds say.
+//! - Ages are append times against a clock that does not follow jumps ahead of the wall clock.
+//! - What a pass has asked for and was not done, because the disk was full, the next pass asks for again.
+
+use crate::keeper::file_bytes;
+use crate::lane::entries::TruncateEntry;
+use crate::lane::shared::{LaneShared, Message};
+use crate::log::manifest::{ManifestSegment, SegmentState};
+use crate::log::position::Position;
+use crate::partition::sealed;
+use crate::partition::shared::{LogShared, Partition};
+use crate::reserve::CHECKPOINTS;
+use crate::sync::lock;
+use crate::topic::Retention;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Partitions in one Truncate frame.
+const ENTRIES_MAX: usize = 4096;
+/// A wall clock that is further ahead of the monotonic one than this since the last look has jumped.
+const JUMP_MS: i64 = 60_000;
+/// How often ages are looked at: a tenth of the shortest time that is kept, within these.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+const INTERVAL_MAX: Duration = Duration::from_secs(60);
+/// A segment with old records is left for another one no sooner than this after its first record.
+const LEAVE_MS_MIN: i64 = 60_000;
+
+/// The wall clock without its jumps ahead.
+#[derive(Debug)]
+pub(crate) struct RetentionClock {
+    wall_ms: i64,
+    monotonic_ns: u64,
+    ahead_ms: i64,
+}
+
+impl RetentionClock {
+    pub(crate) fn new(wall_ms: i64, monotonic_ns: u64) -> RetentionClock {
+        RetentionClock { wall_ms, monotonic_ns, ahead_ms: 0 }
+    }
+
+    /// Looks at both clocks; returns the time by which ages are judged.
+    pub(crate) fn look(&mut self, wall_ms: i64, monotonic_ns: u64) -> i64 {
+        let elapsed_ms = (monotonic_ns.saturating_sub(self.monotonic_ns) / 1_000_000) as i64;
+        let jump_ms = wall_ms.saturating_sub(self.wall_ms.saturating_add(elapsed_ms));
+        if jump_ms.saturating_abs() > JUMP_MS {
+            // Back again, it may be right; further back it only makes records look younger.
+            self.ahead_ms = self.ahead_ms.saturating_add(jump_ms).max(0);
+        }
+        (self.wall_ms, self.monotonic_ns) = (wall_ms, monotonic_ns);
+        wall_ms.saturating_sub(self.ahead_ms)
+    }
+
+    /// How far the wall clock has jumped ahead, ms.
+    pub(crate) fn ahead_ms(&self) -> u64 {
+        self.ahead_ms.unsigned_abs()
+    }
+
+    /// The wall clock is right as it is.
+    pub(crate) fn accept(&mut self) {
+        self.ahead_ms = 0;
+    }
+}
+
+/// What the sealed segments of a log hold of each partition whose bytes are bounded.
+#[derive(Default)]
+struct Sizes {
+    /// Segments up to this one are counted.
+    counted: Option<Position>,
+    held: BTreeMap<u32, Pieces>,
+}
+
+#[derive(Default)]
+struct Pieces {
+    /// Of each segment that has any: the offset behind its records, and their bytes.
+    pieces: VecDeque<(u64, u64)>,
+    bytes: u64,
+}
+
+impl Pieces {
+    /// Forgets what is given up.
+    fn forget_below(&mut self, first_offset: u64) {
+        while let Some((_, bytes)) = self.pieces.pop_front_if(|(end, _)| *end <= first_offset) {
+            self.bytes -= bytes;
+        }
+    }
+
+    /// The offset behind the oldest pieces that can go, so that at least `bytes_min` are kept.
+    fn cut(&self, bytes_min: u64) -> Option<u64> {
+        let mut left = self.bytes;
+        let mut cut = None;
+        for (end, bytes) in &self.pieces {
+            left -= bytes;
+            if left < bytes_min {
+                break;
+            }
+            cut = Some(*end);
+        }
+        cut
+    }
+}
+
+/// One log, as a pass sees it.
+pub(crate) struct LogView {
+    pub(crate) lane: Arc<LaneShared>,
+    pub(crate) log: Arc<LogShared>,
+    /// In the order of their positions.
+    pub(crate) sealed: Vec<ManifestSegment>,
+    pub(crate) partitions: Vec<Arc<Partition>>,
+}
+
+impl LogView {
+    pub(crate) fn only_sealed(segments: Vec<ManifestSegment>) -> Vec<ManifestSegment> {
+        segments.into_iter().filter(|segment| segment.state == SegmentState::Sealed).collect()
+    }
+
+    /// Sealed segments that could be retired, if nothing in them were kept.
+    fn droppable(&self) -> &[ManifestSegment] {
+        &self.sealed[..self.sealed.len().saturating_sub(CHECKPOINTS)]
+    }
+
+    /// The offset of a partition behind the sealed segment number `at`. `None`: nobody can tell now.
+    fn offset_behind(&self, at: usize, partition: &Partition) -> Option<u64> {
+        for next in &self.sealed[at + 1..] {
+            // One that is being retired holds nothing that is kept.
+            let Some(segment) = self.log.segment_at(next.base) else { continue };
+            // What is damaged is told to who reads it, and kept.
+            if let Some(first_offset) = sealed::first_offset_in(&self.log, &segment, partition.slot).ok()? {
+                return Some(first_offset);
+            }
+        }
+        Some(partition.index().resident_offset())
+    }
+}
+
+/// The bounds at work.
+pub(crate) struct Retainer {
+    clock: RetentionClock,
+    sizes: BTreeMap<u32, Sizes>,
+    /// By log and kept time: up to which segment everything that may go is gone.
+    expired: BTreeMap<(u32, u64), Position>,
+    /// Whether any topic had bounds at the last pass; `true` also where nobody has looked since they changed.
+    has_bounds: bool,
+    next_ns: u64,
+}
+
+impl Retainer {
+    pub(crate) fn new(wall_ms: i64, monotonic_ns: u64) -> Retainer {
+        Retainer {
+            clock: RetentionClock::new(wall_ms, monotonic_ns),
+            sizes: BTreeMap::new(),
+            expired: BTreeMap::new(),
+            has_bounds: true,
+            next_ns: 0,
+        }
+    }
+
+    /// When to look again, however little happens meanwhile.
+    pub(crate) fn next_ns(&self) -> u64 {
+        self.next_ns
+    }
+
+    /// The bounds have changed, or there are other topics.
+    pub(crate) fn forget(&mut self) {
+        self.sizes.clear();
+        self.expired.clear();
+        self.has_bounds = true;
+        self.next_ns = 0;
+    }
+
+    pub(crate) fn clock(&mut self) -> &mut RetentionClock {
+        &mut self.clock
+    }
+
+    /// Whether a pass would find anything to judge.
+    pub(crate) fn has_bounds(&self) -> bool {
+        self.has_bounds
+    }
+
+    /// Instead of a pass where there are no bounds: the clock is looked at all the same.
+    pub(crate) fn rest(&mut self, wall_ms: i64, monotonic_ns: u64) {
+        self.clock.look(wall_ms, monotonic_ns);
+        self.next_ns = monotonic_ns + INTERVAL_MAX.as_nanos() as u64;
+    }
+
+    /// Looks at everything once; asks the lanes to give up what the bounds no longer keep.
+    ///
+    /// `excess_bytes`: so much of the oldest records goes, whatever the bounds of its topics. Returns whether
+    /// there are any.
+    pub(crate) fn pass(&mut self, logs: &[LogView], wall_ms: i64, monotonic_ns: u64, excess_bytes: u64) -> bool {
+        let now_ms = self.clock.look(wall_ms, monotonic_ns);
+        let mut interval = INTERVAL_MAX;
+        let (mut dropped, any_dropped) = oldest(logs, excess_bytes);
+        self.has_bounds = false;
+        for view in logs {
+            let mut cuts = dropped.remove(&view.log.id).unwrap_or_default();
+            let bounds: Vec<(&Arc<Partition>, Retention)> =
+                view.partitions.iter().map(|partition| (partition, *lock(&partition.retention))).collect();
+            self.has_bounds |= bounds.iter().any(|(_, retention)| *retention != Retention::new());
+            self.by_time(view, &bounds, now_ms, &mut cuts);
+            self.by_bytes(view, &bounds, &mut cuts);
+            ask(&view.lane, cuts);
+            if let Some(shortest) = bounds.iter().filter_map(|(_, retention)| retention.retention_ms).min() {
+                interval = interval.min(Duration::from_millis(shortest / 10).max(INTERVAL_MIN));
+            }
+            leave_if_old(view, &bounds, now_ms);
+        }
+        self.next_ns = monotonic_ns + interval.as_nanos() as u64;
+        any_dropped
+    }
+
+    /// What was appended longer ago than it is kept.
+    fn by_time(
+        &mut self,
+        view: &LogView,
+        bounds: &[(&Arc<Partition>, Retention)],
+        now_ms: i64,
+        cuts: &mut BTreeMap<u32, u64>,
+    ) {
+        let times: BTreeSet<u64> = bounds.iter().filter_map(|(_, retention)| retention.retention_ms).collect();
+        for kept_ms in times {
+            let oldest_ms = now_ms.saturating_sub_unsigned(kept_ms);
+            // Append times never go back within a log.
+            let expired = view.sealed.partition_point(|segment| segment.last_append_ms < oldest_ms);
+            let Some(last) = expired.checked_sub(1) else { continue };
+            let base = view.sealed[last].base;
+            if self.expired.get(&(view.log.id, kept_ms)) == Some(&base) {
+                continue;
+            }
+            let mut all_gone = true;
+            for (partition, retention) in bounds {
+                if retention.retention_ms == Some(kept_ms) {
+                    let first_offset = view.offset_behind(last, partition);
+                    all_gone &= first_offset.is_some_and(|first| !wants(cuts, partition, first));
+                }
+            }
+            if all_gone {
+                self.expired.insert((view.log.id, kept_ms), base);
+            }
+        }
+    }
+
+    /// What stands before the bytes that are kept.
+    fn by_bytes(&mut self, view: &LogView, bounds: &[(&Arc<Partition>, Retention)], cuts: &mut BTreeMap<u32, u64>) {
+        let bounded = || bounds.iter().filter_map(|(partition, bound)| Some((*partition, bound.retention_bytes?)));
+        if bounded().next().is_none() {
+            return;
+        }
+        let sizes = self.sizes.entry(view.log.id).or_default();
+        for (partition, _) in bounded() {
+            sizes.held.entry(partition.slot).or_default();
+        }
+        if !sizes.count(view) {
+            // What cannot be counted now is counted from the beginning the next time.
+            *sizes = Sizes::default();
+            return;
+        }
+        for (partition, bytes_min) in bounded() {
+            let Some(held) = sizes.held.get_mut(&partition.slot) else { continue };
+            held.forget_below(partition.index().first_offset);
+            if let Some(cut) = held.cut(bytes_min) {
+                wants(cuts, partition, cut);
+            }
+        }
+    }
+}
+
+impl Sizes {
+    /// Counts the segments that were sealed since. `false`: an index cannot be read.
+    fn count(&mut self, view: &LogView) -> bool {
+        let from = view.sealed.partition_point(|segment| Some(segment.base) <= self.counted);
+        for at in from..view.sealed.len() {
+            let base = view.sealed[at].base;
+            let Some(segment) = view.log.segment_at(base) else { continue };
+            let Ok(entries) = sealed::sizes_in(&view.log, &segment) else { return false };
+            for (slot, bytes) in entries.into_iter().filter(|(_, bytes)| *bytes > 0) {
+                let Some(held) = self.held.get_mut(&slot) else { continue };
+                let partition = view.partitions.binary_search_by_key(&slot, |partition| partition.slot);
+                let partition = partition.ok().map(|found| &view.partitions[found]);
+                let Some(end) = partition.and_then(|partition| view.offset_behind(at, partition)) else {
+                    return false;
+                };
+                held.pieces.push_back((end, bytes));
+                held.bytes += bytes;
+            }
+            self.counted = Some(base);
+        }
+        true
+    }
+}
+
+/// What the oldest segments hold of all partitions, segment by segment, until they are `excess_bytes` of the
+/// disk: by log, slot and the offset behind it. And whether there are such segments, perhaps on their way out.
+fn oldest(logs: &[LogView], excess_bytes: u64) -> (BTreeMap<u32, BTreeMap<u32, u64>>, bool) {
+    let mut cuts: BTreeMap<u32, BTreeMap<u32, u64>> = BTreeMap::new();
+    // The newest of each log are needed to open it.
+    let mut candidates = Vec::new();
+    for view in logs {
+        candidates.extend(view.droppable().iter().map(|segment| (segment, view)));
+    }
+    candidates.sort_by_key(|(segment, view)| (segment.last_append_ms, view.log.id, segment.base));
+    let mut left = excess_bytes;
+    let mut any = false;
+    for (segment, view) in candidates {
+        if left == 0 {
+            break;
+        }
+        let Some(shared) = view.log.segment_at(segment.base) else {
+            // It is being retired.
+            (left, any) = (left.saturating_sub(file_bytes(segment)), true);
+            continue;
+        };
+        let Ok(entries) = sealed::entries(&view.log, &shared) else { continue };
+        // What it withholds keeps it.
+        if view.log.withheld_from() < segment.limit() && entries.iter().any(|entry| entry.withheld_frames > 0) {
+            continue;
+        }
+        for entry in entries.iter().filter(|entry| entry.has_runs()) {
+            let found = view.partitions.binary_search_by_key(&entry.slot, |partition| partition.slot);
+            if let (Ok(at), Ok(end)) = (found, sealed::end_offset_in(&view.log, &shared, entry)) {
+                wants(cuts.entry(view.log.id).or_default(), &view.partitions[at], end);
+            }
+        }
+        (left, any) = (left.saturating_sub(file_bytes(segment)), true);
+    }
+    (cuts, any)
+}
+
+/// Notes that a partition's records below an offset may go. `false`: they are gone.
+fn wants(cuts: &mut BTreeMap<u32, u64>, partition: &Partition, first_offset: u64) -> bool {
+    if partition.index().first_offset >= first_offset {
+        return false;
+    }
+    let cut = cuts.entry(partition.slot).or_default();
+    *cut = first_offset.max(*cut);
+    true
+}
+
+fn ask(lane: &LaneShared, cuts: BTreeMap<u32, u64>) {
+    let entries: Vec<TruncateEntry> =
+        cuts.into_iter().map(|(slot, first_offset)| TruncateEntry { slot, first_offset }).collect();
+    for entries in entries.chunks(ENTRIES_MAX) {
+        lane.push(Message::Truncate { entries: entries.to_vec(), reply: None });
+    }
+}
+
+/// Where little is written, old records would stay in the segment that is written for long: the lane leaves it.
+fn leave_if_old(view: &LogView, bounds: &[(&Arc<Partition>, Retention)], now_ms: i64) {
+    let since_ms = view.lane.records_since_ms.load(Ordering::Acquire);
+    if since_ms == i64::MAX {
+        return;
+    }
+    let age_ms = now_ms.saturating_sub(since_ms);
+    let is_old = |kept_ms: u64| age_ms > LEAVE_MS_MIN && age_ms as u64 > kept_ms;
+    let has_old = bounds.iter().any(|(partition, retention)| {
+        let has_records = || {
+            let index = partition.index();
+            index.next_offset > index.resident_offset().max(index.first_offset)
+        };
+        retention.retention_ms.is_some_and(is_old) && has_records()
+    });
+    if has_old {
+        view.lane.push(Message::Leave);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    #[test]
+    fn a_clock_that_jumps_ahead_makes_nothing_older() {
+        let mut clock = RetentionClock::new(1_000, 0);
+        let ns = |ms: i64| ms as u64 * 1_000_000;
+        assert_eq!(clock.look(2_000, ns(1_000)), 2_000);
+        assert_eq!(clock.look(2_010, ns(1_000)), 2_010, "what is set right in small steps is followed");
+        assert_eq!(clock.look(2_010 + HOUR_MS, ns(1_000)), 2_010);
+        assert_eq!(clock.ahead_ms(), HOUR_MS as u64);
+        assert_eq!(clock.look(3_010 + HOUR_MS, ns(2_000)), 3_010, "time goes on");
+        assert_eq!(clock.look(3_010 + 3 * HOUR_MS, ns(2_000)), 3_010, "and may jump again");
+        assert_eq!(clock.look(3_010, ns(2_000)), 3_010, "back to what it was");
+        assert_eq!(clock.ahead_ms(), 0);
+        assert_eq!(clock.look(3_010 - HOUR_MS, ns(2_000)), 3_010 - HOUR_MS, "records look younger, and are kept");
+        assert_eq!(clock.ahead_ms(), 0);
+        clock.look(3_010 + HOUR_MS, ns(2_000));
+        assert_eq!(clock.ahead_ms(), 2 * HOUR_MS as u64);
+        clock.accept();
+        assert_eq!(clock.look(3_010 + HOUR_MS, ns(2_000)), 3_010 + HOUR_MS);
+    }
+
+    #[test]
+    fn at_least_the_bound_is_kept_and_the_oldest_pieces_go() {
+        let mut held = Pieces { pieces: [(10, 100), (20, 100), (30, 100)].into(), bytes: 300 };
+        assert_eq!(held.cut(301), None);
+        assert_eq!(held.cut(300), None);
+        assert_eq!(held.cut(201), None);
+        assert_eq!(held.cut(200), Some(10));
+        assert_eq!(held.cut(1), Some(20));
+        assert_eq!(held.cut(0), Some(30));
+        held.forget_below(19);
+        assert_eq!((held.bytes, held.cut(100)), (200, Some(20)));
+    }
+}

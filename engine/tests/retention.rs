@@ -1,0 +1,362 @@
+//! Retention: what is given up, when, what is kept all the same, and what who comes late is told.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::watchdog::watchdog;
+use common::{backends, directory, drain, read_from, small};
+use ringlane::io::{Clock, Directory, DirectoryOptions, SystemClock};
+use ringlane::*;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+const MIB: u64 = 1 << 20;
+const HOUR_MS: i64 = 3_600_000;
+
+/// A wall clock that a test moves; time passes on it as on the other one, or jumps.
+struct MovedClock {
+    system: SystemClock,
+    wall_ms: AtomicI64,
+    passed_ms: AtomicI64,
+}
+
+impl MovedClock {
+    fn new() -> Arc<MovedClock> {
+        let system = SystemClock::new();
+        let wall_ms = AtomicI64::new(system.wall_ms());
+        Arc::new(MovedClock { system, wall_ms, passed_ms: AtomicI64::new(0) })
+    }
+
+    /// Time passes: both clocks show it.
+    fn pass(&self, ms: i64) {
+        self.passed_ms.fetch_add(ms, Ordering::SeqCst);
+        self.wall_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// Somebody sets the wall clock.
+    fn jump(&self, ms: i64) {
+        self.wall_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for MovedClock {
+    fn monotonic_ns(&self) -> u64 {
+        self.system.monotonic_ns() + self.passed_ms.load(Ordering::SeqCst) as u64 * 1_000_000
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.wall_ms.load(Ordering::SeqCst)
+    }
+}
+
+fn open(path: &Path, options: Options, clock: &Arc<MovedClock>) -> Engine {
+    let clock: Arc<dyn Clock> = clock.clone();
+    let directory = DirectoryOptions { backend: options.backend, ..DirectoryOptions::default() };
+    let storage = Directory::open(path, directory, clock.clone()).unwrap();
+    Engine::open_on(path, Arc::new(storage), clock, options).unwrap()
+}
+
+fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(60), "it never comes: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sends records of 1 KiB, numbered, until the log has grown by so many bytes; returns how many.
+fn fill(producer: &Producer, topic: &Topic, partition: u32, from: u64, bytes: u64) -> u64 {
+    let count = bytes / 1024;
+    let mut handles = Vec::new();
+    for number in from..from + count {
+        let mut value = vec![7u8; 1000];
+        value[..8].copy_from_slice(&number.to_le_bytes());
+        handles.push(producer.send(topic, Record::new(&value).partition(partition)).unwrap());
+    }
+    handles.into_iter().for_each(|handle| drop(handle.wait().unwrap()));
+    count
+}
+
+/// What is there is the end of what was sent, each once, in order; returns the first number.
+fn check_end(engine: &Engine, topic: &Topic, partition: u32, sent: u64) -> u64 {
+    // Until nothing more goes.
+    let first_offset = || topic.partition_info(partition).unwrap().first_offset;
+    let mut first = first_offset();
+    loop {
+        std::thread::sleep(Duration::from_millis(100));
+        let before = std::mem::replace(&mut first, first_offset());
+        if before == first {
+            break;
+        }
+    }
+    let records = read_from(engine, topic, partition, Start::Beginning);
+    let numbers: Vec<u64> =
+        records.iter().map(|(_, value)| u64::from_le_bytes(value[..8].try_into().unwrap())).collect();
+    assert_eq!(numbers, (first..sent).collect::<Vec<_>>());
+    first
+}
+
+fn sealed(path: &Path) -> usize {
+    inspect(path).unwrap().segments.iter().filter(|segment| segment.state == "sealed").count()
+}
+
+#[test]
+fn deleted_records_are_gone_for_everybody_and_for_ever() {
+    for backend in backends() {
+        let _watchdog = watchdog(120, "retention");
+        let scratch = directory();
+        let clock = MovedClock::new();
+        let engine = open(scratch.path(), small().backend(backend), &clock);
+        let topic = engine.create_topic("t", TopicOptions::new()).unwrap();
+        let other = engine.create_topic("other", TopicOptions::new()).unwrap();
+        let producer = engine.producer(ProducerOptions::new()).unwrap();
+        fill(&producer, &other, 0, 0, 2048);
+        let sent = fill(&producer, &topic, 0, 0, 6 * MIB);
+        let mut reading = engine.consumer(ConsumerOptions::new().max_poll_records(1)).unwrap();
+        reading.assign(&topic, 0, Start::Beginning).unwrap();
+        assert_eq!(reading.poll(Duration::ZERO).unwrap().len(), 1);
+        assert_eq!(engine.delete_records(&topic, 0, 4000).unwrap(), 4000);
+        assert_eq!(engine.delete_records(&topic, 0, 17).unwrap(), 4000, "nothing comes back");
+        assert_eq!(check_end(&engine, &topic, 0, sent), 4000);
+        let error = loop {
+            match reading.poll(Duration::ZERO) {
+                Ok(records) => assert!(!records.is_empty()),
+                Err(error) => break error,
+            }
+        };
+        let Error::Truncated { to, .. } = error else { panic!("{error}") };
+        assert_eq!(to, 4000);
+        reading.seek(&topic, 0, Start::Offset(to)).unwrap();
+        assert_eq!(reading.poll(Duration::ZERO).unwrap().iter().next().unwrap().offset(), 4000);
+        let error = reading.seek(&topic, 0, Start::Offset(3999)).unwrap_err();
+        assert!(matches!(error, Error::Truncated { from: 3999, to: 4000, .. }), "{error}");
+        // By time: what is left, also where an older record would fit.
+        reading.seek(&topic, 0, Start::Timestamp(0)).unwrap();
+        assert_eq!(reading.position(&topic, 0), Some(4000));
+        assert_eq!(read_from(&engine, &other, 0, Start::Beginning).len(), 2, "they share the segments");
+        assert_eq!(engine.delete_records(&topic, 0, u64::MAX).unwrap(), sent, "as far as there is any");
+        fill(&producer, &topic, 0, sent, 10 * 1024);
+        drop((reading, producer, topic));
+        engine.close().unwrap();
+        assert!(!verify(scratch.path(), &mut |_| {}).unwrap().is_damaged());
+        let engine = open(scratch.path(), small().backend(backend), &clock);
+        let topic = engine.topic("t").unwrap();
+        assert_eq!(check_end(&engine, &topic, 0, sent + 10), sent);
+        assert_eq!(engine.delete_records(&topic, 9, 1).unwrap_err().code(), "invalid-partition");
+        engine.delete_topic("t").unwrap();
+        assert_eq!(engine.delete_records(&topic, 0, 1).unwrap_err().code(), "topic-deleted");
+    }
+}
+
+#[test]
+fn bytes_are_bounded_for_each_partition_and_the_disk_stays_flat() {
+    let _watchdog = watchdog(120, "retention");
+    let scratch = directory();
+    let clock = MovedClock::new();
+    let engine = open(scratch.path(), small(), &clock);
+    let retention = Retention::new().retention_bytes(3 * MIB);
+    let topic = engine.create_topic("t", TopicOptions::new().partitions(2).retention(retention)).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let (mut sent, mut highest) = (0, 0);
+    for _ in 0..40 {
+        sent += fill(&producer, &topic, 0, sent, MIB);
+        highest = highest.max(engine.stats().disk_bytes);
+    }
+    fill(&producer, &topic, 1, 0, MIB);
+    let in_log = |first: u64| (sent - first) * 1024;
+    wait_until("old records go", || in_log(topic.partition_info(0).unwrap().first_offset) < 5 * MIB);
+    let first = check_end(&engine, &topic, 0, sent);
+    assert!(in_log(first) >= 3 * MIB, "{first} of {sent}");
+    assert_eq!(check_end(&engine, &topic, 1, MIB / 1024), 0, "each partition has its own bound");
+    wait_until("their segments go", || sealed(scratch.path()) < 12);
+    assert!(highest < 25 * MIB, "{highest}: 40 MiB were written");
+    engine.close().unwrap();
+    // Closed and opened again it goes on.
+    let engine = open(scratch.path(), small(), &clock);
+    let topic = engine.topic("t").unwrap();
+    assert_eq!(topic.retention(), retention);
+    assert_eq!(check_end(&engine, &topic, 0, sent), first);
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    sent += fill(&producer, &topic, 0, sent, 6 * MIB);
+    wait_until("more goes", || in_log_of(&topic, sent) < 5 * MIB);
+    // Without a bound nothing goes any more; with a narrower one, more does.
+    engine.set_retention("t", Retention::new()).unwrap();
+    let first = topic.partition_info(0).unwrap().first_offset;
+    sent += fill(&producer, &topic, 0, sent, 8 * MIB);
+    assert_eq!(check_end(&engine, &topic, 0, sent), first);
+    engine.set_retention("t", Retention::new().retention_bytes(1)).unwrap();
+    wait_until("nearly all goes", || in_log_of(&topic, sent) < 2 * MIB);
+    check_end(&engine, &topic, 0, sent);
+    assert_eq!(engine.set_retention("nobody", retention).unwrap_err().code(), "unknown-topic");
+}
+
+fn in_log_of(topic: &Topic, sent: u64) -> u64 {
+    (sent - topic.partition_info(0).unwrap().first_offset) * 1024
+}
+
+#[test]
+fn old_records_go_and_young_ones_stay() {
+    let _watchdog = watchdog(120, "retention");
+    let scratch = directory();
+    let clock = MovedClock::new();
+    let engine = open(scratch.path(), small(), &clock);
+    let retention = Retention::new().retention_ms(HOUR_MS as u64);
+    let topic = engine.create_topic("t", TopicOptions::new().retention(retention)).unwrap();
+    let kept = engine.create_topic("kept", TopicOptions::new()).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let mut sent = fill(&producer, &topic, 0, 0, 4 * MIB);
+    fill(&producer, &kept, 0, 0, 2048);
+    clock.pass(HOUR_MS / 2);
+    let young = sent;
+    sent += fill(&producer, &topic, 0, sent, 2 * MIB);
+    clock.pass(HOUR_MS / 2 + 1000);
+    // The keeper looks when a segment is full, too.
+    sent += fill(&producer, &topic, 0, sent, 2 * MIB);
+    wait_until("old ones go", || topic.partition_info(0).unwrap().first_offset > 2000);
+    let first = check_end(&engine, &topic, 0, sent);
+    assert!(first <= young, "{first}: {young} is half an hour old");
+    // The segment that is written is left, so that what stands in it can go as well.
+    clock.pass(HOUR_MS + 1000);
+    engine.set_retention("t", retention).unwrap();
+    wait_until("all of it is old, and goes", || {
+        clock.pass(60_000);
+        engine.set_retention("t", retention).unwrap();
+        topic.partition_info(0).unwrap().first_offset == sent
+    });
+    assert_eq!(read_from(&engine, &kept, 0, Start::Beginning).len(), 2);
+    assert_eq!(engine.stats().clock_ahead_ms, 0);
+    fill(&producer, &topic, 0, sent, 3 * MIB);
+    engine.close().unwrap();
+    assert!(!verify(scratch.path(), &mut |_| {}).unwrap().is_damaged());
+}
+
+/// Somebody sets the clock a year ahead: nothing is a year old because of that.
+#[test]
+fn a_clock_that_jumps_ahead_takes_nothing() {
+    let _watchdog = watchdog(120, "retention");
+    let scratch = directory();
+    let clock = MovedClock::new();
+    let engine = open(scratch.path(), small(), &clock);
+    let retention = Retention::new().retention_ms(HOUR_MS as u64);
+    let topic = engine.create_topic("t", TopicOptions::new().retention(retention)).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let mut sent = fill(&producer, &topic, 0, 0, 3 * MIB);
+    let year_ms = 365 * 24 * HOUR_MS;
+    clock.jump(year_ms);
+    engine.set_retention("t", retention).unwrap();
+    wait_until("the alarm", || engine.stats().clock_ahead_ms > 0);
+    sent += fill(&producer, &topic, 0, sent, 3 * MIB);
+    assert_eq!(check_end(&engine, &topic, 0, sent), 0);
+    assert!(engine.stats().clock_ahead_ms.abs_diff(year_ms as u64) < 60_000);
+    clock.jump(-year_ms);
+    engine.set_retention("t", retention).unwrap();
+    wait_until("the alarm ends", || engine.stats().clock_ahead_ms == 0);
+    assert_eq!(check_end(&engine, &topic, 0, sent), 0);
+    // Or it was right to jump.
+    clock.jump(year_ms);
+    engine.set_retention("t", retention).unwrap();
+    wait_until("the alarm again", || engine.stats().clock_ahead_ms > 0);
+    engine.accept_clock();
+    wait_until("what is a year old goes", || topic.partition_info(0).unwrap().first_offset > 0);
+    assert_eq!(engine.stats().clock_ahead_ms, 0);
+}
+
+/// A delayed record keeps its bytes until it is published and given up itself.
+#[test]
+fn what_is_withheld_is_kept_and_so_is_what_was_published_of_it() {
+    let _watchdog = watchdog(120, "retention");
+    let scratch = directory();
+    let clock = MovedClock::new();
+    let engine = open(scratch.path(), small(), &clock);
+    let retention = Retention::new().retention_bytes(1);
+    let topic = engine.create_topic("t", TopicOptions::new().retention(retention)).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let delayed = Record::new(b"delayed").partition(0).visible_after(Duration::from_secs(3600));
+    producer.send(&topic, delayed).unwrap().wait().unwrap();
+    let mut sent = fill(&producer, &topic, 0, 0, 8 * MIB);
+    wait_until("old ones go", || in_log_of(&topic, sent) < 3 * MIB);
+    let oldest =
+        || inspect(scratch.path()).unwrap().segments.iter().filter(|s| s.state == "sealed").map(|s| s.base).min();
+    let base = oldest().unwrap();
+    clock.pass(3_601_000);
+    let at_end = || read_from(&engine, &topic, 0, Start::Offset(sent));
+    wait_until("it is published", || !at_end().is_empty());
+    assert_eq!(at_end()[0].1, b"delayed");
+    assert_eq!(oldest().unwrap(), base);
+    let mut consumer = engine.consumer(ConsumerOptions::new()).unwrap();
+    consumer.assign(&topic, 0, Start::Offset(sent)).unwrap();
+    sent += 1;
+    for _ in 0..16 {
+        sent += fill(&producer, &topic, 0, sent, MIB);
+    }
+    wait_until("its segment goes when it is given up", || oldest().unwrap() > base);
+    let error = consumer.poll(Duration::ZERO).unwrap_err();
+    assert_eq!(error.code(), "truncated");
+}
+
+#[test]
+fn the_bound_on_the_disk_refuses_or_drops_the_oldest() {
+    let _watchdog = watchdog(240, "retention");
+    let bound = 32 * MIB;
+    let bounded = || small().disk_bytes_max(Some(bound));
+    let scratch = directory();
+    let clock = MovedClock::new();
+    let engine = open(scratch.path(), bounded(), &clock);
+    let topic = engine.create_topic("t", TopicOptions::new()).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let mut sent = 0;
+    let value = [1u8; 1000];
+    let error = loop {
+        match producer.send(&topic, Record::new(&value).partition(0)).and_then(SendHandle::wait) {
+            Ok(_) => sent += 1,
+            Err(error) => break error,
+        }
+        assert!(sent < 64 << 10, "twice the bound was written");
+    };
+    assert_eq!(error.code(), "no-space");
+    assert!(error.is_retriable());
+    assert!(engine.stats().disk_bytes <= bound && engine.stats().no_space);
+    assert_eq!(read_from(&engine, &topic, 0, Start::Beginning).len(), sent as usize, "nothing was given up");
+    // Room is made by who decides what may go.
+    engine.delete_records(&topic, 0, sent - 1000).unwrap();
+    wait_until("there is room", || {
+        producer.send(&topic, Record::new(&value).partition(0)).and_then(SendHandle::wait).is_ok()
+    });
+    drop((producer, topic));
+    engine.close().unwrap();
+    // The same bound, and the oldest goes.
+    let scratch = directory();
+    let engine = open(scratch.path(), bounded().at_disk_bound(DiskBound::DropOldest), &clock);
+    let topic = engine.create_topic("t", TopicOptions::new().partitions(2)).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let (mut sent, mut highest) = ([0u64; 2], 0);
+    let mut slow = engine.consumer(ConsumerOptions::new().max_poll_records(1)).unwrap();
+    slow.assign(&topic, 0, Start::Beginning).unwrap();
+    slow.poll(Duration::from_secs(1)).unwrap();
+    for round in 0..100 {
+        let partition = round % 2;
+        let at = &mut sent[partition as usize];
+        *at += fill(&producer, &topic, partition, *at, MIB);
+        highest = highest.max(engine.stats().disk_bytes);
+    }
+    assert!(highest <= bound, "{highest}");
+    for partition in 0..2 {
+        let first = check_end(&engine, &topic, partition, sent[partition as usize]);
+        assert!(first > 0 && (sent[partition as usize] - first) * 1024 > 6 * MIB, "{first} of {sent:?}");
+    }
+    let error = loop {
+        match slow.poll(Duration::ZERO) {
+            Ok(records) => assert!(!records.is_empty()),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.code(), "truncated");
+    slow.seek(&topic, 0, Start::Beginning).unwrap();
+    assert!(!drain(&mut slow).is_empty());
+    drop((slow, producer, topic));
+    engine.close().unwrap();
+    assert!(!verify(scratch.path(), &mut |_| {}).unwrap().is_damaged());
+}
