@@ -21,6 +21,7 @@ impl World<'_> {
         self.topic_is_there(index, topic);
         let place = self.logs.partition(topic, partition);
         self.logs.partitions[place].last_contents = Some(index);
+        self.begins_at(index, topic, partition, first_offset);
         let mut expected = first_offset;
         let mut displaced = Vec::new();
         for (offset, value) in records {

@@ -97,6 +97,10 @@ anomalies! {
     ReadUndone = "read-undone";
     /// Records of a topic were read after its deletion was acknowledged.
     DeletedTopicRead = "deleted-topic-read";
+    /// Records were given up that nobody had asked to give up.
+    UnaskedTruncation = "unasked-truncation";
+    /// Records are there again that had been given up.
+    TruncationUndone = "truncation-undone";
     /// A receipt states less than was asked for.
     WeakReceipt = "weak-receipt";
     /// A record of a transaction that was rolled back was read.

@@ -36,6 +36,10 @@ pub(super) struct Partition {
     pub(super) passed: Vec<(u64, u64)>,
     /// The last event that read all of it.
     pub(super) last_contents: Option<usize>,
+    /// Somebody asked to give up what stands below this offset.
+    pub(super) truncation_asked: u64,
+    /// What stands below this offset is given up, for ever.
+    pub(super) truncated: u64,
 }
 
 impl Partition {
@@ -73,6 +77,8 @@ pub(super) struct Topic {
     /// The event that acknowledged its deletion.
     pub(super) deleted: Option<usize>,
     pub(super) reported_missing: bool,
+    /// Bounds were asked for: its records may be given up.
+    pub(super) is_bounded: bool,
 }
 
 /// All topics and partitions, by number and in the order in which they were first named.
@@ -97,6 +103,8 @@ impl Logs {
                 reported: Vec::new(),
                 passed: Vec::new(),
                 last_contents: None,
+                truncation_asked: 0,
+                truncated: 0,
             });
         }
         place

@@ -24,6 +24,7 @@ mod progress;
 mod reading;
 mod records;
 mod sighting;
+mod truncation;
 mod whole;
 mod world;
 

@@ -104,6 +104,8 @@ impl<'a> World<'a> {
             Call::DeleteTopic { topic } => {
                 self.logs.topics.entry(topic).or_default().delete_asked.get_or_insert(index);
             }
+            Call::SetRetention { topic, bounded: true } => self.logs.topics.entry(topic).or_default().is_bounded = true,
+            Call::DeleteRecords { topic, partition, before } => self.asks_to_truncate(topic, partition, before),
             Call::CreateTopic { topic, partitions, dead_letters_of } => {
                 let topic = self.logs.topics.entry(topic).or_default();
                 (topic.partitions, topic.dead_letters_of) = (partitions, dead_letters_of);
@@ -143,6 +145,9 @@ impl<'a> World<'a> {
             }
             (Call::Assign { topic, partition, from } | Call::Seek { topic, partition, from }, answer) => {
                 self.positioned(process, (*topic, *partition), *from, answer);
+            }
+            (Call::DeleteRecords { topic, partition, .. }, Answer::Position { offset }) => {
+                self.truncated(index, *topic, *partition, *offset);
             }
             (Call::Unassign { topic, partition }, _) => self.unassigned(process, *topic, *partition),
             (Call::Poll { .. }, Answer::Polled { reads, wall_ms }) => {
@@ -209,7 +214,10 @@ impl<'a> World<'a> {
                 self.contents(index, &contents);
             }
             Happening::TopicMissing { topic } => self.topic_is_missing(index, *topic),
-            Happening::Reported { topic, partition, first_offset, count, .. } => {
+            Happening::Reported { topic, partition, first_offset, count, code } => {
+                if code == "truncated" {
+                    self.truncated(index, *topic, *partition, first_offset.saturating_add(*count));
+                }
                 let place = self.logs.partition(*topic, *partition);
                 let end = first_offset.saturating_add(*count);
                 self.logs.partitions[place].reported.push((*first_offset, end));

@@ -51,9 +51,13 @@ mod with_canaries {
             | Canary::SkipChecksum
             | Canary::ForgetDirectoryEntry
             | Canary::PublishWithheld => 50,
-            Canary::WriteIntoRecovered | Canary::ForgetSalt | Canary::ForgetManifestEntry | Canary::IgnoreFailure => {
-                200
-            }
+            Canary::WriteIntoRecovered
+            | Canary::ForgetSalt
+            | Canary::ForgetManifestEntry
+            | Canary::IgnoreFailure
+            | Canary::RetireTooEarly
+            | Canary::ForgetCheckpoint
+            | Canary::ForgetTruncation => 200,
         }
     }
 

@@ -92,6 +92,22 @@ pub enum Call {
         /// Its number.
         topic: TopicNumber,
     },
+    /// Changes how long the records of a topic are kept.
+    SetRetention {
+        /// The topic.
+        topic: TopicNumber,
+        /// From now on records may be given up.
+        bounded: bool,
+    },
+    /// Gives up the records of a partition below an offset. The answer is the first one that is kept.
+    DeleteRecords {
+        /// The topic.
+        topic: TopicNumber,
+        /// The partition.
+        partition: u32,
+        /// The offset.
+        before: u64,
+    },
     /// Sends a record. A batch is several of these, invoked in the batch's order.
     Send {
         /// The topic.

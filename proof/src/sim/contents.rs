@@ -4,7 +4,8 @@ use super::client::collect;
 use super::machine::Machine;
 use super::shape::NAMES;
 use super::shared::{Shared, topic_name};
-use crate::history::Happening;
+use super::workload::seek::truncation;
+use crate::history::{Call, Event, Happening};
 use ringlane::{Consumer, ConsumerOptions, Engine, Error, Start, Topic};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,21 +50,25 @@ fn list_partition(
     let mut tries = 0;
     loop {
         match read_partition(engine, shared, topic, partition) {
-            Ok((records, timestamps)) => {
+            Ok(Listed { first_offset, records, timestamps, bytes_max }) => {
                 let wall_ms = Some(shared.recorder.wall_max_ms());
-                check_seek(engine, shared, topic, partition, &timestamps);
-                return shared.recorder.happen(Happening::Contents {
-                    topic: number,
-                    partition,
-                    first_offset: 0,
-                    records,
-                    wall_ms,
-                });
+                check_seek(engine, shared, topic, partition, first_offset, &timestamps);
+                if first_offset > 0 {
+                    shared.recorder.happen(truncation(number, partition, first_offset));
+                    check_bytes_kept(shared, topic, number, partition, bytes_max);
+                }
+                let contents = Happening::Contents { topic: number, partition, first_offset, records, wall_ms };
+                return shared.recorder.happen(contents);
             }
             Err(error) => {
                 shared.judge("reading everything", &error);
                 if matches!(error, Error::Damaged { .. }) {
-                    return report(shared, number, partition, &error);
+                    let first_offset = topic.partition_info(partition).map_or(0, |info| info.first_offset);
+                    return report(shared, number, partition, first_offset, &error);
+                }
+                // Meanwhile more is given up.
+                if matches!(error, Error::Truncated { .. }) {
+                    continue;
                 }
                 tries += 1;
                 if shared.recorder.is_silent() || !matches!(error, Error::Io(_)) {
@@ -78,43 +83,75 @@ fn list_partition(
 }
 
 /// The engine said that it cannot give a partition's records. Which of them it can is not looked at.
-fn report(shared: &Shared, topic: u32, partition: u32, error: &Error) {
+fn report(shared: &Shared, topic: u32, partition: u32, first_offset: u64, error: &Error) {
     shared.count("damage reported by reads");
     let code = error.code().to_owned();
     shared.recorder.happen(Happening::Reported { topic, partition, first_offset: 0, count: u64::MAX, code });
     let wall_ms = Some(shared.recorder.wall_max_ms());
-    shared.recorder.happen(Happening::Contents { topic, partition, first_offset: 0, records: Vec::new(), wall_ms });
+    shared.recorder.happen(Happening::Contents { topic, partition, first_offset, records: Vec::new(), wall_ms });
 }
 
-type Listed = (Vec<(u64, u64)>, Vec<i64>);
+/// What a partition has.
+struct Listed {
+    first_offset: u64,
+    records: Vec<(u64, u64)>,
+    timestamps: Vec<i64>,
+    /// No more bytes than these are kept, however the engine counts.
+    bytes_max: u64,
+}
+
+/// What a record takes at most beside its value: header, key, headers, and a frame of its own.
+const BESIDE_VALUE_BYTES: u64 = 256;
+
+/// Records were given up, and nobody asked for that by their offset: then the bound of the topic is kept.
+fn check_bytes_kept(shared: &Shared, topic: &Topic, number: u32, partition: u32, bytes_max: u64) {
+    let kept_min = shared.bytes_kept.borrow().get(&number).copied().unwrap_or(0);
+    let asked = shared.recorder.history().events().iter().any(|event| {
+        matches!(event, Event::Invoke { call: Call::DeleteRecords { topic, partition: of, .. }, .. }
+            if *topic == number && *of == partition)
+    });
+    if !asked && bytes_max < kept_min {
+        let name = topic.name();
+        shared
+            .violation(format!("{name} partition {partition}: {bytes_max} bytes are kept at most, {kept_min} must be"));
+    }
+}
 
 fn read_partition(engine: &Engine, shared: &Shared, topic: &Topic, partition: u32) -> ringlane::Result<Listed> {
     let mut consumer = engine.consumer(ConsumerOptions::new().max_poll_records(1_000))?;
     consumer.assign(topic, partition, Start::Beginning)?;
-    let (mut records, mut timestamps) = (Vec::new(), Vec::new());
+    let first_offset = consumer.position(topic, partition).unwrap_or(0);
+    let mut listed = Listed { first_offset, records: Vec::new(), timestamps: Vec::new(), bytes_max: 0 };
     loop {
         let polled = consumer.poll(Duration::ZERO)?;
         if polled.is_empty() {
-            return Ok((records, timestamps));
+            return Ok(listed);
         }
-        timestamps.extend(polled.iter().map(|view| view.timestamp_ms()));
+        for view in &polled {
+            listed.timestamps.push(view.timestamp_ms());
+            listed.bytes_max += view.value().map_or(0, <[u8]>::len) as u64 + BESIDE_VALUE_BYTES;
+        }
         for read in collect(&polled, shared, |_, _| 0) {
-            records.extend(read.records);
+            listed.records.extend(read.records);
         }
     }
 }
 
 /// A seek by time goes to the first record at or after it.
-fn check_seek(engine: &Engine, shared: &Shared, topic: &Topic, partition: u32, timestamps: &[i64]) {
+fn check_seek(engine: &Engine, shared: &Shared, topic: &Topic, partition: u32, first_offset: u64, timestamps: &[i64]) {
     if timestamps.is_empty() {
         return;
     }
     let wanted = timestamps[timestamps.len() / 2] + (timestamps.len() % 3) as i64 - 1;
-    let expected = timestamps.iter().position(|timestamp_ms| *timestamp_ms >= wanted).unwrap_or(timestamps.len());
+    let found_at = timestamps.iter().position(|timestamp_ms| *timestamp_ms >= wanted);
+    let end = first_offset + timestamps.len() as u64;
+    let expected = found_at.map_or(end, |at| first_offset + at as u64);
+    // More may be given up meanwhile.
+    let first_now = || topic.partition_info(partition).map_or(0, |info| info.first_offset);
     let found = position_at(engine, topic, partition, wanted);
     match found {
         // Records may have become visible since.
-        Ok(found) if found == expected as u64 || expected == timestamps.len() && found > expected as u64 => {}
+        Ok(found) if found == expected || expected == end && found > expected || first_now() > first_offset => {}
         Ok(found) => shared.violation(format!(
             "{} partition {partition}: offset {found} is said to be the first at or after {wanted}, and it is {expected}",
             topic.name()

@@ -30,6 +30,8 @@ pub struct Shape {
     /// Segments are filled, freed and used again while the engine stays open: one lane and one client, so that
     /// whole segments are of one topic and go with it.
     pub recycles: bool,
+    /// Records are given up: by calls, and by bounds of their topics.
+    pub retains: bool,
 }
 
 /// The stream that chooses [`Shape::recycles`]: one of its own, so that all other seeds stay what they were, and
@@ -37,13 +39,18 @@ pub struct Shape {
 const RECYCLES_STREAM: u64 = (1 << 41) + 8;
 /// One seed in so many recycles.
 const RECYCLES_ONE_IN: u64 = 8;
+/// The stream that chooses [`Shape::retains`]; those kept as regression tests are not among them.
+const RETAINS_STREAM: u64 = (1 << 41) + 15;
+/// One seed in so many gives up records.
+const RETAINS_ONE_IN: u64 = 4;
 
 impl Shape {
     /// The shape that a seed chooses.
     pub fn new(random: &mut Random) -> Shape {
         let garbage = random.one_in(4);
         let recycles = random.fork(RECYCLES_STREAM).one_in(RECYCLES_ONE_IN);
-        let large = random.one_in(3) || recycles;
+        let retains = random.fork(RETAINS_STREAM).one_in(RETAINS_ONE_IN);
+        let large = random.one_in(3) || recycles || retains;
         let quiet = random.one_in(10);
         let record_bytes_max = if large { 48 << 10 } else { 8 << 10 };
         let segment_bytes_first = 1 << 20;
@@ -77,6 +84,7 @@ impl Shape {
             clock_jumps: random.one_in(3),
             garbage,
             recycles,
+            retains,
         }
     }
 }

@@ -52,6 +52,8 @@ pub struct Shared {
     pub topic_names: RefCell<Vec<usize>>,
     /// Names that somebody is creating or deleting.
     pub busy_names: RefCell<[bool; NAMES]>,
+    /// The fewest bytes that each bounded topic was asked to keep; zero where time bounds it too.
+    pub bytes_kept: RefCell<HashMap<u32, u64>>,
     /// Delayed records that were acknowledged and perhaps not published.
     pub delayed: RefCell<Vec<Delayed>>,
     /// Due times, to wait for at the end.
@@ -73,6 +75,7 @@ impl Shared {
             poisoned: Cell::default(),
             topic_names: RefCell::default(),
             busy_names: RefCell::default(),
+            bytes_kept: RefCell::default(),
             delayed: RefCell::default(),
             due_max_ms: Cell::new(i64::MIN),
             next_value: Cell::new(1),
@@ -125,6 +128,7 @@ impl Shared {
             | Error::TopicExists { .. }
             | Error::TooMany { .. }
             | Error::NotWithheld => true,
+            Error::Truncated { .. } => self.plan.shape.retains,
             _ => false,
         };
         // When the machine is dead everything fails.

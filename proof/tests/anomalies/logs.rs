@@ -22,6 +22,47 @@ pub fn cases() -> Vec<Case> {
             script.sent(0, 0, 1, 0);
             script.sent(0, 0, if bad { 1 } else { 2 }, u64::from(!bad));
         }),
+        // Nobody asked for it: neither with a call, nor by bounds of the topic.
+        Case(&[UnaskedTruncation], |script, bad| {
+            script.sent(0, 0, 1, 0);
+            script.sent(0, 0, 2, 1);
+            let operation = script.call(0, Call::DeleteRecords { topic: 0, partition: 0, before: 1 });
+            script.end(operation, Outcome::Ok(Answer::Position { offset: if bad { 2 } else { 1 } }));
+        }),
+        Case(&[UnaskedTruncation], |script, bad| {
+            script.sent(0, 0, 1, 0);
+            script.sent(0, 0, 2, 1);
+            script.done(0, Call::SetRetention { topic: 0, bounded: !bad });
+            script.begins_at(0, 1, &[(1, 2)]);
+        }),
+        // The power went, and what was given up came back.
+        Case(&[TruncationUndone], |script, bad| {
+            script.sent(0, 0, 1, 0);
+            script.sent(0, 0, 2, 1);
+            let operation = script.call(0, Call::DeleteRecords { topic: 0, partition: 0, before: 1 });
+            script.end(operation, Outcome::Ok(Answer::Position { offset: 1 }));
+            script.crash();
+            match bad {
+                true => script.contents(0, &[(0, 1), (1, 2)]),
+                false => script.begins_at(0, 1, &[(1, 2)]),
+            }
+        }),
+        Case(&[TruncationUndone], |script, bad| {
+            script.sent(0, 0, 1, 0);
+            script.sent(0, 0, 2, 1);
+            script.done(0, Call::SetRetention { topic: 0, bounded: true });
+            script.happen(Happening::Reported {
+                topic: 0,
+                partition: 0,
+                first_offset: 0,
+                count: 1,
+                code: "truncated".into(),
+            });
+            match bad {
+                true => script.contents(0, &[(0, 1), (1, 2)]),
+                false => script.begins_at(0, 2, &[]),
+            }
+        }),
         Case(&[Unexpected], |script, bad| {
             script.sent(0, 0, 1, 0);
             script.contents(0, &[(0, 1), (1, 2)][..if bad { 2 } else { 1 }]);

@@ -112,6 +112,12 @@ impl Script {
         self.happen(Happening::Contents { topic, partition, first_offset: 0, records, wall_ms: None });
     }
 
+    /// Everything in a partition, which begins at an offset.
+    pub fn begins_at(&mut self, partition: u32, first_offset: u64, records: &[(u64, Value)]) {
+        let records = records.to_vec();
+        self.happen(Happening::Contents { topic: 0, partition, first_offset, records, wall_ms: None });
+    }
+
     pub fn crash(&mut self) {
         self.happen(Happening::Crash { kind: CrashKind::PowerLoss, keeps: Durability::Synced });
         self.happen(Happening::Reopened);

@@ -13,7 +13,8 @@ mod faults;
 mod flood;
 mod pause;
 mod poll;
-mod seek;
+mod retention;
+pub(super) mod seek;
 mod send;
 mod space;
 mod sync;
@@ -78,7 +79,9 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "be slow", weight: |_| 10, make: faults::slow },
     Kind { name: "fill the disk", weight: |shape| if shape.full_disk { 20 } else { 0 }, make: space::make },
     Kind { name: "jump", weight: |shape| if shape.clock_jumps { 12 } else { 0 }, make: clock::make },
-    Kind { name: "turn over", weight: |shape| if shape.recycles { 60 } else { 0 }, make: turnover::make },
+    Kind { name: "turn over", weight: |shape| turnover::weight(shape), make: turnover::make },
+    Kind { name: "delete records", weight: |shape| if shape.retains { 30 } else { 0 }, make: retention::delete },
+    Kind { name: "set retention", weight: |shape| if shape.retains { 40 } else { 0 }, make: retention::set },
 ];
 
 /// A topic's name.

@@ -37,6 +37,7 @@ impl Operation for Poll {
         }
         let operation = client.shared.recorder.invoke(client.process(3), Call::Poll { transaction: None });
         let consumer = client.reader.consumer.as_mut().expect("just made");
+        let mut truncated = None;
         let outcome = match consumer.poll(Duration::from_millis(self.wait_ms)) {
             Ok(records) => {
                 let reads = client.reads_of(&records);
@@ -47,10 +48,16 @@ impl Operation for Poll {
                 if let Error::TopicDeleted { name } = &error {
                     seek::unassign(client, name);
                 }
+                if let Error::Truncated { topic, partition, to, .. } = &error {
+                    truncated = Some((topic.clone(), *partition, *to));
+                }
                 client.shared.judge("polling", &error)
             }
         };
         client.shared.recorder.complete(operation, outcome);
+        if let Some((topic, partition, to)) = truncated {
+            seek::pass_truncated(client, &topic, partition, to);
+        }
     }
 }
 

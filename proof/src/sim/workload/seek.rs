@@ -1,7 +1,7 @@
 //! Choosing what to read and from where.
 
 use super::{Operation, any_name};
-use crate::history::{Answer, Call, From, Outcome};
+use crate::history::{Answer, Call, From, Happening, Outcome};
 use crate::sim::client::Client;
 use crate::sim::random::Random;
 use crate::sim::shape::Shape;
@@ -91,6 +91,25 @@ pub(super) fn assign_all(client: &mut Client, name: usize) {
             assign(client, name, number, &topic, partition, From::Beginning);
         }
     }
+}
+
+/// A reader was told that records are given up, and goes on behind them.
+pub(super) fn pass_truncated(client: &mut Client, topic: &str, partition: u32, to: u64) {
+    let mut assigned = client.reader.assigned.iter();
+    let found = assigned.find(|((name, at), _)| topic_name(*name) == topic && *at == partition);
+    let Some((&(name, _), (number, topic))) = found else {
+        return client.shared.violation(format!("{topic} partition {partition} is truncated, and nobody reads it"));
+    };
+    let (number, topic) = (*number, topic.clone());
+    client.shared.recorder.happen(truncation(number, partition, to));
+    client.shared.count("readers told of truncation");
+    assign(client, name, number, &topic, partition, From::Offset(to));
+}
+
+/// The engine says that everything below an offset is given up.
+pub(crate) fn truncation(topic: u32, partition: u32, first_offset: u64) -> Happening {
+    let code = "truncated".to_owned();
+    Happening::Reported { topic, partition, first_offset: 0, count: first_offset, code }
 }
 
 fn leave(client: &mut Client, name: usize, partition: u32) {

@@ -30,7 +30,7 @@ pub(super) fn delete(random: &mut Random, _: &Shape) -> Rc<dyn Operation> {
 }
 
 /// Takes a name for as long as somebody creates or deletes its topic: what a call did is then known.
-fn with_name(client: &mut Client, name: usize, change: impl FnOnce(&mut Client)) {
+pub(super) fn with_name(client: &mut Client, name: usize, change: impl FnOnce(&mut Client)) {
     let shared = client.shared.clone();
     if std::mem::replace(&mut shared.busy_names.borrow_mut()[name], true) {
         return;

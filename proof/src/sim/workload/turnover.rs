@@ -16,6 +16,15 @@ use std::rc::Rc;
 const BYTES_MAX: u64 = 6 << 20;
 const RECORD_BYTES: u64 = 40 << 10;
 
+/// How often it comes: where segments are to be used again, by deletion or by retention.
+pub(super) fn weight(shape: &Shape) -> u64 {
+    match (shape.recycles, shape.retains) {
+        (true, _) => 60,
+        (_, true) => 40,
+        _ => 0,
+    }
+}
+
 struct Turnover {
     name: usize,
     records: u64,
