@@ -204,7 +204,7 @@ impl Engine {
         // What is not visible yet was not meant.
         let first_offset = before_offset.min(partition.index().next_offset);
         let entries = vec![TruncateEntry { slot: partition.slot, first_offset }];
-        inner.lanes[partition.lane as usize].ask(|reply| Message::Truncate { entries, reply: Some(reply) })?;
+        inner.lanes[partition.lane as usize].ask(|reply| Message::Truncate { entries, reply })?;
         inner.keeper.look_for_dead.store(true, Ordering::Release);
         inner.keeper.signal.notify();
         Ok(partition.index().first_offset)

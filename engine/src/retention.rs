@@ -10,11 +10,12 @@
 //! - Nothing is given up but by a Truncate frame in its log; who asks for it gets a typed `Truncated`.
 //! - A partition is cut where a segment ends, so that what is kept is never less than its bounds say.
 //! - Ages are append times against a clock that does not follow jumps ahead of the wall clock.
-//! - What a pass has asked for and was not done, because the disk was full, the next pass asks for again.
+//! - What a pass has asked for and was not done, because the disk was full, a later pass asks for again; but no
+//!   lane is asked while it has not answered the last time.
 
 use crate::keeper::file_bytes;
 use crate::lane::entries::TruncateEntry;
-use crate::lane::shared::{LaneShared, Message};
+use crate::lane::shared::{Answer, LaneShared, Message, Reply};
 use crate::log::manifest::{ManifestSegment, SegmentState};
 use crate::log::position::Position;
 use crate::partition::sealed;
@@ -153,6 +154,8 @@ pub(crate) struct Retainer {
     /// Whether any topic had bounds at the last pass; `true` also where nobody has looked since they changed.
     has_bounds: bool,
     next_ns: u64,
+    /// What lanes were asked, by log.
+    asked: BTreeMap<u32, Vec<Arc<Reply>>>,
 }
 
 impl Retainer {
@@ -163,6 +166,7 @@ impl Retainer {
             expired: BTreeMap::new(),
             has_bounds: true,
             next_ns: 0,
+            asked: BTreeMap::new(),
         }
     }
 
@@ -210,11 +214,15 @@ impl Retainer {
             self.has_bounds |= bounds.iter().any(|(_, retention)| *retention != Retention::new());
             self.by_time(view, &bounds, now_ms, &mut cuts);
             self.by_bytes(view, &bounds, &mut cuts);
-            ask(&view.lane, cuts);
+            let asked = self.asked.entry(view.log.id).or_default();
+            asked.retain(|reply| !reply.is_there());
+            if asked.is_empty() {
+                asked.extend(truncate(&view.lane, cuts));
+                asked.extend(leave_if_old(view, &bounds, now_ms));
+            }
             if let Some(shortest) = bounds.iter().filter_map(|(_, retention)| retention.retention_ms).min() {
                 interval = interval.min(Duration::from_millis(shortest / 10).max(INTERVAL_MIN));
             }
-            leave_if_old(view, &bounds, now_ms);
         }
         self.next_ns = monotonic_ns + interval.as_nanos() as u64;
         any_dropped
@@ -347,19 +355,28 @@ fn wants(cuts: &mut BTreeMap<u32, u64>, partition: &Partition, first_offset: u64
     true
 }
 
-fn ask(lane: &LaneShared, cuts: BTreeMap<u32, u64>) {
+fn ask(lane: &LaneShared, message: impl FnOnce(Answer) -> Message) -> Arc<Reply> {
+    let (answer, reply) = Reply::pair();
+    lane.push(message(answer));
+    reply
+}
+
+/// Asks a lane to give up the front of partitions.
+fn truncate(lane: &LaneShared, cuts: BTreeMap<u32, u64>) -> Vec<Arc<Reply>> {
     let entries: Vec<TruncateEntry> =
         cuts.into_iter().map(|(slot, first_offset)| TruncateEntry { slot, first_offset }).collect();
-    for entries in entries.chunks(ENTRIES_MAX) {
-        lane.push(Message::Truncate { entries: entries.to_vec(), reply: None });
-    }
+    let message = |entries: &[TruncateEntry]| {
+        let entries = entries.to_vec();
+        ask(lane, |reply| Message::Truncate { entries, reply })
+    };
+    entries.chunks(ENTRIES_MAX).map(message).collect()
 }
 
 /// Where little is written, old records would stay in the segment that is written for long: the lane leaves it.
-fn leave_if_old(view: &LogView, bounds: &[(&Arc<Partition>, Retention)], now_ms: i64) {
+fn leave_if_old(view: &LogView, bounds: &[(&Arc<Partition>, Retention)], now_ms: i64) -> Option<Arc<Reply>> {
     let since_ms = view.lane.records_since_ms.load(Ordering::Acquire);
     if since_ms == i64::MAX {
-        return;
+        return None;
     }
     let age_ms = now_ms.saturating_sub(since_ms);
     let is_old = |kept_ms: u64| age_ms > LEAVE_MS_MIN && age_ms as u64 > kept_ms;
@@ -370,9 +387,7 @@ fn leave_if_old(view: &LogView, bounds: &[(&Arc<Partition>, Retention)], now_ms:
         };
         retention.retention_ms.is_some_and(is_old) && has_records()
     });
-    if has_old {
-        view.lane.push(Message::Leave);
-    }
+    has_old.then(|| ask(&view.lane, |reply| Message::Leave { reply }))
 }
 
 #[cfg(test)]

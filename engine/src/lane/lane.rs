@@ -564,8 +564,7 @@ impl Lane {
                 _ => (Purpose::Bookkeeping, 0),
             };
             let has_room = match &message {
-                Message::Leave if self.records_in_segment == 0 => continue,
-                Message::Leave => self.ensure_next(0, Purpose::Records),
+                Message::Leave { .. } if self.records_in_segment > 0 => self.ensure_next(0, Purpose::Records),
                 _ => self.ensure_reserve(growth).and_then(|grown| Ok(grown && self.ensure_room(total, purpose)?)),
             };
             match has_room {
@@ -617,7 +616,12 @@ impl Lane {
                 }
             }
             Message::Truncate { entries, reply } => self.truncate(&entries, reply),
-            Message::Leave => self.roll_if_full(u64::MAX),
+            Message::Leave { reply } => {
+                if self.records_in_segment > 0 {
+                    self.roll_if_full(u64::MAX);
+                }
+                reply.set(Ok(()));
+            }
             Message::Sync { reply } => {
                 self.urgent = true;
                 self.gather_for_sync();
@@ -672,7 +676,7 @@ impl Lane {
     }
 
     /// Gives up the front of partitions.
-    fn truncate(&mut self, entries: &[TruncateEntry], reply: Option<Answer>) {
+    fn truncate(&mut self, entries: &[TruncateEntry], reply: Answer) {
         let moved = |entry: &TruncateEntry| {
             let first_offset = self.state.truncate(entry.slot, entry.first_offset)?;
             Some(TruncateEntry { first_offset, ..*entry })
@@ -690,9 +694,7 @@ impl Lane {
             }
         }
         // Also where somebody else has just done the same, and it is on its way.
-        if let Some(reply) = reply {
-            self.answer_when_durable(reply);
-        }
+        self.answer_when_durable(reply);
     }
 
     /// Publishes withheld frames by reference; returns how many.
@@ -1049,7 +1051,7 @@ fn control_bytes(message: &Message) -> u64 {
         Message::Publish { extra_headers, .. } => frame_bytes(Kind::Publish, 4 + 48 + extra_headers.len()),
         Message::Cancel { .. } => frame_bytes(Kind::Discard, 12),
         Message::Truncate { entries, .. } => frame_bytes(Kind::Truncate, truncate_body_bytes(entries.len())),
-        Message::Leave
+        Message::Leave { .. }
         | Message::DropSlots { .. }
         | Message::Sync { .. }
         | Message::Ready(_)

@@ -40,9 +40,9 @@ pub(crate) enum Message {
     /// Publish a withheld record now, with extra headers, durably.
     Publish { identity: Position, extra_headers: Vec<u8>, reply: Answer },
     /// Give up the front of partitions, durably.
-    Truncate { entries: Vec<TruncateEntry>, reply: Option<Answer> },
+    Truncate { entries: Vec<TruncateEntry>, reply: Answer },
     /// Go on in another segment, if this one has records: so that they can be given up.
-    Leave,
+    Leave { reply: Answer },
     /// Reply when everything taken so far is durable.
     Sync { reply: Answer },
     /// Finish everything, write the closing mark, end.
@@ -57,11 +57,10 @@ impl Message {
             | Message::DropSlots { reply, .. }
             | Message::Cancel { reply, .. }
             | Message::Publish { reply, .. }
-            | Message::Truncate { reply: Some(reply), .. }
+            | Message::Truncate { reply, .. }
+            | Message::Leave { reply }
             | Message::Sync { reply }
             | Message::Close { reply } => reply.set(Err(error.clone())),
-            // The keeper asks again.
-            Message::Truncate { reply: None, .. } | Message::Leave => {}
             Message::Ready(accumulator) => accumulator.refuse_all(error),
         }
     }
@@ -82,6 +81,11 @@ impl Reply {
     pub(crate) fn pair() -> (Answer, Arc<Reply>) {
         let reply = Arc::new(Reply { event: Event::new(), value: Mutex::new(None) });
         (Answer(reply.clone()), reply)
+    }
+
+    /// Whether the answer is there.
+    pub(crate) fn is_there(&self) -> bool {
+        self.event.is_set()
     }
 
     pub(crate) fn wait(&self) -> Result<()> {
