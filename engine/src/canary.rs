@@ -33,11 +33,13 @@ pub enum Canary {
     ForgetCheckpoint,
     /// Records are given up, and the log does not say so.
     ForgetTruncation,
+    /// Who reads from outside is shown what stands in the files, whether it is known to be durable or not.
+    ShowUndurable,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 12] = [
+    pub const ALL: [Canary; 13] = [
         Canary::SkipFlush,
         Canary::AcknowledgeEarly,
         Canary::SkipChecksum,
@@ -50,6 +52,7 @@ impl Canary {
         Canary::RetireTooEarly,
         Canary::ForgetCheckpoint,
         Canary::ForgetTruncation,
+        Canary::ShowUndurable,
     ];
 
     /// Its name, for people.
@@ -67,6 +70,7 @@ impl Canary {
             Canary::RetireTooEarly => "retire-too-early",
             Canary::ForgetCheckpoint => "forget-checkpoint",
             Canary::ForgetTruncation => "forget-truncation",
+            Canary::ShowUndurable => "show-undurable",
         }
     }
 }

@@ -9,6 +9,7 @@
 use crate::bounds::{SLOTS_MAX, TOPICS_MAX};
 use crate::consumer::{Consumer, ConsumerOptions};
 use crate::error::{Error, Result};
+use crate::follower::{self, Following};
 use crate::io::fork::ForkMark;
 use crate::io::{Clock, Directory, DirectoryOptions, File, Latch, Storage, SystemClock};
 use crate::keeper::KeeperShared;
@@ -73,6 +74,8 @@ pub(crate) struct EngineInner {
     pub(crate) closed: AtomicBool,
     pub(crate) close_result: Mutex<Option<Result<()>>>,
     pub(crate) lock_file: Mutex<Option<Arc<dyn File>>>,
+    /// Where another process may write: what is known from outside.
+    pub(crate) following: Option<Following>,
 }
 
 /// What opening found.
@@ -119,6 +122,62 @@ impl Engine {
         let inner = Opening { path, storage, clock: clock.clone(), options }.run(started_ns)?;
         let inner = Arc::new(inner);
         Ok(Engine { _closer: Arc::new(Closer(inner.clone())), inner })
+    }
+
+    /// Opens an engine only to be read, beside the process that writes it, or with nobody there.
+    ///
+    /// Topics, consumers and statistics work as always; what would change anything is [`Error::ReadOnly`]. No lock is
+    /// taken and nothing is written, so permission to read is enough, and the writer notices nothing. Of `options`
+    /// only `backend` and `index_cache_bytes` count.
+    ///
+    /// What is shown is known to be durable: a frame in the log, or the manifest, says so. The last records of a
+    /// writer that pauses are shown some 20 ms after their receipts; those of one that was killed perhaps not before
+    /// the next one opens. A consumer that waits looks for news every 20 ms by itself; what else is asked is as
+    /// of the last look, so call [`Engine::refresh`] first.
+    ///
+    /// # Errors
+    /// `InvalidDirectory` (also where no engine is), `ForeignFormat`, `UnsupportedVersion`, `Damaged`, `Io`,
+    /// `InvalidArgument`.
+    pub fn open_read_only(path: impl AsRef<Path>, options: Options) -> Result<Engine> {
+        let path = path.as_ref();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        check_directory(path, &Options { create: false, ..options.clone() })?;
+        let directory = DirectoryOptions {
+            backend: options.backend,
+            create: false,
+            read_only: true,
+            ..DirectoryOptions::default()
+        };
+        let storage = Directory::open(path, directory, clock.clone()).map_err(|error| Error::InvalidDirectory {
+            path: path.to_owned(),
+            reason: format!(
+                "cannot be read ({error}); the user needs permission to list the directory and read its files"
+            ),
+        })?;
+        Self::open_read_only_on(path, Arc::new(storage), clock, options)
+    }
+
+    /// The same on any storage.
+    #[doc(hidden)]
+    pub fn open_read_only_on(
+        path: &Path,
+        storage: Arc<dyn Storage>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Result<Engine> {
+        options.validate()?;
+        let inner = Arc::new(follower::open(path, storage, clock, options)?);
+        Ok(Engine { _closer: Arc::new(Closer(inner.clone())), inner })
+    }
+
+    /// With [`Engine::open_read_only`]: takes in what has become durable since: records, topics, deletions. Consumers
+    /// that wait do so by themselves. Nothing, where the engine is open for writing.
+    ///
+    /// # Errors
+    /// `Damaged` and `Io` where the log cannot be read on; what was shown before can still be read. `InvalidDirectory`
+    /// if another engine is there now; `Closed`, `Forked`.
+    pub fn refresh(&self) -> Result<()> {
+        self.inner.refresh()
     }
 
     /// The directory.
@@ -252,12 +311,8 @@ impl Engine {
             // it is opened again.
             let _ = lane.ask(|reply| Message::DropSlots { slots: slots.clone(), reply });
         }
-        inner.topics.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-        inner.table.remove(slots);
+        inner.forget_topic(&topic);
         drop(ids);
-        for partition in &topic.partitions {
-            partition.disturb();
-        }
         inner.keeper.look_for_dead.store(true, Ordering::Release);
         inner.keeper.signal.notify();
         Ok(())
@@ -266,7 +321,7 @@ impl Engine {
     /// A producer for any topics.
     ///
     /// # Errors
-    /// `Closed`, `Poisoned`, `Forked`; `InvalidArgument` for an engine that was opened for salvage.
+    /// `Closed`, `Poisoned`, `Forked`; `ReadOnly` for an engine that was opened to be read.
     pub fn producer(&self, options: ProducerOptions) -> Result<Producer> {
         self.inner.check_usable()?;
         Ok(Producer::new(self.inner.clone(), &options))
@@ -357,11 +412,11 @@ impl EngineInner {
             return Err(Error::Closed { what: "the engine" });
         }
         if self.lanes.is_empty() {
-            return Err(Error::InvalidArgument {
-                name: "recovery",
-                value: "salvage".to_owned(),
-                reason: "an engine opened for salvage can only be read".to_owned(),
-            });
+            let (how, advice) = match self.following {
+                Some(_) => ("read-only", "write through the process that holds it, or open it with `Engine::open`"),
+                None => ("for salvage", "copy what can be read into a new engine"),
+            };
+            return Err(Error::ReadOnly { path: self.path.clone(), how, advice });
         }
         self.latch.check().map_err(poisoned)
     }
@@ -377,6 +432,15 @@ impl EngineInner {
         }
         self.topics.write().unwrap_or_else(PoisonError::into_inner).insert(entry.name.clone(), topic.clone());
         topic
+    }
+
+    /// A topic that is deleted is shown to nobody any more.
+    pub(crate) fn forget_topic(&self, topic: &TopicShared) {
+        self.topics.write().unwrap_or_else(PoisonError::into_inner).remove(&*topic.name);
+        self.table.remove(topic.first_slot..topic.first_slot + topic.partitions.len() as u32);
+        for partition in &topic.partitions {
+            partition.disturb();
+        }
     }
 
     pub(crate) fn close(&self) -> Result<()> {
@@ -422,7 +486,7 @@ impl EngineInner {
 pub(crate) fn share_topic(
     entry: &TopicEntry,
     logs: &[Arc<LogShared>],
-    index: impl Fn(u32) -> PartitionIndex,
+    mut index: impl FnMut(u32) -> PartitionIndex,
 ) -> Arc<TopicShared> {
     let name: Arc<str> = entry.name.as_str().into();
     let retention = Arc::new(Mutex::new(entry.retention));

@@ -109,6 +109,16 @@ pub enum Error {
         /// The program it runs.
         program: String,
     },
+    /// The engine was opened only to be read: nothing can be sent, created, deleted or cancelled with it.
+    #[error("{path} was opened {how}, and can only be read; {advice}")]
+    ReadOnly {
+        /// The directory.
+        path: PathBuf,
+        /// `read-only`, or `for salvage`.
+        how: &'static str,
+        /// What to do.
+        advice: &'static str,
+    },
     /// The log was made with another number of lanes.
     #[error("{path} was made with {found} lanes, {wanted} were asked for; leave `lanes` unset to use what is there")]
     LaneCount {
@@ -214,7 +224,7 @@ pub enum Error {
 fn advice_on_holder(pid: u32) -> &'static str {
     match pid == std::process::id() {
         true => "that is this very process: use the `Engine` that it has, which can be cloned",
-        false => "stop it, or wait for it with `lock_wait_ms`",
+        false => "stop it, wait for it with `lock_wait_ms`, or read beside it with `Engine::open_read_only`",
     }
 }
 
@@ -248,6 +258,7 @@ impl Error {
             Error::ForeignFormat { .. } => "foreign-format",
             Error::UnsupportedVersion { .. } => "unsupported-version",
             Error::Locked { .. } => "locked",
+            Error::ReadOnly { .. } => "read-only",
             Error::LaneCount { .. } => "lane-count",
             Error::Damaged { .. } => "damaged",
             Error::Io(_) => "io",

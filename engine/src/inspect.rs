@@ -1,12 +1,14 @@
 //! Looking into a directory without opening an engine: the manifest, the segments, their frames.
 //!
 //! Nothing is locked and nothing is written. While a process writes the engine, what is shown may be a
-//! moment old, and the last frames may look torn.
+//! moment old, and the last frame may look torn. A segment that is used again below the look at it is no
+//! damage: that is said in its place.
 
 use crate::error::{Error, Result};
+use crate::follower::load_settled;
 use crate::io::{Access, Backend, Directory, DirectoryOptions, Storage, SystemClock};
 use crate::log::frame::Kind;
-use crate::log::manifest::{self, Manifest, ManifestSegment, SegmentState};
+use crate::log::manifest::{Manifest, ManifestSegment, SegmentState};
 use crate::log::position::Position;
 use crate::log::scan::SegmentScan;
 use crate::log::segment::{file_name, parse_file_name};
@@ -110,7 +112,7 @@ pub(crate) fn open_storage(path: &Path) -> Result<Directory> {
 
 /// Reads the manifest, or says that there is none.
 pub(crate) fn load_manifest(storage: &dyn Storage, path: &Path) -> Result<(Manifest, Option<String>)> {
-    match manifest::load(storage, path)? {
+    match load_settled(storage, path, true)? {
         Some(loaded) => Ok((loaded.manifest, loaded.bad_copy)),
         None => Err(Error::InvalidDirectory { path: path.to_owned(), reason: "holds no engine".to_owned() }),
     }
@@ -179,7 +181,14 @@ pub fn inspect_frames(path: impl AsRef<Path>, file: &str, each: &mut dyn FnMut(F
     let mut scan = SegmentScan::new(*segment, opened);
     let mut position = segment.first_frame();
     while position < segment.limit() && !(segment.state == SegmentState::Sealed && position >= segment.end) {
-        let (info, next) = frame_info(&mut scan, segment, position);
+        let (mut info, next) = frame_info(&mut scan, segment, position);
+        if info.problem.is_some() {
+            let (now, _) = load_manifest(&storage, path)?;
+            let is_same = |s: &&ManifestSegment| (s.file, s.salt, s.base) == (segment.file, segment.salt, segment.base);
+            if now.segments.iter().find(is_same).is_none_or(|s| s.state.is_free()) {
+                info.problem = Some("the segment was freed while it was looked at".to_owned());
+            }
+        }
         let goes_on = info.problem.is_none();
         if !each(info) || !goes_on {
             break;

@@ -33,6 +33,7 @@ pub mod canary;
 mod consumer;
 mod engine;
 mod error;
+mod follower;
 #[doc(hidden)]
 pub mod fuzz_support;
 pub mod inspect;
@@ -68,6 +69,6 @@ pub use lane::recovery::Hole;
 pub use options::{DiskBound, Options, Recovery};
 pub use producer::{BatchHandle, Durability, Producer, ProducerOptions, Receipt, RecordId, SendHandle};
 pub use record::{Header, Headers, Record, RecordRef, Visibility};
-pub use stats::{LaneStats, Stats};
+pub use stats::{LaneStats, OutsideLog, OutsideStats, Stats};
 pub use topic::{PartitionInfo, Retention, Topic, TopicOptions};
 pub use verify::{Finding, Severity, VerifyProgress, VerifyReport, verify};

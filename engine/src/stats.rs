@@ -57,6 +57,40 @@ pub struct Stats {
     pub opened_in_us: u64,
     /// What opening found.
     pub recovery: RecoverySummary,
+    /// Only with [`Engine::open_read_only`](crate::Engine::open_read_only): what can be told from outside. Then there
+    /// are no lanes here, and what the writer counts is known to the writer alone.
+    pub outside: Option<OutsideStats>,
+}
+
+/// What a reader from outside knows of the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct OutsideStats {
+    /// Commits of the manifest so far.
+    pub manifest_sequence: u64,
+    /// How often this engine looked for news.
+    pub refreshes: u64,
+    /// When it looked last.
+    pub refreshed_ms_ago: u64,
+    /// One entry for each log.
+    pub logs: Vec<OutsideLog>,
+}
+
+/// What a reader from outside knows of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct OutsideLog {
+    /// The log.
+    pub log: u32,
+    /// One more with each opening by a writer.
+    pub generation: u32,
+    /// Everything below is known to be durable, and shown.
+    pub durable: u64,
+    /// Whole frames were seen up to there.
+    pub read_to: u64,
+    /// Records that are withheld.
+    pub withheld_records: u64,
 }
 
 /// Statistics of a lane since the engine was opened.
@@ -160,6 +194,8 @@ pub(crate) fn collect(inner: &EngineInner) -> Stats {
     let cold = |counter: fn(&ColdCounters) -> &AtomicU64| {
         inner.logs.iter().map(|log| counter(&log.cold).load(Ordering::Relaxed)).sum()
     };
+    let outside = inner.outside_stats();
+    let withheld_outside = |outside: &OutsideStats| outside.logs.iter().map(|log| log.withheld_records).sum::<u64>();
     Stats {
         io: inner.storage.report(),
         topics: topics.len(),
@@ -176,12 +212,14 @@ pub(crate) fn collect(inner: &EngineInner) -> Stats {
         cold_waits: cold(|cold| &cold.waits),
         read_ahead_abandoned: cold(|cold| &cold.abandoned),
         read_ahead_bytes: cold(|cold| &cold.held_bytes),
-        withheld_records: lanes.iter().map(|lane| lane.withheld_records).sum(),
         clock_ahead_ms: inner.keeper.clock_ahead_ms.load(Ordering::Relaxed),
+        withheld_records: lanes.iter().map(|lane| lane.withheld_records).sum::<u64>()
+            + outside.as_ref().map_or(0, withheld_outside),
         no_space: inner.lanes.iter().any(|lane| lane.supply.is_full()),
         poisoned: inner.latch.check().err().map(|cause| cause.to_string()),
         opened_in_us: inner.opened_in_us,
         recovery: inner.recovered.clone(),
+        outside,
         lanes,
     }
 }

@@ -1,9 +1,12 @@
 //! Checking every checksum of a directory, without opening an engine.
 //!
-//! Invariants: nothing is written; every byte that a log's frames cover is read; what recovery would
-//! call damage is reported as damage, what it would cut or make anew as harmless.
+//! Invariants:
+//! - Nothing is written or locked; every byte that a log's frames cover is read.
+//! - What recovery would call damage is reported as damage, what it would cut or make anew as harmless.
+//! - Another process may write meanwhile. What looks damaged counts only if it still does after its proof was
+//!   seen, in a segment that the manifest then still has; a segment that was used again meanwhile is passed over.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::inspect::{load_manifest, open_storage};
 use crate::io::{Access, Block, File, PAGE, Storage};
 use crate::lane::checkpoint::Assembly;
@@ -13,7 +16,7 @@ use crate::log::judge::{self, BadPlace};
 use crate::log::manifest::{Manifest, ManifestSegment, SegmentState};
 use crate::log::position::Position;
 use crate::log::scan::{NoFrame, SegmentScan};
-use crate::log::segment::{LOCK_FILE, file_name, sidecar_name};
+use crate::log::segment::{file_name, sidecar_name};
 use crate::partition::page_cache::PageCache;
 use crate::partition::sidecar::Sidecar;
 use std::path::Path;
@@ -86,20 +89,20 @@ impl VerifyReport {
     }
 }
 
-/// Checks every checksum in a directory. `progress` is called often.
+/// Checks every checksum in a directory, as it is when it begins. `progress` is called often. A process may write
+/// the engine meanwhile: what it takes away is not counted, and what it adds not looked at.
 ///
 /// # Errors
-/// `Locked` if a process has the engine open; `InvalidDirectory`, `ForeignFormat`,
-/// `UnsupportedVersion`, `Damaged` (no manifest can be read), `Io`. Damage within the log is not an
-/// error but a finding.
+/// `InvalidDirectory`, `ForeignFormat`, `UnsupportedVersion`, `Damaged` (no manifest can be read), `Io`. Damage
+/// within the log is not an error but a finding.
 pub fn verify(path: impl AsRef<Path>, progress: &mut dyn FnMut(&VerifyProgress)) -> Result<VerifyReport> {
     let path = path.as_ref();
     let storage = open_storage(path)?;
-    let _lock = take_lock(&storage, path)?;
     let (manifest, bad_copy) = load_manifest(&storage, path)?;
     let bytes_total = manifest.segments.iter().filter(|s| !s.state.is_free()).map(frame_bytes_of).sum();
     let mut verifier = Verifier {
         storage: &storage,
+        path,
         manifest: &manifest,
         report: VerifyReport::default(),
         progress,
@@ -123,15 +126,6 @@ fn frame_bytes_of(segment: &ManifestSegment) -> u64 {
     }
 }
 
-fn take_lock(storage: &dyn Storage, path: &Path) -> Result<Option<Arc<dyn File>>> {
-    let Ok(file) = storage.open(LOCK_FILE, Access::Read) else { return Ok(None) };
-    if file.lock(0).map_err(|error| Error::io("lock", LOCK_FILE, None, &error))? {
-        return Ok(Some(file));
-    }
-    let (pid, program) = crate::opening::read_holder(&*file);
-    Err(Error::Locked { path: path.to_owned(), pid, program })
-}
-
 /// What comes behind the frames of a segment.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LogGoesOn {
@@ -145,6 +139,7 @@ enum LogGoesOn {
 
 struct Verifier<'a> {
     storage: &'a dyn Storage,
+    path: &'a Path,
     manifest: &'a Manifest,
     report: VerifyReport,
     progress: &'a mut dyn FnMut(&VerifyProgress),
@@ -169,28 +164,73 @@ impl Verifier<'_> {
         // The generation of the segment before, and where its End frame says that the log goes on.
         let mut expected = None;
         let mut ended = false;
-        for (at, segment) in segments.iter().enumerate() {
+        for at in 0..segments.len() {
+            let segment = segments[at];
             // A new generation begins a new chain; and segments in between may have been given up.
             if expected.take() != Some((segment.generation, segment.base)) {
                 (chain, state) = (None, None);
             }
-            let Some(file) = self.open(segment) else { continue };
-            if ended && segment.state == SegmentState::Live {
-                // Prepared and never entered: opening wants its file and header, and there is nothing more.
-                self.done.bytes_done += frame_bytes_of(segment);
-                continue;
-            }
-            self.report.segments += 1;
-            let next = self.segment(segment, &file, &mut state, &mut chain, &segments[at..])?;
+            let next = self.settled(segment, &mut state, &mut chain, &segments[at..], ended)?;
             ended = next == LogGoesOn::No;
             if let LogGoesOn::At(base) = next {
                 expected = Some((segment.generation, base));
             }
-            if segment.state == SegmentState::Sealed {
-                self.sidecar(segment);
-            }
         }
         Ok(())
+    }
+
+    /// Checks a segment; and once more, if it looks damaged and the manifest says something else of it by then.
+    fn settled(
+        &mut self,
+        mut segment: ManifestSegment,
+        state: &mut Option<LogState>,
+        chain: &mut Option<u32>,
+        rest: &[ManifestSegment],
+        ended: bool,
+    ) -> Result<LogGoesOn> {
+        let before = (self.report.clone(), state.clone(), *chain);
+        loop {
+            let next = self.whole(&segment, state, chain, rest, ended)?;
+            if self.report.findings.len() == before.0.findings.len() {
+                return Ok(next);
+            }
+            let (now, _) = load_manifest(self.storage, self.path)?;
+            let is_same = |s: &&ManifestSegment| (s.file, s.salt, s.base) == (segment.file, segment.salt, segment.base);
+            match now.segments.iter().find(is_same).filter(|s| !s.state.is_free()) {
+                Some(now) if *now == segment => return Ok(next),
+                Some(now) => segment = *now,
+                // What was found there is not what it held; and what it held nobody wants any more.
+                None => {
+                    self.report = before.0;
+                    (*state, *chain) = (None, None);
+                    return Ok(LogGoesOn::Elsewhere);
+                }
+            }
+            (self.report, *state, *chain) = before.clone();
+        }
+    }
+
+    /// Checks a segment with its header and its index.
+    fn whole(
+        &mut self,
+        segment: &ManifestSegment,
+        state: &mut Option<LogState>,
+        chain: &mut Option<u32>,
+        rest: &[ManifestSegment],
+        ended: bool,
+    ) -> Result<LogGoesOn> {
+        let Some(file) = self.open(segment) else { return Ok(LogGoesOn::Elsewhere) };
+        if ended && segment.state == SegmentState::Live {
+            // Prepared and never entered: opening wants its file and header, and there is nothing more.
+            self.done.bytes_done += frame_bytes_of(segment);
+            return Ok(LogGoesOn::No);
+        }
+        self.report.segments += 1;
+        let next = self.segment(segment, &file, state, chain, rest)?;
+        if segment.state == SegmentState::Sealed {
+            self.sidecar(segment);
+        }
+        Ok(next)
     }
 
     fn open(&mut self, segment: &ManifestSegment) -> Option<Arc<dyn File>> {
@@ -250,6 +290,12 @@ impl Verifier<'_> {
                             self.accusation(segment, bad, rest)
                         }
                     };
+                    // What was on its way when it was read is there now, if there is proof that it was durable.
+                    let mut again = SegmentScan::new(*segment, file.clone());
+                    if proof.is_some() && again.frame(position).is_ok() {
+                        scan = again;
+                        continue;
+                    }
                     match proof {
                         Some(proof) => {
                             let limit =
@@ -271,7 +317,8 @@ impl Verifier<'_> {
                             if position > segment.first_frame() && scan.find_valid(position, segment.limit()).is_some()
                             {
                                 self.report.torn_tails += 1;
-                                self.at(Severity::Harmless, segment, position, 0, "a torn tail".to_owned());
+                                let what = "a torn tail, or what was just being written";
+                                self.at(Severity::Harmless, segment, position, 0, what.to_owned());
                             }
                             break LogGoesOn::No;
                         }

@@ -102,6 +102,8 @@ pub struct Consumer {
     turn: usize,
     ahead: ReadAhead,
     signal: Arc<Signal>,
+    /// From outside: the manifest whose segments were looked up, or an earlier one.
+    sequence: u64,
 }
 
 impl Consumer {
@@ -122,7 +124,8 @@ impl Consumer {
         }
         let ahead = ReadAhead::new(options.read_ahead_bytes_max);
         let signal = Arc::new(Signal::default());
-        Ok(Consumer { engine, options, assignments: Vec::new(), turn: 0, ahead, signal })
+        let sequence = engine.sequence_seen();
+        Ok(Consumer { engine, options, assignments: Vec::new(), turn: 0, ahead, signal, sequence })
     }
 
     /// Begins to read a partition; if it is assigned already, goes on at `start`.
@@ -134,8 +137,18 @@ impl Consumer {
         topic.shared.check()?;
         let shared = topic.partition(partition)?.clone();
         // A topic that is deleted meanwhile may not be readable any more.
-        let resolved = resolve(&shared, start);
-        let offset = topic.shared.check().and(resolved)?;
+        let offset = loop {
+            let resolved = resolve(&shared, start);
+            match topic.shared.check().and(resolved) {
+                Err(error) if may_have_moved(&error) && self.engine.has_moved_on(&mut self.sequence)? => {}
+                Err(error) if may_have_moved(&error) && self.engine.is_gone(&topic.shared) => {
+                    return Err(topic.shared.gone());
+                }
+                Err(error) if may_have_moved(&error) && self.engine.give_up_front(&shared) => {}
+                Err(error) => return Err(error),
+                Ok(offset) => break offset,
+            }
+        };
         match self.find(topic, partition) {
             Some(at) => self.assignments[at].reader.seek(offset, &mut self.ahead),
             None => {
@@ -195,12 +208,17 @@ impl Consumer {
         let mut deadline = None;
         loop {
             let seen = self.signal.look();
-            let records = self.poll_now()?;
+            let records = self.poll_whatever_moves()?;
             if !records.is_empty() {
                 return Ok(records);
             }
             if self.engine.is_closed() {
                 return Err(Error::Closed { what: "the engine" });
+            }
+            // From outside nobody is told of what comes: whoever waits looks for it.
+            self.engine.refresh_if_due()?;
+            if self.signal.look() != seen {
+                continue;
             }
             if timeout.is_zero() {
                 return Ok(records);
@@ -211,7 +229,31 @@ impl Consumer {
             if left.is_zero() {
                 return Ok(records);
             }
-            self.signal.wait(seen, left);
+            self.signal.wait(seen, left.min(self.engine.sleep_max()));
+        }
+    }
+
+    /// From outside: a file that is used for something else by now looks damaged to who still reads it as what it
+    /// was.
+    fn poll_whatever_moves(&mut self) -> Result<Records> {
+        loop {
+            match self.poll_now() {
+                Err(error) if may_have_moved(&error) => {
+                    if !self.engine.has_moved_on(&mut self.sequence)? {
+                        if let Some(gone) = self.assignments.iter().find(|gone| self.engine.is_gone(&gone.topic)) {
+                            return Err(gone.topic.gone());
+                        }
+                        let gives_up = |given: &Assignment| self.engine.give_up_front(&given.reader.partition);
+                        if self.assignments.iter().filter(|given| gives_up(given)).count() == 0 {
+                            return Err(error);
+                        }
+                    }
+                    for Assignment { reader, .. } in &mut self.assignments {
+                        reader.seek(reader.offset, &mut self.ahead);
+                    }
+                }
+                polled => return polled,
+            }
         }
     }
 
@@ -287,6 +329,11 @@ impl std::fmt::Debug for Consumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Consumer({} partitions)", self.assignments.len())
     }
+}
+
+/// Whether an error may mean that the records are elsewhere by now.
+fn may_have_moved(error: &Error) -> bool {
+    matches!(error, Error::Damaged { .. } | Error::Io(_))
 }
 
 /// The offset that a start means now.

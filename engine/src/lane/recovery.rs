@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How far into a segment that was perhaps never entered a frame is looked for.
-const PROBE_BYTES: u64 = 2 << 20;
+pub(crate) const PROBE_BYTES: u64 = 2 << 20;
 
 /// A stretch of acknowledged data that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,9 +70,10 @@ pub(crate) struct RecoveryContext<'a> {
     pub(crate) rewrites_tail: bool,
 }
 
-struct LiveSegment {
-    segment: ManifestSegment,
-    file: Arc<dyn File>,
+/// A segment that is looked into, with its file.
+pub(crate) struct LiveSegment {
+    pub(crate) segment: ManifestSegment,
+    pub(crate) file: Arc<dyn File>,
 }
 
 struct Walk<'a> {
@@ -186,7 +187,7 @@ fn open_segment(context: &RecoveryContext<'_>, segment: ManifestSegment) -> Resu
 ///
 /// A checkpoint alone does not say that: the first write into a segment may land while the last ones into
 /// the segment before are still in flight. If then the machine dies, the log ends before the checkpoint.
-fn proven_start(segments: &[LiveSegment]) -> Option<usize> {
+pub(crate) fn proven_start(segments: &[LiveSegment]) -> Option<usize> {
     let mut start = newest_checkpoint(segments)?;
     while start > 0
         && segments[start - 1].segment.state == SegmentState::Live
@@ -557,7 +558,7 @@ enum SegmentEnd {
     Cut,
 }
 
-fn newer(segment: &ManifestSegment, found: u8) -> Error {
+pub(crate) fn newer(segment: &ManifestSegment, found: u8) -> Error {
     Error::UnsupportedVersion {
         file: file_name(segment.file),
         found: u32::from(found),

@@ -12,6 +12,8 @@ use crate::io::{Block, File, PAGE};
 use std::sync::Arc;
 
 const WINDOW_BYTES: usize = 1 << 20;
+/// The first window of who expects little.
+const WINDOW_BYTES_LITTLE: usize = 16 << 10;
 
 /// Why there is no frame at a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub(crate) struct SegmentScan {
     window: Block,
     window_start: u64,
     window_bytes: usize,
+    /// What the next window has at least; the one behind it twice as much.
+    next_bytes: usize,
 }
 
 impl SegmentScan {
@@ -51,10 +55,16 @@ impl SegmentScan {
             segment,
             context: segment.context(),
             file,
-            window: Block::zeroed(WINDOW_BYTES),
+            window: Block::zeroed(PAGE),
             window_start: 0,
             window_bytes: 0,
+            next_bytes: WINDOW_BYTES,
         }
+    }
+
+    /// The same for who expects to read little: the window begins small and grows as it moves on.
+    pub(crate) fn from_little(segment: ManifestSegment, file: Arc<dyn File>) -> SegmentScan {
+        SegmentScan { next_bytes: WINDOW_BYTES_LITTLE, ..SegmentScan::new(segment, file) }
     }
 
     /// The frame at `position`, with its body.
@@ -133,7 +143,8 @@ impl SegmentScan {
     fn load(&mut self, offset: u64, wanted: usize) -> Result<(), NoFrame> {
         let start = offset - offset % PAGE as u64;
         let needed = (offset - start) as usize + wanted;
-        let window = needed.next_multiple_of(PAGE).max(WINDOW_BYTES);
+        let window = needed.next_multiple_of(PAGE).max(self.next_bytes);
+        self.next_bytes = (2 * self.next_bytes).min(WINDOW_BYTES);
         if self.window.capacity() < window {
             self.window = Block::zeroed(window);
         }

@@ -137,6 +137,7 @@ impl Opening<'_> {
             closed: AtomicBool::new(false),
             close_result: Mutex::new(None),
             lock_file: Mutex::new(lock_file),
+            following: None,
             storage: self.storage,
             clock: self.clock,
             options: self.options,

@@ -147,6 +147,11 @@ impl LogShared {
         Position(self.withheld_from.load(Ordering::Acquire))
     }
 
+    /// The bytes of an identity stand elsewhere from now on.
+    pub(crate) fn relocate(&self, identity: Position, target: Position) {
+        self.relocations.write().unwrap_or_else(PoisonError::into_inner).insert(identity, target);
+    }
+
     pub(crate) fn durable(&self) -> Position {
         Position(self.durable.load(Ordering::Acquire))
     }
@@ -170,10 +175,12 @@ impl TopicShared {
     /// Whether it still exists.
     #[inline]
     pub(crate) fn check(&self) -> Result<()> {
-        match self.deleted.load(Ordering::Acquire) {
-            true => Err(Error::TopicDeleted { name: self.name.to_string() }),
-            false => Ok(()),
-        }
+        if self.deleted.load(Ordering::Acquire) { Err(self.gone()) } else { Ok(()) }
+    }
+
+    /// What is said of it when it exists no more.
+    pub(crate) fn gone(&self) -> Error {
+        Error::TopicDeleted { name: self.name.to_string() }
     }
 }
 

@@ -138,7 +138,7 @@ fn an_engine_opened_for_salvage_can_only_be_read() {
         engine.sync(),
     ];
     for result in refused {
-        assert_says(&result.unwrap_err(), "invalid-argument", &["salvage", "can only be read"]);
+        assert_says(&result.unwrap_err(), "read-only", &["for salvage", "can only be read", "copy what can be read"]);
     }
     engine.close().unwrap();
     assert_eq!(before, crate::directories::contents(directory.path()), "salvage writes nothing");

@@ -57,7 +57,8 @@ mod with_canaries {
             | Canary::IgnoreFailure
             | Canary::RetireTooEarly
             | Canary::ForgetCheckpoint
-            | Canary::ForgetTruncation => 200,
+            | Canary::ForgetTruncation
+            | Canary::ShowUndurable => 200,
         }
     }
 
