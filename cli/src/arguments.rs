@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, Result};
 use clap::Args;
-use ringlane::{Engine, Options};
+use ringlane::{Engine, Error, Options};
 use std::path::PathBuf;
 
 /// Which directory.
@@ -32,6 +32,39 @@ pub struct EngineArguments {
     pub directory: DirectoryArguments,
     #[command(flatten)]
     pub options: OptionArguments,
+}
+
+/// Where an engine is that is only looked at.
+#[derive(Args, Clone)]
+pub struct ReadingArguments {
+    #[command(flatten)]
+    pub engine: EngineArguments,
+    /// Take no lock and write nothing, even if no process has the engine open. Without this, the engine is opened
+    /// and recovered if nobody has it, and read beside who has it
+    #[arg(long)]
+    read_only: bool,
+}
+
+impl ReadingArguments {
+    /// Opens the engine to be read: as its only user if nobody has it and it may be written, else from outside.
+    /// Gives the reason, if it is from outside and that was not asked for.
+    pub fn open(&self) -> Result<(Engine, Option<Error>)> {
+        let options = self.engine.options.apply(Options::new().create(false))?;
+        let path = &self.engine.directory.path;
+        if self.read_only {
+            return Ok((Engine::open_read_only(path, options)?, None));
+        }
+        match Engine::open(path, options.clone()) {
+            Ok(engine) => Ok((engine, None)),
+            Err(reason @ Error::Locked { .. }) => Ok((Engine::open_read_only(path, options)?, Some(reason))),
+            // Perhaps it can be read, if not written; if not, the first reason is the better one.
+            Err(reason @ Error::InvalidDirectory { .. }) => match Engine::open_read_only(path, options) {
+                Ok(engine) => Ok((engine, Some(reason))),
+                Err(_) => Err(reason.into()),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 impl OptionArguments {

@@ -2,12 +2,13 @@
 //!
 //! Invariants:
 //! - Records of a partition come in the order of their offsets; partitions are interleaved.
+//! - Beside a process that has the engine open it reads from outside, and sees what is known to be durable.
 //! - Without `--follow` it ends when every partition has reached the end it had at the start.
 //! - Records that are no longer kept, or cannot be read, are an error, never a silent gap. With
 //!   `-o recovery=salvage` what cannot be read is passed over, each gap is told on standard error, and
 //!   the exit code is still 1.
 
-use crate::arguments::EngineArguments;
+use crate::arguments::ReadingArguments;
 use crate::failure::{Failure, Result};
 use crate::output::Output;
 use crate::record_json::RecordLine;
@@ -42,7 +43,7 @@ pub struct ConsumeArguments {
     #[arg(long, value_name = "SEPARATOR", conflicts_with = "json")]
     key_separator: Option<String>,
     #[command(flatten)]
-    engine: EngineArguments,
+    engine: ReadingArguments,
 }
 
 /// How long one poll waits: also how late a Ctrl-C may be noticed.
@@ -50,7 +51,7 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// Runs `ringlane consume`.
 pub fn run(arguments: &ConsumeArguments) -> Result {
-    let engine = arguments.engine.open(false)?;
+    let (engine, _) = arguments.engine.open()?;
     let topic = engine.topic(&arguments.topic)?;
     interrupt::catch();
     let printed = print(arguments, &engine, &topic);
@@ -72,7 +73,7 @@ fn print(arguments: &ConsumeArguments, engine: &Engine, topic: &Topic) -> Result
         output: Output::new(),
         left: arguments.max.unwrap_or(u64::MAX),
     };
-    match arguments.engine.options.apply(Options::new())?.recovery {
+    match arguments.engine.engine.options.apply(Options::new())?.recovery {
         Recovery::Salvage => reading.salvage(partitions, engine.holes())?,
         Recovery::Strict => reading.read(partitions)?,
     }

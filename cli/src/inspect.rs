@@ -1,5 +1,5 @@
 //! `ringlane inspect`: the manifest and the segments, or the frames of one segment. Needs no lock and
-//! changes nothing.
+//! changes nothing, also while a process writes the engine.
 
 use crate::arguments::DirectoryArguments;
 use crate::failure::Result;

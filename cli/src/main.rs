@@ -52,7 +52,7 @@ enum Command {
     Inspect(inspect::InspectArguments),
     /// Check every checksum; exit code 1 if anything is damaged
     Verify(verify::VerifyArguments),
-    /// Open the engine and print its statistics
+    /// Print the engine's statistics
     Stats(stats::StatsArguments),
     /// Measure the device and the engine side by side
     Bench(bench::BenchArguments),

@@ -1,6 +1,6 @@
 //! `ringlane topic`: create, list, describe, configure, delete-records, delete.
 
-use crate::arguments::EngineArguments;
+use crate::arguments::{EngineArguments, ReadingArguments};
 use crate::failure::Result;
 use crate::output::Output;
 use crate::{render, text};
@@ -16,7 +16,7 @@ pub enum TopicCommand {
     /// List all topics
     List(ListArguments),
     /// Show a topic and its partitions
-    Describe(NameArguments),
+    Describe(DescribeArguments),
     /// Change how long the records of a topic are kept
     Configure(ConfigureArguments),
     /// Give up the records of a partition below an offset, for good
@@ -101,10 +101,22 @@ pub struct ListArguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    engine: EngineArguments,
+    engine: ReadingArguments,
 }
 
-/// Arguments of `topic describe` and `topic delete`.
+/// Arguments of `topic describe`.
+#[derive(Args)]
+pub struct DescribeArguments {
+    /// The topic's name
+    name: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: ReadingArguments,
+}
+
+/// Arguments of `topic delete`.
 #[derive(Args)]
 pub struct NameArguments {
     /// The topic's name
@@ -163,7 +175,7 @@ fn create(arguments: &CreateArguments) -> Result {
 }
 
 fn list(arguments: &ListArguments) -> Result {
-    let engine = arguments.engine.open(false)?;
+    let (engine, _) = arguments.engine.open()?;
     let summaries = engine.topics().iter().map(summarize).collect::<Result<Vec<_>>>()?;
     engine.close()?;
     let mut output = Output::new();
@@ -180,8 +192,8 @@ fn list(arguments: &ListArguments) -> Result {
     output.finish()
 }
 
-fn describe(arguments: &NameArguments) -> Result {
-    let engine = arguments.engine.open(false)?;
+fn describe(arguments: &DescribeArguments) -> Result {
+    let (engine, _) = arguments.engine.open()?;
     let topic = engine.topic(&arguments.name)?;
     let description = Description { summary: summarize(&topic)?, partition: partitions(&topic)? };
     engine.close()?;

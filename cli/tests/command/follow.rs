@@ -31,13 +31,44 @@ fn following_ends_cleanly_and_holds_the_engine_until_then() {
     assert_eq!(line, "one\n", "what is there is shown while it waits for more");
 
     let pid = format!("process {}", follower.id());
-    for arguments in [&["topic", "list"][..], &["stats"], &["verify"], &["produce", "-t", "t"]] {
+    for arguments in [&["topic", "create", "u"][..], &["topic", "delete", "t"], &["produce", "-t", "t"]] {
         home.run(arguments).fails(1, &[&pid, "ringlane"]);
     }
-    assert_eq!(home.run(&["inspect", "--json"]).ok().json().len(), 1, "looking needs no lock");
+    // Looking needs no lock, and says nothing of one.
+    for arguments in [&["topic", "list"][..], &["topic", "describe", "t"], &["verify"], &["inspect"]] {
+        assert_eq!(home.run(arguments).ok().stderr, "", "{arguments:?}");
+    }
+    assert_eq!(home.run(&["topic", "list", "--json"]).ok().json()[0]["records"], 1);
+    assert_eq!(home.run(&["consume", "-t", "t"]).ok().text(), "one\n");
+    let stats = home.run(&["stats", "--json"]).ok();
+    assert!(stats.stderr.starts_with("note: seen from outside") && stats.stderr.contains(&pid), "{}", stats.stderr);
+    let stats = &stats.json()[0];
+    assert_eq!((stats["lanes"].as_array().unwrap().len(), stats["topics"].as_u64()), (0, Some(1)));
+    assert!(stats["outside"]["logs"][0]["durable"].as_u64() > Some(0), "{stats}");
 
     interrupt(&follower);
     let run = Run::of(follower).ok();
     assert_eq!(run.stderr, "");
     home.run(&["topic", "list"]).ok();
+    assert!(home.run(&["stats", "--json"]).ok().json()[0]["outside"].is_null(), "nobody is in the way");
+}
+
+/// The application goes on writing while somebody looks on; whoever only looks on is in nobody's way.
+#[test]
+fn following_from_outside_holds_nothing() {
+    let home = Home::with_topic("t", 1);
+    home.feed(&["produce", "-t", "t"], b"one\n").ok();
+    let mut follower = home.start(&["consume", "-t", "t", "--follow", "--read-only"]);
+    let mut lines = BufReader::new(follower.stdout.take().unwrap());
+    for value in ["one\n", "two\n", "three\n"] {
+        if value != "one\n" {
+            home.feed(&["produce", "-t", "t"], value.as_bytes()).ok();
+        }
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        assert_eq!(line, value);
+    }
+    home.run(&["topic", "list", "--read-only"]).ok();
+    interrupt(&follower);
+    assert_eq!(Run::of(follower).ok().stderr, "");
 }
