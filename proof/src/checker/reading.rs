@@ -69,6 +69,30 @@ impl World<'_> {
         }
     }
 
+    /// Somebody outside was shown the beginning of a partition: no record of it is left out, and none goes again.
+    pub(super) fn shown(
+        &mut self,
+        index: usize,
+        (topic, partition): (TopicNumber, u32),
+        first_offset: u64,
+        records: &[(u64, u64)],
+        wall_ms: Option<i64>,
+    ) {
+        let place = self.logs.partition(topic, partition);
+        let mut expected = first_offset;
+        for (offset, value) in records {
+            self.steps += 1;
+            if *offset != expected && self.logs.partitions[place].first_unreported(expected, *offset).is_some() {
+                let message = format!("offset {expected} comes next, and {offset} was shown");
+                let finding = Finding::new(index, Anomaly::OffsetGap, message);
+                self.findings.push(finding.in_partition(topic, partition).at_offset(*offset));
+            }
+            expected = offset.saturating_add(1);
+            let placed = Placed { topic, partition, offset: *offset, value: *value };
+            self.saw(Sighting { index, process: None, placed, witness: Witness::Reader, wall_ms });
+        }
+    }
+
     /// A poll gave nothing: then the next record was not acknowledged before the poll began.
     fn nothing_polled(&mut self, invoked: usize, index: usize, process: u32, place: usize) {
         let Some(Position { next: Some(next), .. }) = self.consumers.positions.get(&(process, place)) else { return };

@@ -193,7 +193,10 @@ impl<'a> World<'a> {
     }
 
     fn happened(&mut self, index: usize, happening: &Happening) {
-        if matches!(happening, Happening::Crash { .. } | Happening::Reopened | Happening::Settled { .. }) {
+        if matches!(
+            happening,
+            Happening::Crash { .. } | Happening::Reopened | Happening::Settled { .. } | Happening::Shown { .. }
+        ) {
             self.listing_ends(index);
         }
         match happening {
@@ -212,6 +215,9 @@ impl<'a> World<'a> {
                     wall_ms: *wall_ms,
                 };
                 self.contents(index, &contents);
+            }
+            Happening::Shown { topic, partition, first_offset, records, wall_ms } => {
+                self.shown(index, (*topic, *partition), *first_offset, records, *wall_ms);
             }
             Happening::TopicMissing { topic } => self.topic_is_missing(index, *topic),
             Happening::Reported { topic, partition, first_offset, count, code } => {

@@ -4,7 +4,8 @@
 //! Promises:
 //! - Nothing panics, hangs, or takes memory without bound; whatever is refused is refused with an error.
 //! - Where checksums were left wrong: what opening or a read reports, `verify` has found before; and a
-//!   directory in which it found no damage opens, reads without an error, and is without damage when closed.
+//!   directory in which it found no damage opens, reads without an error, from outside too, and is without damage when
+//!   closed.
 //! - Where checksums were made right, the bytes are a lie and not damage. Any error may come, no panic.
 
 use super::mutation::{self, Input};
@@ -63,6 +64,10 @@ pub fn directory(bytes: &[u8]) {
     let path = directory.path();
     let before = damage_in(path);
     look_into(path, &files);
+    let outside = match Engine::open_read_only(path, options()) {
+        Err(error) => Some(format!("refused from outside: {error}")),
+        Ok(engine) => read_all(&engine).map(|error| format!("from outside: {error}")),
+    };
     let opened = Engine::open(path, if salvage { options().recovery(Recovery::Salvage) } else { options() });
     let reported = match opened {
         Err(error) => Some(format!("refused: {error}")),
@@ -79,6 +84,7 @@ pub fn directory(bytes: &[u8]) {
     }
     match (&before, &reported) {
         (None, Some(reported)) => panic!("verify finds no damage, but: {reported}"),
+        (None, None) if outside.is_some() => panic!("verify finds no damage, but: {outside:?}"),
         (None, None) if !salvage => {
             let after = damage_in(path);
             assert_eq!(after, None, "no damage before, and some after");

@@ -415,6 +415,22 @@ pub enum Happening {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wall_ms: Option<i64>,
     },
+    /// Who looks from outside, at the files of an engine that others may be writing, was shown these records: the
+    /// first ones of a partition, one behind the other. There may be more, and the topic may be deleted by now. But
+    /// what was shown stays.
+    Shown {
+        /// The topic.
+        topic: TopicNumber,
+        /// The partition.
+        partition: u32,
+        /// Where the looking began.
+        first_offset: u64,
+        /// Offset and value.
+        records: Vec<(u64, Value)>,
+        /// The wall clock, looked at after the reading.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wall_ms: Option<i64>,
+    },
     /// A topic is not there (any more).
     TopicMissing {
         /// The topic.

@@ -53,6 +53,8 @@ pub struct Director {
     is_first: bool,
     /// All machines that there were, for their counts.
     machines_seen: Rc<RefCell<Vec<Arc<Machine>>>>,
+    /// Who looked from outside, and may look again; while the machine lives, whoever writes.
+    pub outsider: Option<Engine>,
 }
 
 impl Director {
@@ -76,6 +78,7 @@ impl Director {
             machines: 1,
             is_first: true,
             machines_seen: machines,
+            outsider: None,
         }
     }
 
@@ -204,6 +207,7 @@ impl Director {
 
     fn replace_dead_machine(&mut self) {
         if let Some(death) = self.machine.take_death() {
+            self.outsider = None;
             let machine_random = self.random.fork(1 + self.machines);
             self.machines += 1;
             self.machine = Machine::after(death, machine_random, self.temper, self.shared.recorder.clone());

@@ -314,6 +314,20 @@ impl State {
         disk
     }
 
+    /// What somebody outside may see of the disk now: of each write in flight nothing, all, or its first pages.
+    pub(super) fn view(&self, random: &mut Random) -> Disk {
+        let mut disk = self.disk.clone();
+        for flight in &self.in_flight {
+            let pages = match random.below(3) {
+                0 => 0,
+                1 => usize::MAX,
+                _ => random.below(4) as usize,
+            };
+            write_pages(&mut disk, flight, pages);
+        }
+        disk
+    }
+
     /// What has come to its time takes effect.
     fn land(&mut self, now_ns: u64) {
         if self.in_flight.iter().all(|flight| flight.due_ns > now_ns) {

@@ -3,6 +3,7 @@
 //!
 //! - [`scheduler`] plays the threads, [`machine`] the computer with its [`disk`], [`storage`] and [`ring`]
 //!   are how the engine meets it, [`recorder`] writes the history and keeps the clocks.
+//!   [`view`] is how somebody outside meets a disk.
 //! - [`plan`] lays out what a seed does; the kinds of operations are in [`workload`]. [`director`] opens the
 //!   engine again and again and [`client`]s use it.
 //! - [`run`] runs a plan and judges its history; [`clone`] opens copies of the disk as crashes would leave
@@ -28,6 +29,7 @@ pub mod shape;
 pub mod shared;
 pub mod shrink;
 pub mod storage;
+pub mod view;
 pub mod workload;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

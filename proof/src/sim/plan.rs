@@ -4,19 +4,22 @@
 
 use super::random::Random;
 use super::shape::Shape;
-use super::workload::{KINDS, Operation};
+use super::workload::{BESIDE, KINDS, Operation};
 use std::rc::Rc;
 
 /// One operation of a run.
 #[derive(Clone)]
 pub struct Step {
-    /// Its place among all steps of the seed.
+    /// Its place among all steps of the seed; what comes beside them has numbers of its own behind theirs.
     pub number: usize,
     /// The client that does it.
     pub client: usize,
     /// What to do.
     pub operation: Rc<dyn Operation>,
 }
+
+/// The first of the streams that choose what comes beside the steps, one for each kind.
+const BESIDE_STREAM: u64 = 1 << 43;
 
 /// See the module.
 #[derive(Clone)]
@@ -38,16 +41,23 @@ impl Plan {
         let shape = Shape::new(&mut random);
         let weights: Vec<u64> = KINDS.iter().map(|kind| (kind.weight)(&shape)).collect();
         let total = weights.iter().sum();
-        let steps = (0..operations)
-            .map(|number| {
-                // Each step has a stream of its own: another length of one changes no other.
-                let mut random = random.fork(number as u64 + 1);
-                let mut left = random.below(total);
-                let kind = if number < 2 { 0 } else { choose(&weights, &mut left) };
-                let client = random.below(shape.clients as u64) as usize;
-                Step { number, client, operation: (KINDS[kind].make)(&mut random, &shape) }
-            })
-            .collect();
+        let mut steps = Vec::new();
+        for number in 0..operations {
+            // Each step has a stream of its own: another length of one changes no other.
+            let mut own = random.fork(number as u64 + 1);
+            let mut left = own.below(total);
+            let kind = if number < 2 { 0 } else { choose(&weights, &mut left) };
+            let client = own.below(shape.clients as u64) as usize;
+            steps.push(Step { number, client, operation: (KINDS[kind].make)(&mut own, &shape) });
+            for (at, beside) in BESIDE.iter().enumerate() {
+                let mut own = random.fork(BESIDE_STREAM + ((at as u64) << 32) + number as u64);
+                let one_in = (beside.one_in)(&shape);
+                if one_in > 0 && own.one_in(one_in) {
+                    let number = operations * (1 + at) + number;
+                    steps.push(Step { number, client, operation: (beside.make)(&mut own, &shape) });
+                }
+            }
+        }
         Plan { seed, operations, shape, steps }
     }
 

@@ -32,6 +32,8 @@ pub struct Shape {
     pub recycles: bool,
     /// Records are given up: by calls, and by bounds of their topics.
     pub retains: bool,
+    /// Somebody looks from outside now and then.
+    pub outside: bool,
 }
 
 /// The stream that chooses [`Shape::recycles`]: one of its own, so that all other seeds stay what they were, and
@@ -43,6 +45,10 @@ const RECYCLES_ONE_IN: u64 = 8;
 const RETAINS_STREAM: u64 = (1 << 41) + 15;
 /// One seed in so many gives up records.
 const RETAINS_ONE_IN: u64 = 4;
+
+/// The stream that chooses [`Shape::outside`], and one seed in how many it chooses.
+const OUTSIDE_STREAM: u64 = 1 << 42;
+const OUTSIDE_ONE_IN: u64 = 2;
 
 impl Shape {
     /// The shape that a seed chooses.
@@ -85,6 +91,7 @@ impl Shape {
             garbage,
             recycles,
             retains,
+            outside: random.fork(OUTSIDE_STREAM).one_in(OUTSIDE_ONE_IN),
         }
     }
 }

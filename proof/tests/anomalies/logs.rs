@@ -297,6 +297,26 @@ pub fn cases() -> Vec<Case> {
             script.crash();
             script.contents(0, &[]);
         }),
+        // Who looked from outside was shown it before it was durable.
+        Case(&[ReadUndone], |script, bad| {
+            script.sent(0, 0, 1, 0);
+            script.call(0, send(0, 2));
+            script.shown(0, &[(0, 1), (1, 2)][..1 + usize::from(bad)]);
+            script.crash();
+            script.contents(0, &[(0, 1)]);
+        }),
+        // Nothing is left out in what is shown outside, though its end may be old.
+        Case(&[OffsetGap], |script, bad| {
+            (0..3).for_each(|offset| script.sent(0, 0, 1 + offset, offset));
+            script.shown(0, if bad { &[(0, 1), (2, 3)] } else { &[(0, 1), (1, 2)] });
+        }),
+        // A deletion may be newer than the look.
+        Case(&[InconsistentOffset, Duplicate], |script, bad| {
+            script.sent(0, 0, 1, 0);
+            script.sent(0, 0, 2, 1);
+            script.done(0, Call::DeleteTopic { topic: 0 });
+            script.shown(0, &[(0, if bad { 2 } else { 1 })]);
+        }),
         Case(&[DeletedTopicRead], |script, bad| {
             script.sent(0, 0, 1, 0);
             script.assign(1, 0);

@@ -118,6 +118,12 @@ impl Script {
         self.happen(Happening::Contents { topic: 0, partition, first_offset, records, wall_ms: None });
     }
 
+    /// What somebody was shown who looks from outside.
+    pub fn shown(&mut self, partition: u32, records: &[(u64, Value)]) {
+        let records = records.to_vec();
+        self.happen(Happening::Shown { topic: 0, partition, first_offset: 0, records, wall_ms: None });
+    }
+
     pub fn crash(&mut self) {
         self.happen(Happening::Crash { kind: CrashKind::PowerLoss, keeps: Durability::Synced });
         self.happen(Happening::Reopened);

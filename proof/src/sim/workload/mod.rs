@@ -11,6 +11,7 @@ mod crash;
 mod delayed;
 mod faults;
 mod flood;
+mod outside;
 mod pause;
 mod poll;
 mod retention;
@@ -83,6 +84,21 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "delete records", weight: |shape| if shape.retains { 30 } else { 0 }, make: retention::delete },
     Kind { name: "set retention", weight: |shape| if shape.retains { 40 } else { 0 }, make: retention::set },
 ];
+
+/// A kind of operation that comes beside those of [`KINDS`], from a stream of its own: so that the plans of seeds stay
+/// what they were before there was such a kind.
+pub struct Beside {
+    /// What it is called.
+    pub name: &'static str,
+    /// Behind one step in so many; 0: never.
+    pub one_in: fn(&Shape) -> u64,
+    /// Chooses the details.
+    pub make: fn(&mut Random, &Shape) -> Rc<dyn Operation>,
+}
+
+/// All kinds that come beside others. New ones come last.
+pub const BESIDE: &[Beside] =
+    &[Beside { name: "look from outside", one_in: |shape| if shape.outside { 10 } else { 0 }, make: outside::make }];
 
 /// A topic's name.
 fn any_name(random: &mut Random) -> usize {
