@@ -258,7 +258,9 @@ fn records_of_a_topic_that_is_not_known_yet_wait_for_it() {
     let durable = writer.stats().lanes[1].durable;
     until(&reader, |reader| reader.stats().outside.unwrap().logs[1].durable >= durable);
     holding.writes.store(false, Ordering::SeqCst);
-    until(&reader, |reader| reader.topic("t").is_ok());
+    until(&reader, |reader| {
+        reader.topic("t").is_ok_and(|topic| topic.partition_info(partition).unwrap().next_offset == 2)
+    });
     assert_eq!(values(&reader, &reader.topic("t").unwrap(), partition), [b"a", b"b"]);
     writer.close().unwrap();
 }
@@ -308,6 +310,64 @@ fn files_that_are_used_again_are_no_damage() {
     }
     let used_again = inspect(directory.path()).unwrap().segments;
     assert!(used_again.len() < 40, "files were used again: {}", used_again.len());
+    writer.close().unwrap();
+}
+
+/// Records are given up while a reader stands in them: it is told up to where, whether it knew the segment or not.
+#[test]
+fn records_that_are_given_up_are_truncated() {
+    let _watchdog = watchdog(300, "records given up");
+    let directory = directory();
+    let writer = Engine::open(directory.path(), small().lanes(Some(1)).segments_recycled_max(8)).unwrap();
+    let topic = writer.create_topic("t", TopicOptions::new()).unwrap();
+    let reader = Engine::open_read_only(directory.path(), small()).unwrap();
+    let mut sent = 0;
+    for round in 1..=5 {
+        send(&writer, "t", large(sent..sent + 100));
+        sent += 100;
+        until(&reader, |reader| next_offset(reader, "t") == Some(u64::from(sent)));
+        let theirs = reader.topic("t").unwrap();
+        let first = theirs.partition_info(0).unwrap().first_offset;
+        let options = ConsumerOptions::new().max_poll_records(1).read_ahead_bytes_max(64 << 10);
+        let mut consumer = reader.consumer(options).unwrap();
+        consumer.assign(&theirs, 0, Start::Beginning).unwrap();
+        assert_eq!(consumer.poll(Duration::from_secs(100)).unwrap().iter().next().unwrap().offset(), first);
+        let kept_from = u64::from(sent) - 10;
+        assert_eq!(writer.delete_records(&topic, 0, kept_from).unwrap(), kept_from);
+        // Fills what was freed.
+        send(&writer, "t", large(sent..sent + 60));
+        sent += 60;
+        // It reads what it has found already, and is told where that ends; or it was fast enough to read all.
+        let to = loop {
+            match consumer.poll(Duration::ZERO) {
+                Ok(_) => {}
+                Err(Error::Truncated { to, .. }) => {
+                    assert_eq!(to, kept_from, "round {round}");
+                    consumer.seek(&theirs, 0, Start::Offset(to)).unwrap();
+                    break to;
+                }
+                Err(error) => panic!("round {round}: {error}"),
+            }
+            let position = consumer.position(&theirs, 0).unwrap();
+            if position >= kept_from {
+                break position;
+            }
+        };
+        until(&reader, |reader| reader.topic("t").unwrap().partition_info(0).unwrap().first_offset == kept_from);
+        let error = consumer.seek(&theirs, 0, Start::Offset(kept_from - 1)).unwrap_err();
+        assert!(matches!(error, Error::Truncated { to, .. } if to == kept_from), "{error}");
+        until(&reader, |reader| next_offset(reader, "t") == Some(u64::from(sent)));
+        let mut next = to;
+        while next < u64::from(sent) {
+            for record in &consumer.poll(Duration::from_secs(100)).unwrap() {
+                assert_eq!(record.offset(), next);
+                next += 1;
+            }
+        }
+    }
+    writer.set_retention("t", Retention::new().retention_bytes(77)).unwrap();
+    until(&reader, |reader| reader.topic("t").unwrap().retention() == Retention::new().retention_bytes(77));
+    assert_eq!(reader.delete_records(&topic, 0, 1).unwrap_err().code(), "read-only");
     writer.close().unwrap();
 }
 
