@@ -82,6 +82,9 @@ pub(crate) mod lane {
     pub(crate) mod catalog {
         pub(crate) struct CatalogChange;
     }
+    pub(crate) mod entries {
+        pub(crate) struct TruncateEntry;
+    }
     pub(crate) mod supply {
         pub(crate) struct SegmentSupply;
     }

@@ -63,7 +63,7 @@ impl AtomicUsize {
 }
 
 /// Counters for statistics, which no decision hangs on: loom need not try their values.
-pub(crate) use std::sync::atomic::{AtomicI32, AtomicU64};
+pub(crate) use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64};
 
 /// A word that threads may sleep on.
 #[derive(Debug)]

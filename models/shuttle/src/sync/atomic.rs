@@ -4,7 +4,7 @@ use super::{Fault, fault};
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use shuttle::sync::{Condvar, Mutex};
 /// Counters for statistics, which no decision hangs on: no order of them need be tried.
-pub(crate) use std::sync::atomic::{AtomicI32, AtomicU64};
+pub(crate) use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64};
 
 /// Here all operations are in one order already; a fence is only another place where threads may change.
 pub(crate) fn fence(_: Ordering) {
