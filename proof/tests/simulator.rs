@@ -130,6 +130,17 @@ fn a_flush_waits_for_what_was_sent_before_what_is_refused() {
     assert_eq!(run(&plan, true).failure(), None);
 }
 
+/// Somebody outside read a partition whose front was given up meanwhile; its segment was gone. The look at the manifest
+/// that followed brought the news, that the partition begins elsewhere now, and the error from before it was returned all
+/// the same: "no segment holds offset 22, though it was acknowledged". (Simulator, seed 514 of the first day that
+/// somebody looked from outside while records were given up.)
+#[test]
+fn news_that_explain_an_error_count_outside() {
+    let steps: Vec<usize> = (0..=11).chain(18..=24).chain(38..=56).chain([59, 60, 201, 210, 240, 254, 260]).collect();
+    let plan = kept(514, &steps, 0x53ee_9f0f_8052_0e88);
+    assert_eq!(run(&plan, true).failure(), None);
+}
+
 /// All workloads of one operation, and every second one of two at every seventh point.
 #[test]
 fn short_workloads_survive_a_crash_at_any_point() {

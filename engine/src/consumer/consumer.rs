@@ -138,13 +138,14 @@ impl Consumer {
         let shared = topic.partition(partition)?.clone();
         // A topic that is deleted meanwhile may not be readable any more.
         let offset = loop {
+            let first_offset = shared.index().first_offset;
             let resolved = resolve(&shared, start);
             match topic.shared.check().and(resolved) {
                 Err(error) if may_have_moved(&error) && self.engine.has_moved_on(&mut self.sequence)? => {}
                 Err(error) if may_have_moved(&error) && self.engine.is_gone(&topic.shared) => {
                     return Err(topic.shared.gone());
                 }
-                Err(error) if may_have_moved(&error) && self.engine.give_up_front(&shared) => {}
+                Err(error) if may_have_moved(&error) && self.engine.has_given_up(&shared, first_offset) => {}
                 Err(error) => return Err(error),
                 Ok(offset) => break offset,
             }
@@ -236,15 +237,21 @@ impl Consumer {
     /// From outside: a file that is used for something else by now looks damaged to who still reads it as what it
     /// was.
     fn poll_whatever_moves(&mut self) -> Result<Records> {
+        let mut is_explained = false;
         loop {
             match self.poll_now() {
                 Err(error) if may_have_moved(&error) => {
+                    // The look at the manifest may bring the news that explains the error.
                     if !self.engine.has_moved_on(&mut self.sequence)? {
                         if let Some(gone) = self.assignments.iter().find(|gone| self.engine.is_gone(&gone.topic)) {
                             return Err(gone.topic.gone());
                         }
-                        let gives_up = |given: &Assignment| self.engine.give_up_front(&given.reader.partition);
-                        if self.assignments.iter().filter(|given| gives_up(given)).count() == 0 {
+                        let has_given_up = |Assignment { reader, .. }: &Assignment| {
+                            self.engine.has_given_up(&reader.partition, reader.offset)
+                        };
+                        // Once: what explains it for one partition explains nothing for another one.
+                        let explained = self.assignments.iter().filter(|given| has_given_up(given)).count() > 0;
+                        if !explained || std::mem::replace(&mut is_explained, true) {
                             return Err(error);
                         }
                     }

@@ -185,19 +185,19 @@ impl EngineInner {
         self.following.as_ref().is_some_and(|following| topic.check().is_err() || is_deleting(following))
     }
 
-    /// Records of a partition cannot be read: gives up the front of it, if the log does so and nothing proves yet that
-    /// this is durable. When the records are gone from the files it is: they go after it. Says whether it did.
-    pub(crate) fn give_up_front(&self, partition: &Partition) -> bool {
+    /// Records of a partition cannot be read from an offset on: whether that is because they were given up. That may
+    /// stand in the log without a proof yet that it is durable; but when the records are gone from the files it is: they
+    /// go after it. So from now on the partition begins there.
+    pub(crate) fn has_given_up(&self, partition: &Partition, offset: u64) -> bool {
         let truncating = |following: &Following| {
             let follower = lock(&following.follower);
             follower.logs.iter().find(|log| log.shared.id == partition.log.id)?.truncating(partition.slot)
         };
-        let first_offset = self.following.as_ref().and_then(truncating);
-        let gives_up = first_offset.filter(|first_offset| *first_offset > partition.index().first_offset);
-        gives_up.is_some_and(|first_offset| {
+        let Some(following) = &self.following else { return false };
+        if let Some(first_offset) = truncating(following) {
             partition.truncate(first_offset);
-            true
-        })
+        }
+        partition.index().first_offset > offset
     }
 
     /// What can be told from outside.
