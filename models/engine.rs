@@ -71,6 +71,11 @@ pub(crate) mod log {
     pub(crate) mod position {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub(crate) struct Position(pub(crate) u64);
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) struct Identity {
+            pub(crate) log: u32,
+            pub(crate) position: Position,
+        }
     }
 }
 

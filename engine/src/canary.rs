@@ -35,11 +35,15 @@ pub enum Canary {
     ForgetTruncation,
     /// Who reads from outside is shown what stands in the files, whether it is known to be durable or not.
     ShowUndurable,
+    /// With another number of lanes, what the old logs withhold is forgotten.
+    ForgetWithheld,
+    /// The manifest switches to another number of lanes before the new logs know what the old ones did.
+    SwitchEarly,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 13] = [
+    pub const ALL: [Canary; 15] = [
         Canary::SkipFlush,
         Canary::AcknowledgeEarly,
         Canary::SkipChecksum,
@@ -53,6 +57,8 @@ impl Canary {
         Canary::ForgetCheckpoint,
         Canary::ForgetTruncation,
         Canary::ShowUndurable,
+        Canary::ForgetWithheld,
+        Canary::SwitchEarly,
     ];
 
     /// Its name, for people.
@@ -71,6 +77,8 @@ impl Canary {
             Canary::ForgetCheckpoint => "forget-checkpoint",
             Canary::ForgetTruncation => "forget-truncation",
             Canary::ShowUndurable => "show-undurable",
+            Canary::ForgetWithheld => "forget-withheld",
+            Canary::SwitchEarly => "switch-early",
         }
     }
 }

@@ -16,8 +16,8 @@ use crate::keeper::KeeperShared;
 use crate::lane::catalog::{CatalogChange, TopicEntry, check_topic};
 use crate::lane::entries::TruncateEntry;
 use crate::lane::recovery::Hole;
-use crate::lane::shared::{LaneShared, Message, Reply, poisoned};
-use crate::log::position::Position;
+use crate::lane::shared::{Answer, LaneShared, Message, Reply, poisoned};
+use crate::log::position::{Identity, Position};
 use crate::opening::{Opening, open_error};
 use crate::options::{Options, Recovery};
 use crate::partition::index::PartitionIndex;
@@ -58,7 +58,10 @@ pub(crate) struct EngineInner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) latch: Latch,
     pub(crate) lanes: Vec<Arc<LaneShared>>,
+    /// The logs that lanes write, lane by lane.
     pub(crate) logs: Vec<Arc<LogShared>>,
+    /// The logs of earlier numbers of lanes.
+    pub(crate) older_logs: Vec<Arc<LogShared>>,
     pub(crate) table: Arc<PartitionTable>,
     pub(crate) keeper: Arc<KeeperShared>,
     pub(crate) pages: Arc<PageCache>,
@@ -97,7 +100,7 @@ impl Engine {
     ///
     /// # Errors
     /// `InvalidDirectory`, `ForeignFormat`, `UnsupportedVersion`, `Locked` (says who holds it),
-    /// `LaneCount`, `Damaged` (nothing was changed), `NoSpace`, `Io`, `InvalidArgument`.
+    /// `Damaged` (nothing was changed), `NoSpace`, `TooMany`, `Io`, `InvalidArgument`.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Engine> {
         options.validate()?;
         let path = path.as_ref();
@@ -359,10 +362,12 @@ impl Engine {
     #[doc(hidden)]
     pub fn publish_withheld(&self, id: crate::RecordId, headers: &[crate::Header<'_>]) -> Result<()> {
         self.inner.check_usable()?;
-        let lane = self.inner.lanes.iter().find(|lane| lane.log == id.log).ok_or(Error::NotWithheld)?;
         let mut extra_headers = Vec::new();
         crate::record::encode_headers(&mut extra_headers, headers);
-        lane.ask(|reply| Message::Publish { identity: Position(id.position), extra_headers, reply })
+        self.inner.ask_of_withheld(id, |identity, reply| {
+            let extra_headers = extra_headers.clone();
+            Message::Publish { identity, extra_headers, reply }
+        })
     }
 
     /// Statistics as of now.
@@ -425,8 +430,27 @@ impl EngineInner {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// Asks the lane that withholds a record. Of one that stands in a log of an earlier number of lanes only the
+    /// lanes know which of them that is.
+    pub(crate) fn ask_of_withheld(
+        &self,
+        id: crate::RecordId,
+        message: impl Fn(Identity, Answer) -> Message,
+    ) -> Result<()> {
+        let identity = Identity { log: id.log, position: Position(id.position) };
+        let may_have = |lane: &&Arc<LaneShared>| lane.log == id.log || self.lanes.iter().all(|lane| lane.log > id.log);
+        for lane in self.lanes.iter().filter(may_have) {
+            lane.check()?;
+            match lane.ask(|reply| message(identity, reply)) {
+                Err(Error::NotWithheld) => {}
+                outcome => return outcome,
+            }
+        }
+        Err(Error::NotWithheld)
+    }
+
     fn add_topic(&self, entry: &TopicEntry, index: impl Fn(u32) -> PartitionIndex) -> Arc<TopicShared> {
-        let topic = share_topic(entry, &self.logs, index);
+        let topic = share_topic(entry, &self.logs, |_| Box::default(), index);
         for partition in &topic.partitions {
             self.table.insert(partition.clone());
         }
@@ -486,6 +510,7 @@ impl EngineInner {
 pub(crate) fn share_topic(
     entry: &TopicEntry,
     logs: &[Arc<LogShared>],
+    older: impl Fn(u32) -> Box<[Arc<LogShared>]>,
     mut index: impl FnMut(u32) -> PartitionIndex,
 ) -> Arc<TopicShared> {
     let name: Arc<str> = entry.name.as_str().into();
@@ -497,7 +522,16 @@ pub(crate) fn share_topic(
             let lane = slot % logs.len() as u32;
             let log = logs[lane as usize].clone();
             let partition = partition as u32;
-            Arc::new(Partition::new(name.clone(), partition, slot, lane, log, retention.clone(), index(slot)))
+            Arc::new(Partition::new(
+                name.clone(),
+                partition,
+                slot,
+                lane,
+                log,
+                retention.clone(),
+                older(slot),
+                index(slot),
+            ))
         })
         .collect();
     Arc::new(TopicShared {

@@ -119,16 +119,6 @@ pub enum Error {
         /// What to do.
         advice: &'static str,
     },
-    /// The log was made with another number of lanes.
-    #[error("{path} was made with {found} lanes, {wanted} were asked for; leave `lanes` unset to use what is there")]
-    LaneCount {
-        /// The directory.
-        path: PathBuf,
-        /// What it has.
-        found: u32,
-        /// What the options ask for.
-        wanted: u32,
-    },
     /// Acknowledged data is damaged. Opening cuts nothing.
     #[error(
         "damage: {file}, position {position} (file offset {file_offset}), {bytes} bytes: {reason}. \
@@ -259,7 +249,6 @@ impl Error {
             Error::UnsupportedVersion { .. } => "unsupported-version",
             Error::Locked { .. } => "locked",
             Error::ReadOnly { .. } => "read-only",
-            Error::LaneCount { .. } => "lane-count",
             Error::Damaged { .. } => "damaged",
             Error::Io(_) => "io",
             Error::NoSpace { .. } => "no-space",

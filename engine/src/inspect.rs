@@ -43,6 +43,8 @@ pub struct ManifestInfo {
     pub lanes: u32,
     /// The generation of each log: one more with each opening.
     pub generations: Vec<u32>,
+    /// Logs of earlier numbers of lanes that still hold something.
+    pub sealed_logs: u32,
     /// A copy of the manifest that cannot be read.
     pub bad_copy: Option<String>,
 }
@@ -136,6 +138,7 @@ pub fn inspect(path: impl AsRef<Path>) -> Result<Inspection> {
             window_bytes: manifest.window_bytes,
             lanes: manifest.logs.len() as u32,
             generations: manifest.logs.iter().map(|log| log.generation).collect(),
+            sealed_logs: manifest.sealed_logs.len() as u32,
             bad_copy,
         },
         segments: segments.iter().map(segment_info).collect(),

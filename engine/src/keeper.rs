@@ -87,12 +87,13 @@ pub(crate) struct Keeper {
     pub(crate) manifest: Manifest,
     pub(crate) files: ManifestFiles,
     pub(crate) lanes: Vec<Arc<LaneShared>>,
+    /// The logs of the lanes, and behind them those of earlier numbers of lanes.
     pub(crate) logs: Vec<Arc<LogShared>>,
     pub(crate) table: Arc<PartitionTable>,
     pub(crate) options: Options,
     pub(crate) latch: Latch,
     pub(crate) shared: Arc<KeeperShared>,
-    /// Segments that recovery sealed and that have no sidecar yet, the oldest last.
+    /// Segments that recovery sealed and that have no sidecar yet, with the place of their log; the oldest last.
     pub(crate) unindexed: Vec<(usize, Full)>,
     zeros: Option<Block>,
     retainer: Retainer,
@@ -471,8 +472,8 @@ impl Keeper {
     // ----- sealing -----
 
     /// Writes the index of a full segment and marks it sealed.
-    fn seal(&mut self, lane: usize, full: &Full, in_manifest: bool) -> Result<()> {
-        let log = self.logs[lane].clone();
+    fn seal(&mut self, place: usize, full: &Full, in_manifest: bool) -> Result<()> {
+        let log = self.logs[place].clone();
         let Some(segment) = log.segment_at(full.manifest.base) else { return Ok(()) };
         if full.resident {
             let bytes = self.index_of(&log, full);
@@ -509,7 +510,7 @@ impl Keeper {
             cut(&*self.storage, &full.manifest, full.end)?;
         }
         self.sealed_since = true;
-        if self.lanes[lane].supply.is_full() {
+        if self.lanes.get(place).is_some_and(|lane| lane.supply.is_full()) {
             self.shared.look_for_spent.store(true, Ordering::Release);
         }
         Ok(())
@@ -584,10 +585,15 @@ impl Keeper {
     /// chooses. Returns whether there were any.
     fn retire_dead(&mut self, concerned: fn(&ManifestSegment, u64) -> bool) -> Result<bool> {
         let mut any = false;
-        for lane in 0..self.logs.len() {
-            let log = self.logs[lane].clone();
-            let reserve_bytes = reserve::bytes_for(lock(&self.lanes[lane].supply.state).state_bytes);
-            let Some(oldest_needed) = self.oldest_needed(&log) else { continue };
+        let written: Vec<_> = self.logs[..self.lanes.len()].iter().map(|log| self.oldest_needed(log)).collect();
+        // What the logs of an earlier number of lanes said, each log that is written says since its first segment.
+        // So when all of these have their two whole checkpoints, opening needs nothing of those any more.
+        let of_older = written.iter().all(Option::is_some).then_some(self.logs[0].first_base);
+        for place in 0..self.logs.len() {
+            let log = self.logs[place].clone();
+            let lane = self.lanes.get(place).unwrap_or(&self.lanes[0]);
+            let reserve_bytes = reserve::bytes_for(lock(&lane.supply.state).state_bytes);
+            let Some(oldest_needed) = written.get(place).copied().unwrap_or(of_older) else { continue };
             let sealed: Vec<Position> = self
                 .manifest
                 .segments_of(log.id)
@@ -729,6 +735,7 @@ impl Keeper {
             }
             removed.push(sidecar_name(file));
         }
+        self.manifest.forget_drained_logs();
         // First the manifest, then the files: a file without an entry is harmless, an entry without a file is damage.
         self.files.commit(&mut self.manifest)?;
         (0..self.lanes.len()).for_each(|lane| self.show_reserve(lane));
@@ -983,11 +990,12 @@ mod tests {
             last_append_ms: 0,
         };
         storage.open(&file_name(0), Access::Create).unwrap().allocate(64 << 20).unwrap();
-        let logs = vec![ManifestLog { id: 0, generation: 2, next_base: Position(128 << 20) }];
+        let (next_base, first_base) = (Position(128 << 20), Position(1 << 20));
+        let logs = vec![ManifestLog { id: 0, generation: 2, next_base, first_base }];
         let segments = vec![free];
-        let (engine_id, window_bytes) = (1, 64 << 20);
+        let (engine_id, window_bytes, sealed_logs) = (1, 64 << 20, Vec::new());
         let mut manifest =
-            Manifest { engine_id, sequence: 1, created_ms: 0, window_bytes, next_file: 1, logs, segments };
+            Manifest { engine_id, sequence: 1, created_ms: 0, window_bytes, next_file: 1, logs, sealed_logs, segments };
         faults.limit_space(space_bytes);
         let prepared = prepare_segment(&*storage, &mut manifest, 0, 2, 2 << 20, 2 << 20, u64::MAX)?;
         Ok((prepared.manifest.file, prepared.manifest.bytes))

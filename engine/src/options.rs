@@ -118,8 +118,9 @@ macro_rules! options {
 options! {
     /// Create the directory's engine if it is empty. Default true.
     create: bool = true, |text| parse(text, "true or false");
-    /// How many lanes a new engine gets; an existing one must agree. Default: as the directory has,
-    /// and for a new one [`Options::default_lanes`].
+    /// How many lanes: 1 to 64. A directory that has another number of them is changed by opening it: its logs
+    /// are sealed and stay readable, and each lane begins a log of its own. Default: as the directory has, and
+    /// for a new one [`Options::default_lanes`]. With `recovery` = salvage nothing is changed.
     lanes: Option<u32> = None, |text| parse(text, "a number from 1 to 64").map(Some);
     /// Pin lanes to cores when there are fewer lanes than usable cores. Default true.
     pin_lanes: bool = true, |text| parse(text, "true or false");

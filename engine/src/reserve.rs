@@ -17,7 +17,7 @@
 //! - The files have all their blocks, written and flushed, before producers get a segment beyond the
 //!   first one: from creation on, and again after each use as soon as there is space.
 //! - They are used only while nothing else can be had.
-//! - They never change from one log to another: their sizes are none that other segments have, so they are
+//! - They never change from one log to another while both are written: their sizes are none that other segments have, so they are
 //!   known again when they hold nothing any more, and go back to the reserve that they came from. Else the
 //!   publications of one log would use up what the openings of another one need.
 //! - Each is large enough for a checkpoint of its log and as much again: a log's state grows only
@@ -35,6 +35,7 @@ use crate::log::manifest::{Manifest, ManifestSegment, SegmentState};
 use crate::log::position::Position;
 use crate::log::scan::SegmentScan;
 use crate::log::segment::file_name;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Segments in the reserve of each log.
@@ -61,13 +62,14 @@ pub(crate) fn is_size(bytes: u64) -> bool {
 }
 
 /// What becomes of a file that holds nothing any more, and whose log is known: one of the reserve goes back
-/// to it, anything else is `otherwise`.
+/// to it, if a lane still writes the log; anything else is `otherwise`.
 pub(crate) fn state_when_empty(
     manifest: &Manifest,
     segment: &ManifestSegment,
     otherwise: SegmentState,
 ) -> SegmentState {
-    let goes_back = is_size(segment.bytes) && level(manifest, segment.log).segments < SEGMENTS;
+    let is_written = manifest.is_written(segment.log);
+    let goes_back = is_written && is_size(segment.bytes) && level(manifest, segment.log).segments < SEGMENTS;
     if goes_back { SegmentState::Reserve } else { otherwise }
 }
 
@@ -214,6 +216,32 @@ fn write_whole(storage: &dyn Storage, file: &dyn File, written: u64, bytes: u64)
         |operation, error: &std::io::Error| no_space_or(Error::io(operation, file.name(), None, error), bytes, storage);
     file.allocate(bytes).map_err(|error| fail("allocate", &error))?;
     keeper::zero_fill(file, written, bytes).map_err(|error| no_space_or(error, bytes, storage))
+}
+
+/// With another number of lanes: shares what the old logs had in reserve out among the new ones.
+pub(crate) fn share_out(manifest: &mut Manifest) {
+    let logs: Vec<u32> = manifest.logs.iter().map(|log| log.id).collect();
+    let of_reserve = manifest.segments.iter_mut().filter(|s| s.state.is_free() && is_size(s.bytes));
+    for (at, segment) in of_reserve.enumerate() {
+        segment.log = logs[at % logs.len()];
+    }
+}
+
+/// Takes out of the manifest what the logs then have too much.
+pub(crate) fn drop_surplus(manifest: &mut Manifest) {
+    let mut left: BTreeMap<u32, usize> = manifest.logs.iter().map(|log| (log.id, SEGMENTS)).collect();
+    manifest.segments.retain(|segment| {
+        if !segment.state.is_free() || !is_size(segment.bytes) {
+            return true;
+        }
+        match left.get_mut(&segment.log) {
+            Some(left) if *left > 0 && segment.state == SegmentState::Reserve => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        }
+    });
 }
 
 /// The next segment of a log, out of its reserve. The manifest is still to be committed.

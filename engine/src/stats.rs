@@ -192,7 +192,8 @@ pub(crate) fn collect(inner: &EngineInner) -> Stats {
         .map(|partition| partition.index().memory_bytes() as u64)
         .sum();
     let cold = |counter: fn(&ColdCounters) -> &AtomicU64| {
-        inner.logs.iter().map(|log| counter(&log.cold).load(Ordering::Relaxed)).sum()
+        let logs = inner.logs.iter().chain(&inner.older_logs);
+        logs.map(|log| counter(&log.cold).load(Ordering::Relaxed)).sum()
     };
     let outside = inner.outside_stats();
     let withheld_outside = |outside: &OutsideStats| outside.logs.iter().map(|log| log.withheld_records).sum::<u64>();

@@ -113,8 +113,9 @@ pub fn verify(path: impl AsRef<Path>, progress: &mut dyn FnMut(&VerifyProgress))
         let what = format!("one copy of the manifest cannot be read ({reason}); the other is whole, opening mends it");
         verifier.find(Severity::Harmless, "manifest".to_owned(), 0, 0, 0, what);
     }
-    for log in &manifest.logs {
-        verifier.log(log.id)?;
+    let sealed = manifest.sealed_logs.iter().map(|log| log.id);
+    for log in sealed.chain(manifest.logs.iter().map(|log| log.id)) {
+        verifier.log(log)?;
     }
     Ok(verifier.report)
 }
@@ -344,7 +345,7 @@ impl Verifier<'_> {
                     Err(reason) => problem = problem.or(Some(reason.to_owned())),
                 }
             } else if let Some(state) = state {
-                let applied = state.apply(&header, body, &mut |_, _| {});
+                let applied = state.apply(segment.log, &header, body, &mut |_, _| {});
                 problem = problem.or(applied.err());
             }
             if let Some(what) = problem {

@@ -43,6 +43,7 @@ fn the_images_are_whole_logs_and_hold_what_the_targets_need() {
         let states: Vec<_> = inspect(directory.path()).unwrap().segments.iter().map(|segment| segment.state).collect();
         assert!(states.contains(&"sealed") && states.contains(&"live"), "{states:?}");
         assert!(image.keys().any(|name| name.ends_with(".index")));
+        assert!(inspect(directory.path()).unwrap().manifest.sealed_logs > 0);
         let engine = Engine::open(directory.path(), options()).unwrap();
         assert_eq!(engine.topics().len(), 2);
         assert_eq!(engine.stats().lanes.iter().map(|lane| lane.withheld_records).sum::<u64>(), 1);
@@ -56,7 +57,8 @@ fn value(number: usize) -> Vec<u8> {
 }
 
 fn make(path: &Path) -> [packed::Files; 2] {
-    let engine = Engine::open(path, options().create(true)).unwrap();
+    // It began with two lanes, so the manifest has logs that nobody writes any more.
+    let engine = Engine::open(path, options().create(true).lanes(Some(2))).unwrap();
     let create = |name| engine.create_topic(name, TopicOptions::new().partitions(2)).unwrap();
     let (orders, later, gone) = (create("orders"), create("later"), create("gone"));
     let producer = engine.producer(ProducerOptions::new()).unwrap();
@@ -67,6 +69,12 @@ fn make(path: &Path) -> [packed::Files; 2] {
     send(&later, Record { visibility: never, ..Record::new(b"withheld").partition(0) });
     let cancelled = send(&later, Record { visibility: never, ..Record::new(b"cancelled").partition(0) });
     producer.cancel(cancelled.id).unwrap();
+    send(&orders, Record::new(b"first").partition(0));
+    engine.close().unwrap();
+    let engine = Engine::open(path, options().lanes(Some(1))).unwrap();
+    let (orders, later) = (engine.topic("orders").unwrap(), engine.topic("later").unwrap());
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let send = |topic: &Topic, record: Record<'_>| producer.send(topic, record).unwrap().wait().unwrap();
     let soon = Visibility::After(Duration::from_millis(1));
     send(&later, Record { visibility: soon, ..Record::new(b"soon").partition(1) });
     wait_for(|| !read(&engine, &later, 1).is_empty());

@@ -371,7 +371,7 @@ fn offset_at_time(partition: &Arc<Partition>, timestamp_ms: i64, first_offset: u
     };
     // The run's largest timestamp reaches the time; which of its records does first is read from them.
     let run_offset = if in_sealed {
-        let found = sealed::runs_at_time(&partition.log, partition.slot, timestamp_ms)?;
+        let found = sealed::runs_at_time(partition, timestamp_ms)?;
         found.and_then(|(_, runs)| {
             runs.iter().find(|run| run.timestamp_max_ms >= timestamp_ms).map(|run| run.base_offset)
         })

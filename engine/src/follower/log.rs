@@ -145,7 +145,7 @@ impl LogFollower {
     pub(super) fn follow(&mut self, context: &Context<'_>) -> Result<Step> {
         let segments = context.manifest.segments_of(self.shared.id);
         let mut step = Step::default();
-        self.drop_gone(&segments);
+        drop_gone(&self.shared, &segments);
         if (!self.is_on_course(&segments) || self.is_left_behind(context, &segments))
             && !self.begin(context, &segments)?
         {
@@ -158,15 +158,6 @@ impl LogFollower {
     }
 
     // ----- the segments as the manifest has them -----
-
-    /// Segments that the manifest does not have any more are nobody's to read.
-    fn drop_gone(&self, segments: &[ManifestSegment]) {
-        for held in self.shared.segments() {
-            if !segments.iter().any(|segment| is_same_use(segment, &held.manifest)) {
-                self.shared.remove_segment(held.manifest.base);
-            }
-        }
-    }
 
     /// Whether reading can go on where it stood. Not so if the log was cut there, if the segment is gone, or if
     /// the log is so far ahead that its newest checkpoint is the shorter way.
@@ -329,7 +320,7 @@ impl LogFollower {
             kind => {
                 let effects = &mut self.effects;
                 let show = &mut |slot, run| effects.push_back((end, Effect::Run(slot, run)));
-                self.state.apply(&header, body, show).map_err(damaged)?;
+                self.state.apply(place.segment.log, &header, body, show).map_err(damaged)?;
                 match kind {
                     Kind::Catalog => {
                         self.effects.extend(CatalogChange::decode(body).map(|change| (end, Effect::Catalog(change))));
@@ -440,6 +431,15 @@ fn differs(state: &LogState, checkpoint: &LogState) -> Option<u32> {
 }
 
 /// Whether both speak of the same use of the same file.
+/// Segments that the manifest does not have any more are nobody's to read.
+pub(super) fn drop_gone(log: &LogShared, segments: &[ManifestSegment]) {
+    for held in log.segments() {
+        if !segments.iter().any(|segment| is_same_use(segment, &held.manifest)) {
+            log.remove_segment(held.manifest.base);
+        }
+    }
+}
+
 fn is_same_use(one: &ManifestSegment, other: &ManifestSegment) -> bool {
     (one.file, one.salt, one.base) == (other.file, other.salt, other.base)
 }

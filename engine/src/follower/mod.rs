@@ -25,6 +25,7 @@ use crate::lane::state::LogState;
 use crate::log::manifest::{Manifest, SegmentState};
 use crate::log::position::Position;
 use crate::options::Options;
+use crate::partition::history::logs_before;
 use crate::partition::index::{PartitionIndex, Run};
 use crate::partition::page_cache::PageCache;
 use crate::partition::shared::{LogShared, Partition, Segment, TopicShared};
@@ -33,7 +34,7 @@ use crate::partition::tail_cache::TailCache;
 use crate::producer::dispatcher::Dispatcher;
 use crate::stats::{OutsideLog, OutsideStats};
 use crate::sync::lock;
-use log::{Context, Effect, LogFollower, Step};
+use log::{Context, Effect, LogFollower, Step, drop_gone};
 use manifest::ManifestWatch;
 pub(crate) use manifest::load_settled;
 use std::collections::BTreeMap;
@@ -80,8 +81,17 @@ pub(crate) fn open(
     };
     let manifest = watch.load(&*storage, path).map_err(|error| explain(path, error))?.ok_or_else(no_engine)?;
     let pages = Arc::new(PageCache::new(options.index_cache_bytes));
-    let log = |id| Arc::new(LogShared::new(id, storage.clone(), TailCache::new(0), pages.clone(), true));
-    let logs: Vec<Arc<LogShared>> = manifest.logs.iter().map(|entry| log(entry.id)).collect();
+    let log = |id, first_base| {
+        Arc::new(LogShared::new(id, first_base, storage.clone(), TailCache::new(0), pages.clone(), true))
+    };
+    let logs: Vec<Arc<LogShared>> = manifest.logs.iter().map(|entry| log(entry.id, entry.first_base)).collect();
+    // Nothing comes to them any more, so there is nothing to follow.
+    let older_logs: Vec<Arc<LogShared>> =
+        manifest.sealed_logs.iter().map(|entry| log(entry.id, entry.first_base)).collect();
+    for older in &older_logs {
+        let segments = manifest.segments_of(older.id).into_iter();
+        segments.for_each(|segment| older.add_segment(Arc::new(Segment::new(segment))));
+    }
     let follower = Follower {
         watch,
         manifest,
@@ -103,6 +113,7 @@ pub(crate) fn open(
         latch: Latch::new(),
         lanes: Vec::new(),
         logs,
+        older_logs,
         table: Arc::new(PartitionTable::default()),
         keeper: Arc::new(KeeperShared::default()),
         pages,
@@ -269,6 +280,9 @@ impl Follower {
             return Err(gone("holds another engine, or one with other lanes, than when it was opened; open it again"));
         }
         self.manifest = manifest;
+        for older in &inner.older_logs {
+            drop_gone(older, &self.manifest.segments_of(older.id));
+        }
         Ok(())
     }
 
@@ -419,8 +433,9 @@ impl Follower {
     }
 
     fn add_topic(&mut self, inner: &EngineInner, topic: &TopicEntry) {
+        let older = |slot| logs_before(&self.manifest, &inner.older_logs, slot);
         let index = |slot| self.orphans.remove(&slot).unwrap_or_else(empty);
-        let shared = share_topic(topic, &inner.logs, index);
+        let shared = share_topic(topic, &inner.logs, older, index);
         for partition in &shared.partitions {
             inner.table.insert(partition.clone());
         }

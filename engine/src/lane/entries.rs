@@ -1,15 +1,18 @@
 //! The bodies of Publish, Discard, Relocate and Truncate frames.
 //!
-//! Invariant: references name a withheld frame by its identity, the position it was first written at;
-//! an identity is never an address, and a relocation maps it to the place where the bytes stand now.
+//! Invariant: references name a withheld frame by its identity, the log and position it was first written
+//! at; an identity is never an address, and a relocation maps it to the place where the bytes stand now.
 
 use crate::log::codec::{Put, Reader};
-use crate::log::position::Position;
+use crate::log::position::{Identity, Position};
+
+/// Bytes of an entry of a Publish frame without its extra headers.
+pub(crate) const PUBLISH_BYTES: usize = Identity::BYTES + 36;
 
 /// One entry of a Publish frame: offsets for records of a withheld frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PublishEntry {
-    pub(crate) identity: Position,
+    pub(crate) identity: Identity,
     pub(crate) slot: u32,
     pub(crate) first: u32,
     pub(crate) count: u32,
@@ -25,13 +28,13 @@ pub(crate) struct PublishEntry {
 /// One entry of a Discard frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DiscardEntry {
-    pub(crate) identity: Position,
+    pub(crate) identity: Identity,
 }
 
 /// One entry of a Relocate frame: a withheld frame's bytes stand at `target` now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RelocateEntry {
-    pub(crate) identity: Position,
+    pub(crate) identity: Identity,
     pub(crate) target: Position,
 }
 
@@ -43,10 +46,10 @@ pub(crate) struct TruncateEntry {
 }
 
 pub(crate) fn encode_publish(entries: &[PublishEntry]) -> Vec<u8> {
-    let mut body = Vec::with_capacity(4 + entries.len() * 52);
+    let mut body = Vec::with_capacity(4 + entries.len() * PUBLISH_BYTES);
     body.put_u32(entries.len() as u32);
     for entry in entries {
-        body.put_u64(entry.identity.0);
+        entry.identity.encode(&mut body);
         body.put_u32(entry.slot);
         body.put_u32(entry.first);
         body.put_u32(entry.count);
@@ -61,7 +64,7 @@ pub(crate) fn encode_publish(entries: &[PublishEntry]) -> Vec<u8> {
 pub(crate) fn decode_publish(body: &[u8]) -> Option<Vec<PublishEntry>> {
     decode_list(body, |reader| {
         Some(PublishEntry {
-            identity: Position(reader.u64()?),
+            identity: Identity::decode(reader)?,
             slot: reader.u32()?,
             first: reader.u32()?,
             count: reader.u32()?,
@@ -77,13 +80,13 @@ pub(crate) fn encode_discard(entries: &[DiscardEntry]) -> Vec<u8> {
     let mut body = Vec::new();
     body.put_u32(entries.len() as u32);
     for entry in entries {
-        body.put_u64(entry.identity.0);
+        entry.identity.encode(&mut body);
     }
     body
 }
 
 pub(crate) fn decode_discard(body: &[u8]) -> Option<Vec<DiscardEntry>> {
-    decode_list(body, |reader| Some(DiscardEntry { identity: Position(reader.u64()?) }))
+    decode_list(body, |reader| Some(DiscardEntry { identity: Identity::decode(reader)? }))
 }
 
 /// For the cleaner; until there is one, tests relocate.
@@ -92,7 +95,7 @@ pub(crate) fn encode_relocate(entries: &[RelocateEntry]) -> Vec<u8> {
     let mut body = Vec::new();
     body.put_u32(entries.len() as u32);
     for entry in entries {
-        body.put_u64(entry.identity.0);
+        entry.identity.encode(&mut body);
         body.put_u64(entry.target.0);
     }
     body
@@ -100,7 +103,7 @@ pub(crate) fn encode_relocate(entries: &[RelocateEntry]) -> Vec<u8> {
 
 pub(crate) fn decode_relocate(body: &[u8]) -> Option<Vec<RelocateEntry>> {
     decode_list(body, |reader| {
-        Some(RelocateEntry { identity: Position(reader.u64()?), target: Position(reader.u64()?) })
+        Some(RelocateEntry { identity: Identity::decode(reader)?, target: Position(reader.u64()?) })
     })
 }
 
@@ -140,7 +143,7 @@ mod tests {
     #[test]
     fn each_list_is_read_back_and_no_cut_one_is_accepted() {
         let publish = vec![PublishEntry {
-            identity: Position(8),
+            identity: Identity { log: 3, position: Position(8) },
             slot: 1,
             first: 2,
             count: 3,
@@ -154,9 +157,10 @@ mod tests {
         for length in 0..body.len() {
             assert_eq!(decode_publish(&body[..length]), None);
         }
-        let discard = vec![DiscardEntry { identity: Position(16) }];
+        let discard = vec![DiscardEntry { identity: Identity { log: 3, position: Position(16) } }];
         assert_eq!(decode_discard(&encode_discard(&discard)).unwrap(), discard);
-        let relocate = vec![RelocateEntry { identity: Position(16), target: Position(99) }];
+        let relocate =
+            vec![RelocateEntry { identity: Identity { log: 3, position: Position(16) }, target: Position(99) }];
         assert_eq!(decode_relocate(&encode_relocate(&relocate)).unwrap(), relocate);
         let truncate = vec![TruncateEntry { slot: 3, first_offset: 9 }, TruncateEntry { slot: 4, first_offset: 1 }];
         let body = encode_truncate(&truncate);

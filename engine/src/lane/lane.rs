@@ -13,7 +13,7 @@
 use super::catalog::CatalogChange;
 use super::checkpoint;
 use super::cohort::{Cohort, Look};
-use super::entries::{self, DiscardEntry, TruncateEntry, truncate_body_bytes};
+use super::entries::{self, DiscardEntry, PUBLISH_BYTES, TruncateEntry, truncate_body_bytes};
 use super::shared::{Answer, LaneShared, Message, count, poisoned};
 use super::state::{LogState, PARTITION_BYTES, WITHHELD_BYTES, Withheld, reference_run};
 use super::supply::{Full, Prepared, Purpose, Supplied};
@@ -22,7 +22,7 @@ use crate::canary::{self, Canary};
 use crate::error::{Error, Result};
 use crate::io::{BlockPool, Clock, Completion, IoFailure, Ring, Wait};
 use crate::log::frame::{Kind, WithheldReason, frame_bytes};
-use crate::log::position::Position;
+use crate::log::position::{Identity, Position};
 use crate::log::segment::file_name;
 use crate::partition::index::Run;
 use crate::partition::shared::{LogShared, Partition, Segment};
@@ -518,7 +518,7 @@ impl Lane {
         let placed = self.append_part(kind, content, &part);
         let timestamp_max_ms = part.timestamp_max_ms;
         let withheld = Withheld { slot, count, due_ms, frame_bytes: placed.bytes, timestamp_max_ms };
-        self.state.withhold(placed.position, withheld);
+        self.state.withhold(Identity { log: self.parts.log.id, position: placed.position }, withheld);
         *self.withheld_in_segment.entry(slot).or_default() += 1;
         PartOutcome::withheld(part, &placed)
     }
@@ -698,7 +698,7 @@ impl Lane {
     }
 
     /// Publishes withheld frames by reference; returns how many.
-    fn publish_identities(&mut self, identities: Vec<(Position, Vec<u8>)>) -> usize {
+    fn publish_identities(&mut self, identities: Vec<(Identity, Vec<u8>)>) -> usize {
         // The frame may open a new segment, whose checkpoint must not yet know of the publication.
         self.roll_if_full(frame_bytes(Kind::Publish, publish_body_bytes(&identities)));
         let published: Vec<_> = identities
@@ -948,7 +948,7 @@ impl Lane {
         }
         if self.withheld_from.is_none() {
             let tail = self.writer.tail();
-            self.withheld_from = Some((self.state.oldest_withheld().unwrap_or(tail), tail));
+            self.withheld_from = Some((self.state.oldest_withheld(self.parts.log.id).unwrap_or(tail), tail));
         }
     }
 
@@ -1040,16 +1040,16 @@ fn part_frame_bytes(part: &Part) -> u64 {
     )
 }
 
-fn publish_body_bytes(identities: &[(Position, Vec<u8>)]) -> usize {
-    4 + identities.iter().map(|(_, extra)| 48 + extra.len()).sum::<usize>()
+fn publish_body_bytes(identities: &[(Identity, Vec<u8>)]) -> usize {
+    4 + identities.iter().map(|(_, extra)| PUBLISH_BYTES + extra.len()).sum::<usize>()
 }
 
 /// Bytes that a message's own frame takes at most.
 fn control_bytes(message: &Message) -> u64 {
     match message {
         Message::Catalog { change, .. } => frame_bytes(Kind::Catalog, change.encode().len()),
-        Message::Publish { extra_headers, .. } => frame_bytes(Kind::Publish, 4 + 48 + extra_headers.len()),
-        Message::Cancel { .. } => frame_bytes(Kind::Discard, 12),
+        Message::Publish { extra_headers, .. } => frame_bytes(Kind::Publish, 4 + PUBLISH_BYTES + extra_headers.len()),
+        Message::Cancel { .. } => frame_bytes(Kind::Discard, 4 + Identity::BYTES),
         Message::Truncate { entries, .. } => frame_bytes(Kind::Truncate, truncate_body_bytes(entries.len())),
         Message::Leave { .. }
         | Message::DropSlots { .. }

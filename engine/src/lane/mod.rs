@@ -4,6 +4,7 @@ pub(crate) mod catalog;
 pub(crate) mod checkpoint;
 pub(crate) mod cohort;
 pub(crate) mod entries;
+pub(crate) mod handover;
 #[allow(clippy::module_inception)]
 pub(crate) mod lane;
 pub(crate) mod read_ahead;

@@ -59,6 +59,23 @@ pub(crate) struct Recovered {
     pub(crate) holes: Vec<Hole>,
 }
 
+impl Recovered {
+    /// A log that begins with this state; nothing was read of it.
+    pub(crate) fn beginning_with(state: LogState) -> Recovered {
+        Recovered {
+            before: state.clone(),
+            state,
+            runs: Vec::new(),
+            used: Vec::new(),
+            withheld: BTreeMap::new(),
+            unused: Vec::new(),
+            clean: false,
+            torn_bytes: 0,
+            holes: Vec::new(),
+        }
+    }
+}
+
 /// How to recover.
 pub(crate) struct RecoveryContext<'a> {
     pub(crate) storage: &'a dyn Storage,
@@ -130,7 +147,7 @@ pub(crate) fn recover(context: &RecoveryContext<'_>, log: u32) -> Result<Recover
     walk.run(start)
 }
 
-fn check_files_are_there(storage: &dyn Storage, segments: &[ManifestSegment]) -> Result<()> {
+pub(crate) fn check_files_are_there(storage: &dyn Storage, segments: &[ManifestSegment]) -> Result<()> {
     let names = storage.list().map_err(|error| Error::io("list", "directory", None, &error))?;
     let there: std::collections::HashSet<u32> = names.iter().filter_map(|name| parse_file_name(name)).collect();
     match segments.iter().find(|segment| !there.contains(&segment.file)) {
@@ -265,17 +282,8 @@ fn without_checkpoint(context: &RecoveryContext<'_>, open: Vec<LiveSegment>) -> 
             });
         }
     }
-    Ok(Recovered {
-        state: LogState::default(),
-        runs: Vec::new(),
-        before: LogState::default(),
-        used: Vec::new(),
-        withheld: BTreeMap::new(),
-        unused: open.into_iter().map(|open| open.segment).collect(),
-        clean: false,
-        torn_bytes: 0,
-        holes: Vec::new(),
-    })
+    let unused = open.into_iter().map(|open| open.segment).collect();
+    Ok(Recovered { unused, ..Recovered::beginning_with(LogState::default()) })
 }
 
 impl Walk<'_> {
@@ -408,7 +416,7 @@ impl Walk<'_> {
                             }
                             let runs = &mut self.runs;
                             self.state
-                                .apply(&header, body, &mut |slot, run| runs.push((slot, run)))
+                                .apply(segment.log, &header, body, &mut |slot, run| runs.push((slot, run)))
                                 .map_err(|reason| damage(segment, position, header.total_bytes(), reason))?;
                         }
                     }

@@ -10,7 +10,7 @@ use super::entries::TruncateEntry;
 use super::supply::SegmentSupply;
 use crate::error::{Error, Result};
 use crate::io::{IoFailure, Latch, Wake};
-use crate::log::position::Position;
+use crate::log::position::Identity;
 use crate::producer::accumulator::Accumulator;
 use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU64, Ordering, fence};
 use crate::sync::{Event, Mutex, lock, yield_now};
@@ -36,9 +36,9 @@ pub(crate) enum Message {
     /// Forget the partitions of a deleted topic.
     DropSlots { slots: std::ops::Range<u32>, reply: Answer },
     /// Take back a withheld record, durably.
-    Cancel { identity: Position, reply: Answer },
+    Cancel { identity: Identity, reply: Answer },
     /// Publish a withheld record now, with extra headers, durably.
-    Publish { identity: Position, extra_headers: Vec<u8>, reply: Answer },
+    Publish { identity: Identity, extra_headers: Vec<u8>, reply: Answer },
     /// Give up the front of partitions, durably.
     Truncate { entries: Vec<TruncateEntry>, reply: Answer },
     /// Go on in another segment, if this one has records: so that they can be given up.

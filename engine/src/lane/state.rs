@@ -14,7 +14,7 @@ use super::entries::{self, PublishEntry};
 use crate::bounds::{RECORD_BYTES_CEILING, SLOTS_MAX};
 use crate::log::codec::{Put, Reader};
 use crate::log::frame::{FrameHeader, Kind, WithheldReason};
-use crate::log::position::Position;
+use crate::log::position::{Identity, Position};
 use crate::partition::index::{Publication, Run};
 use crate::record::RecordRef;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What a partition takes in a checkpoint.
 pub(crate) const PARTITION_BYTES: u64 = 28;
 /// What a withheld frame takes in a checkpoint.
-pub(crate) const WITHHELD_BYTES: u64 = 36;
+pub(crate) const WITHHELD_BYTES: u64 = 28 + Identity::BYTES as u64;
+/// What a relocation takes in a checkpoint.
+const RELOCATION_BYTES: u64 = 8 + Identity::BYTES as u64;
 
 /// One partition as the log's end sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,10 +58,10 @@ pub(crate) struct LogState {
     /// How many of them are not at their default.
     partitions_used: usize,
     pub(crate) catalog: Catalog,
-    withheld: BTreeMap<Position, Withheld>,
-    due: BTreeSet<(i64, Position)>,
+    withheld: BTreeMap<Identity, Withheld>,
+    due: BTreeSet<(i64, Identity)>,
     withheld_records: u64,
-    relocations: BTreeMap<Position, Position>,
+    relocations: BTreeMap<Identity, Position>,
     /// Append times never go back within a log, whatever the wall clock does.
     pub(crate) append_time_ms: i64,
 }
@@ -80,6 +82,12 @@ impl LogState {
     #[inline]
     pub(crate) fn is_used(&self, slot: u32) -> bool {
         self.partition(slot) != PartitionState::default()
+    }
+
+    /// Goes on where another log left a partition.
+    pub(crate) fn take_over(&mut self, slot: u32, partition: PartitionState) {
+        self.partitions_used += usize::from(!self.is_used(slot) && partition != PartitionState::default());
+        *self.partition_mut(slot) = partition;
     }
 
     fn partition_mut(&mut self, slot: u32) -> &mut PartitionState {
@@ -115,14 +123,14 @@ impl LogState {
     }
 
     /// Takes a withheld frame in.
-    pub(crate) fn withhold(&mut self, identity: Position, withheld: Withheld) {
+    pub(crate) fn withhold(&mut self, identity: Identity, withheld: Withheld) {
         self.withheld_records += u64::from(withheld.count);
         self.due.insert((withheld.due_ms, identity));
         self.withheld.insert(identity, withheld);
     }
 
     /// Takes a withheld frame out, to be published or discarded.
-    pub(crate) fn release(&mut self, identity: Position) -> Option<Withheld> {
+    pub(crate) fn release(&mut self, identity: Identity) -> Option<Withheld> {
         let withheld = self.withheld.remove(&identity)?;
         self.due.remove(&(withheld.due_ms, identity));
         self.withheld_records -= u64::from(withheld.count);
@@ -130,7 +138,7 @@ impl LogState {
     }
 
     /// Releases a withheld frame and gives its records offsets.
-    pub(crate) fn publish(&mut self, identity: Position, extra_headers: Vec<u8>) -> Option<PublishEntry> {
+    pub(crate) fn publish(&mut self, identity: Identity, extra_headers: Vec<u8>) -> Option<PublishEntry> {
         let withheld = self.release(identity)?;
         let (base_offset, _) = self.assign(withheld.slot, withheld.count, withheld.timestamp_max_ms);
         Some(PublishEntry {
@@ -146,12 +154,12 @@ impl LogState {
     }
 
     /// The next withheld frame to become due, and when.
-    pub(crate) fn next_due(&self) -> Option<(i64, Position)> {
+    pub(crate) fn next_due(&self) -> Option<(i64, Identity)> {
         self.due.first().copied()
     }
 
     /// The first withheld frames that are due at a time, earliest first.
-    pub(crate) fn due_until(&self, wall_ms: i64, count_max: usize) -> Vec<Position> {
+    pub(crate) fn due_until(&self, wall_ms: i64, count_max: usize) -> Vec<Identity> {
         let due = self.due.iter().take_while(|(due_ms, _)| *due_ms <= wall_ms);
         due.take(count_max).map(|(_, identity)| *identity).collect()
     }
@@ -161,18 +169,24 @@ impl LogState {
         self.withheld_records
     }
 
-    /// The first identity that is withheld.
-    pub(crate) fn oldest_withheld(&self) -> Option<Position> {
-        self.withheld.first_key_value().map(|(identity, _)| *identity)
+    /// The first frame of a log that is withheld; of those that are, none was begun later.
+    pub(crate) fn oldest_withheld(&self, log: u32) -> Option<Position> {
+        let first = Identity { log, position: Position(0) };
+        self.withheld.range(first..).next().map(|(identity, _)| identity.position)
+    }
+
+    /// The withheld frames.
+    pub(crate) fn withheld(&self) -> impl Iterator<Item = (Identity, Withheld)> + '_ {
+        self.withheld.iter().map(|(identity, withheld)| (*identity, *withheld))
     }
 
     /// Where the bytes of an identity stand now, if they were moved.
-    pub(crate) fn relocations(&self) -> &BTreeMap<Position, Position> {
+    pub(crate) fn relocations(&self) -> &BTreeMap<Identity, Position> {
         &self.relocations
     }
 
     /// Notes that the bytes of an identity were copied.
-    pub(crate) fn relocate(&mut self, identity: Position, target: Position) {
+    pub(crate) fn relocate(&mut self, identity: Identity, target: Position) {
         self.relocations.insert(identity, target);
     }
 
@@ -195,7 +209,7 @@ impl LogState {
     }
 
     fn release_where(&mut self, gone: impl Fn(&Withheld) -> bool) {
-        let identities: Vec<Position> =
+        let identities: Vec<Identity> =
             self.withheld.iter().filter(|(_, withheld)| gone(withheld)).map(|(identity, _)| *identity).collect();
         for identity in identities {
             self.release(identity);
@@ -208,10 +222,11 @@ impl LogState {
         self.append_time_ms
     }
 
-    /// Applies a frame that recovery read. `publish` gets each run that became visible with it.
+    /// Applies a frame of `log` that recovery read. `publish` gets each run that became visible with it.
     /// `Err`: the frame is whole, but contradicts those before it.
     pub(crate) fn apply(
         &mut self,
+        log: u32,
         header: &FrameHeader,
         body: &[u8],
         publish: &mut dyn FnMut(u32, Run),
@@ -245,7 +260,8 @@ impl LogState {
                 let timestamp_max_ms = timestamp_max(body, count)?;
                 self.check_room(slot, count)?;
                 let frame_bytes = header.total_bytes() as u32;
-                self.withhold(header.position, Withheld { slot, count, due_ms, frame_bytes, timestamp_max_ms });
+                let identity = Identity { log, position: header.position };
+                self.withhold(identity, Withheld { slot, count, due_ms, frame_bytes, timestamp_max_ms });
                 Ok(())
             }
             Kind::Publish => {
@@ -324,7 +340,7 @@ impl LogState {
     pub(crate) fn encoded_bytes_max(&self) -> u64 {
         let partitions = self.partitions_used as u64 * PARTITION_BYTES;
         let withheld = self.withheld.len() as u64 * WITHHELD_BYTES;
-        self.catalog.encoded_bytes() + partitions + withheld + self.relocations.len() as u64 * 16 + 64
+        self.catalog.encoded_bytes() + partitions + withheld + self.relocations.len() as u64 * RELOCATION_BYTES + 64
     }
 
     /// The state as the body of a checkpoint.
@@ -343,7 +359,7 @@ impl LogState {
         }
         body.put_u32(self.withheld.len() as u32);
         for (identity, withheld) in &self.withheld {
-            body.put_u64(identity.0);
+            identity.encode(&mut body);
             body.put_u32(withheld.slot);
             body.put_u32(withheld.count);
             body.put_i64(withheld.due_ms);
@@ -352,7 +368,7 @@ impl LogState {
         }
         body.put_u32(self.relocations.len() as u32);
         for (identity, target) in &self.relocations {
-            body.put_u64(identity.0);
+            identity.encode(&mut body);
             body.put_u64(target.0);
         }
         body
@@ -378,7 +394,7 @@ impl LogState {
         }
         state.partitions_used = state.slots().count();
         for _ in 0..reader.u32()? {
-            let identity = Position(reader.u64()?);
+            let identity = Identity::decode(&mut reader)?;
             let withheld = Withheld {
                 slot: reader.u32()?,
                 count: reader.u32()?,
@@ -393,7 +409,7 @@ impl LogState {
             state.withhold(identity, withheld);
         }
         for _ in 0..reader.u32()? {
-            let identity = Position(reader.u64()?);
+            let identity = Identity::decode(&mut reader)?;
             state.relocate(identity, Position(reader.u64()?));
         }
         reader.is_empty().then_some(state)
@@ -417,7 +433,7 @@ pub(crate) fn reference_run(
         base_offset: entry.base_offset,
         count: entry.count,
         first: entry.first,
-        position: entry.identity,
+        position: entry.identity.position,
         bytes: entry.frame_bytes,
         timestamp_max_ms,
         publication: Some(Publication {
@@ -446,6 +462,10 @@ mod tests {
     use crate::lane::catalog::TopicEntry;
     use crate::topic::Retention;
 
+    fn at(position: u64) -> Identity {
+        Identity { log: 0, position: Position(position) }
+    }
+
     fn sample() -> LogState {
         let mut state = LogState { append_time_ms: 77, ..LogState::default() };
         let retention = Retention::new();
@@ -454,8 +474,8 @@ mod tests {
         assert_eq!(state.assign(2, 5, 10), (0, 10));
         assert_eq!(state.assign(2, 1, 8), (5, 10));
         let withheld = Withheld { slot: 2, count: 1, due_ms: 50, frame_bytes: 184, timestamp_max_ms: 9 };
-        state.withhold(Position(4096), withheld);
-        state.relocate(Position(8), Position(16));
+        state.withhold(at(4096), withheld);
+        state.relocate(at(8), Position(16));
         state
     }
 
@@ -466,7 +486,7 @@ mod tests {
         let read = LogState::decode(&body).unwrap();
         assert_eq!(read.encode(), body);
         assert_eq!(read.partition(2), state.partition(2));
-        assert_eq!(read.next_due(), Some((50, Position(4096))));
+        assert_eq!(read.next_due(), Some((50, at(4096))));
         assert_eq!(read.withheld_records(), 1);
         for length in 0..body.len() {
             assert!(LogState::decode(&body[..length]).is_none(), "cut at {length}");
@@ -494,13 +514,13 @@ mod tests {
             state.assign(slot, 1, 1);
             check(&state);
         }
-        for at in 0..20 {
-            let withheld = Withheld { slot: at % 12, count: 1, due_ms: 5, frame_bytes: 184, timestamp_max_ms: 9 };
-            state.withhold(Position(u64::from(at) * 8), withheld);
+        for number in 0..20 {
+            let withheld = Withheld { slot: number % 12, count: 1, due_ms: 5, frame_bytes: 184, timestamp_max_ms: 9 };
+            state.withhold(at(u64::from(number) * 8), withheld);
             check(&state);
         }
-        state.publish(Position(8), Vec::new()).unwrap();
-        state.release(Position(16)).unwrap();
+        state.publish(at(8), Vec::new()).unwrap();
+        state.release(at(16)).unwrap();
         check(&state);
         state.apply_catalog(&CatalogChange::Delete { topic: 2 }).unwrap();
         let catalog = state.catalog.clone();
@@ -523,7 +543,7 @@ mod tests {
                 body_checksum: 0,
                 header_checksum: 0,
             };
-            LogState::default().apply(&header, &[], &mut |_, _| {}).expect_err("a slot beyond all");
+            LogState::default().apply(0, &header, &[], &mut |_, _| {}).expect_err("a slot beyond all");
         }
         let mut state = LogState::default();
         state.assign(SLOTS_MAX, 1, 1);
@@ -533,10 +553,10 @@ mod tests {
     #[test]
     fn a_withheld_record_ends_once() {
         let mut state = sample();
-        let entry = state.publish(Position(4096), Vec::new()).unwrap();
+        let entry = state.publish(at(4096), Vec::new()).unwrap();
         assert_eq!((entry.base_offset, entry.count), (6, 1));
-        assert!(state.publish(Position(4096), Vec::new()).is_none());
-        assert!(state.release(Position(4096)).is_none());
+        assert!(state.publish(at(4096), Vec::new()).is_none());
+        assert!(state.release(at(4096)).is_none());
         assert_eq!((state.next_due(), state.withheld_records()), (None, 0));
     }
 

@@ -90,6 +90,19 @@ pub(crate) struct ManifestLog {
     pub(crate) generation: u32,
     /// Every position below was used or given up.
     pub(crate) next_base: Position,
+    /// Where it began: above every position of the logs that lanes wrote before it and its peers.
+    pub(crate) first_base: Position,
+}
+
+/// A log that no lane writes any more: the directory had another number of lanes then. Its segments are sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SealedLog {
+    pub(crate) id: u32,
+    /// The lane that wrote it, and how many there were: which slots it has.
+    pub(crate) lane: u32,
+    pub(crate) lanes: u32,
+    /// The same for all logs that were written together.
+    pub(crate) first_base: Position,
 }
 
 /// The whole manifest.
@@ -103,6 +116,8 @@ pub(crate) struct Manifest {
     pub(crate) next_file: u32,
     /// The logs that lanes write, lane by lane.
     pub(crate) logs: Vec<ManifestLog>,
+    /// The logs of earlier numbers of lanes that still have segments, oldest first.
+    pub(crate) sealed_logs: Vec<SealedLog>,
     pub(crate) segments: Vec<ManifestSegment>,
 }
 
@@ -115,9 +130,25 @@ impl Manifest {
         segments
     }
 
+    /// An id that no log ever had. Those of the logs that are written are the largest so far.
+    pub(crate) fn next_log(&self) -> u32 {
+        self.logs.iter().map(|log| log.id + 1).max().unwrap_or(0)
+    }
+
+    /// Whether a lane writes the log.
+    pub(crate) fn is_written(&self, log: u32) -> bool {
+        self.logs.iter().any(|entry| entry.id == log)
+    }
+
+    /// Forgets the sealed logs that have no segments left.
+    pub(crate) fn forget_drained_logs(&mut self) {
+        let segments = &self.segments;
+        self.sealed_logs.retain(|log| segments.iter().any(|s| s.log == log.id && !s.state.is_free()));
+    }
+
     /// Whether no log was ever begun: the engine is just being made.
     pub(crate) fn is_fresh(&self) -> bool {
-        self.logs.iter().all(|log| log.generation == 0)
+        self.sealed_logs.is_empty() && self.logs.iter().all(|log| log.generation == 0)
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -131,6 +162,14 @@ impl Manifest {
             body.put_u32(log.id);
             body.put_u32(log.generation);
             body.put_u64(log.next_base.0);
+            body.put_u64(log.first_base.0);
+        }
+        body.put_u32(self.sealed_logs.len() as u32);
+        for log in &self.sealed_logs {
+            body.put_u32(log.id);
+            body.put_u32(log.lane);
+            body.put_u32(log.lanes);
+            body.put_u64(log.first_base.0);
         }
         body.put_u32(self.segments.len() as u32);
         for segment in &self.segments {
@@ -185,11 +224,30 @@ impl Manifest {
     /// Whether it speaks of places that can be: no position lies outside its segment, none overflows. A whole
     /// manifest that does not was never written by an engine, and what relies on it may rely on this.
     fn is_possible(&self) -> bool {
-        let logs = self.logs.len() <= LANES_MAX as usize && self.logs.iter().all(|log| log.next_base.0 <= POSITION_MAX);
-        logs && self.logs.iter().all(|log| log.generation < u32::MAX)
+        let is_log = |log: &ManifestLog| {
+            let bases = log.first_base <= log.next_base && log.next_base.0 <= POSITION_MAX;
+            bases && log.generation < u32::MAX && log.id < u32::MAX - LANES_MAX
+        };
+        // The logs that are written have the largest ids and positions, and begin together.
+        let first = self.logs.first().map_or((0, Position(0)), |log| (log.id, log.first_base));
+        let together = self.logs.iter().zip(first.0..).all(|(log, id)| (log.id, log.first_base) == (id, first.1));
+        let is_sealed_log = |log: &SealedLog| {
+            log.lane < log.lanes && log.lanes <= LANES_MAX && log.id < first.0 && log.first_base < first.1
+        };
+        let ascend = self.sealed_logs.is_sorted_by(|a, b| a.id < b.id && a.first_base <= b.first_base);
+        // Positions of sealed logs lie below all of those that are written.
+        let is_in_its_place = |s: &ManifestSegment| match s.log < first.0 {
+            true => s.limit() <= first.1,
+            false => s.base >= first.1,
+        };
+        let in_place = || self.segments.iter().all(|s| s.state.is_free() || is_in_its_place(s));
+        let logs = self.logs.len() <= LANES_MAX as usize && self.logs.iter().all(is_log) && together;
+        logs && self.sealed_logs.iter().all(is_sealed_log)
+            && ascend
             && self.sequence < u64::MAX / 2
             && self.next_file < u32::MAX
             && self.segments.iter().all(is_possible)
+            && in_place()
     }
 
     fn decode_body(body: &[u8], sequence: u64) -> Option<Manifest> {
@@ -201,6 +259,7 @@ impl Manifest {
             window_bytes: reader.u64()?,
             next_file: reader.u32()?,
             logs: Vec::new(),
+            sealed_logs: Vec::new(),
             segments: Vec::new(),
         };
         for _ in 0..reader.u32()? {
@@ -208,6 +267,15 @@ impl Manifest {
                 id: reader.u32()?,
                 generation: reader.u32()?,
                 next_base: Position(reader.u64()?),
+                first_base: Position(reader.u64()?),
+            });
+        }
+        for _ in 0..reader.u32()? {
+            manifest.sealed_logs.push(SealedLog {
+                id: reader.u32()?,
+                lane: reader.u32()?,
+                lanes: reader.u32()?,
+                first_base: Position(reader.u64()?),
             });
         }
         for _ in 0..reader.u32()? {
@@ -424,16 +492,22 @@ mod tests {
             created_ms: 9,
             window_bytes: 32 << 20,
             next_file: 5,
-            logs: vec![ManifestLog { id: 0, generation: 2, next_base: Position(1 << 20) }],
+            logs: vec![ManifestLog {
+                id: 4,
+                generation: 2,
+                next_base: Position(2 << 20),
+                first_base: Position(1 << 20),
+            }],
+            sealed_logs: vec![SealedLog { id: 2, lane: 1, lanes: 3, first_base: Position(4096) }],
             segments: vec![ManifestSegment {
                 file: 4,
-                log: 0,
+                log: 4,
                 generation: 2,
                 state: SegmentState::Sealed,
                 salt: 99,
-                base: Position(4096),
+                base: Position(1 << 20),
                 bytes: 1 << 20,
-                end: Position(8192),
+                end: Position((1 << 20) + 8192),
                 last_append_ms: -5,
             }],
         }
@@ -449,13 +523,20 @@ mod tests {
     /// A fuzzer made a whole manifest whose sealed segment ended before it began, and `verify` subtracted.
     #[test]
     fn a_manifest_that_cannot_be_is_damaged() {
-        let spoil: [fn(&mut Manifest); 6] = [
+        let spoil: [fn(&mut Manifest); 13] = [
             |manifest| manifest.segments[0].end = Position(0),
-            |manifest| manifest.segments[0].end = Position(2 << 20),
+            |manifest| manifest.segments[0].end = Position(3 << 20),
             |manifest| manifest.segments[0].base = Position(u64::MAX - 4095),
             |manifest| manifest.segments[0].bytes = u64::MAX,
             |manifest| manifest.logs[0].next_base = Position(u64::MAX),
             |manifest| manifest.sequence = u64::MAX,
+            |manifest| manifest.segments[0].log = 2,
+            |manifest| manifest.segments[0].base = Position((1 << 20) - 4096),
+            |manifest| manifest.logs[0].first_base = Position(3 << 20),
+            |manifest| manifest.sealed_logs[0].id = 4,
+            |manifest| manifest.sealed_logs[0].first_base = Position(1 << 20),
+            |manifest| manifest.sealed_logs[0].lane = 3,
+            |manifest| manifest.sealed_logs.push(manifest.sealed_logs[0]),
         ];
         for (number, spoil) in spoil.iter().enumerate() {
             let mut manifest = sample();

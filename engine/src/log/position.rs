@@ -4,10 +4,35 @@
 //! - Positions count the bytes of all segments a log ever had; a position is never used twice.
 //! - A segment covers the positions `base..base + bytes`; the file offset of a position is
 //!   `position - base`. The first page of a segment is its header, so no frame begins there.
+//! - Logs that are written at the same time have the same positions; one that is begun later, when the
+//!   directory gets another number of lanes, has none that an earlier one had.
+
+use super::codec::{Put, Reader};
 
 /// A place in one log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Position(pub(crate) u64);
+
+/// Names a frame for ever: where it was first written. Never an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Identity {
+    pub(crate) log: u32,
+    pub(crate) position: Position,
+}
+
+impl Identity {
+    /// Its size in the log.
+    pub(crate) const BYTES: usize = 12;
+
+    pub(crate) fn encode(self, target: &mut Vec<u8>) {
+        target.put_u32(self.log);
+        target.put_u64(self.position.0);
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Identity> {
+        Some(Identity { log: reader.u32()?, position: Position(reader.u64()?) })
+    }
+}
 
 impl Position {
     /// The position `bytes` further on.

@@ -19,14 +19,14 @@ use crate::log::segment::file_name;
 use crate::reserve;
 
 impl Opening<'_> {
-    /// Seals what was recovered and gives each log a fresh first segment, in one replacement of the manifest.
-    pub(super) fn begin_generation(
+    /// Makes what was read durable, and seals what was recovered.
+    pub(super) fn leave_generation(
         &self,
         manifest: &mut Manifest,
         files: &ManifestFiles,
         unsettled: Option<usize>,
         recovered: &[Recovered],
-    ) -> Result<Vec<Prepared>> {
+    ) -> Result<()> {
         let storage = &*self.storage;
         if let Some(unsettled) = unsettled {
             files.settle(manifest, unsettled).map_err(|error| keeper::no_space_or(error, PAGE as u64, storage))?;
@@ -40,6 +40,17 @@ impl Opening<'_> {
                 segment.state = SegmentState::Raw;
             }
         }
+        Ok(())
+    }
+
+    /// Gives each log a fresh first segment, in one replacement of the manifest.
+    pub(super) fn begin_generation(
+        &self,
+        manifest: &mut Manifest,
+        files: &ManifestFiles,
+        recovered: &[Recovered],
+    ) -> Result<Vec<Prepared>> {
+        let storage = &*self.storage;
         let mut first = Vec::new();
         for (at, recovered) in recovered.iter().enumerate() {
             manifest.logs[at].generation += 1;
@@ -50,11 +61,19 @@ impl Opening<'_> {
             while manifest.logs[at].generation == 1 && reserve::restore(storage, manifest, id, state_bytes)? {}
         }
         files.commit(manifest).map_err(|error| keeper::no_space_or(error, PAGE as u64, storage))?;
-        for (segment, end) in recovered.iter().flat_map(|log| &log.used) {
-            keeper::cut(storage, segment, *end)?;
-        }
-        keeper::remove_strays(storage, manifest)?;
         Ok(first)
+    }
+
+    /// Gives back what the sealed segments do not need, and what the manifest does not name.
+    pub(super) fn tidy_up<'a>(
+        &self,
+        manifest: &Manifest,
+        recovered: impl Iterator<Item = &'a Recovered>,
+    ) -> Result<()> {
+        for (segment, end) in recovered.flat_map(|log| &log.used) {
+            keeper::cut(&*self.storage, segment, *end)?;
+        }
+        keeper::remove_strays(&*self.storage, manifest)
     }
 
     /// Notes where the segments that were read end, and takes from the logs what holds nothing: segments that
@@ -84,7 +103,7 @@ impl Opening<'_> {
     }
 
     /// The first segment of a log's new generation. On a full disk, one of the reserve.
-    fn first_segment(&self, manifest: &mut Manifest, at: usize, checkpoint_bytes: u64) -> Result<Prepared> {
+    pub(super) fn first_segment(&self, manifest: &mut Manifest, at: usize, checkpoint_bytes: u64) -> Result<Prepared> {
         let storage = &*self.storage;
         let log = manifest.logs[at];
         let bytes_min = (checkpoint_bytes * 8).max(self.options.first_segment_bytes()).next_power_of_two();

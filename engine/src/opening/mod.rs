@@ -6,6 +6,7 @@
 //! - Lanes run only behind a manifest that says so; `open` returns when their first checkpoints are durable.
 
 mod generation;
+mod lanes;
 
 use crate::bounds::WINDOW_BYTES;
 use crate::engine::{EngineInner, RecoverySummary, share_topic};
@@ -14,16 +15,18 @@ use crate::io::fork::{self};
 use crate::io::{Block, BlockPool, Clock, File, Latch, PAGE, Storage};
 use crate::keeper::{self, Keeper, KeeperShared};
 use crate::lane::catalog::Catalog;
+use crate::lane::handover::hand_over;
 use crate::lane::lane::LaneParts;
 use crate::lane::recovery::{self, Hole, Recovered, RecoveryContext};
 use crate::lane::shared::{LaneShared, Message};
 use crate::lane::supply::{Full, Prepared, SegmentSupply};
 use crate::lane::thread;
 use crate::lane::writer::BLOCK_BYTES;
-use crate::log::manifest::{self, Manifest, ManifestFiles, ManifestLog, ManifestSegment, SegmentState};
+use crate::log::manifest::{self, Manifest, ManifestFiles, ManifestLog, ManifestSegment, SealedLog, SegmentState};
 use crate::log::position::Position;
 use crate::log::segment::LOCK_FILE;
 use crate::options::{Options, Recovery};
+use crate::partition::history::logs_before;
 use crate::partition::index::{PartitionIndex, Run};
 use crate::partition::page_cache::PageCache;
 use crate::partition::shared::{LogShared, Segment, TopicShared};
@@ -79,7 +82,6 @@ impl Opening<'_> {
         if created {
             manifest.logs = self.new_logs();
         }
-        self.check_lanes(&manifest)?;
         let files = if salvage { None } else { Some(ManifestFiles::open(&*self.storage)?) };
         if let (true, Some(files)) = (is_new, &files) {
             // Before the first segment: one without a manifest is taken for damage.
@@ -94,6 +96,8 @@ impl Opening<'_> {
             rewrites_tail: self.options.power_safe_overwrite || !self.storage.report().direct,
         };
         let mut recovered = Vec::new();
+        let sealed = manifest.sealed_logs.iter().flat_map(|log| manifest.segments_of(log.id));
+        recovery::check_files_are_there(&*self.storage, &sealed.collect::<Vec<_>>())?;
         for log in &manifest.logs {
             recovered.push(recovery::recover(&context, log.id)?);
         }
@@ -108,13 +112,13 @@ impl Opening<'_> {
             manifest_copy_mended: bad_copy,
         };
         let holes: Vec<Hole> = recovered.iter_mut().flat_map(|log| std::mem::take(&mut log.holes)).collect();
-        let first_segments = match &files {
-            Some(files) => self.begin_generation(&mut manifest, files, unsettled, &recovered)?,
+        let entered = match &files {
+            Some(files) => self.enter_generation(&mut manifest, files, unsettled, &mut recovered)?,
             None => {
                 for log in &recovered {
                     note_ends(&mut manifest, log);
                 }
-                Vec::new()
+                Entered::default()
             }
         };
         let mut parts = self.share(&manifest, &catalog, &recovered);
@@ -123,6 +127,7 @@ impl Opening<'_> {
             latch: Latch::new(),
             lanes: Vec::new(),
             logs: std::mem::take(&mut parts.logs),
+            older_logs: std::mem::take(&mut parts.older_logs),
             table: parts.table,
             keeper: Arc::new(KeeperShared::default()),
             pages: parts.pages,
@@ -143,7 +148,7 @@ impl Opening<'_> {
             options: self.options,
         };
         if let Some(files) = files
-            && let Err(error) = start(&mut inner, manifest, files, recovered, first_segments)
+            && let Err(error) = start(&mut inner, manifest, files, recovered, entered)
         {
             // Threads that run hold locks; whoever opens next would wait for them.
             if !lock(&inner.threads).is_empty() {
@@ -205,43 +210,68 @@ impl Opening<'_> {
             window_bytes: WINDOW_BYTES,
             next_file: 0,
             logs: self.new_logs(),
+            sealed_logs: Vec::new(),
             segments: Vec::new(),
         }
     }
 
     fn new_logs(&self) -> Vec<ManifestLog> {
         let lanes = self.options.lanes.unwrap_or_else(Options::default_lanes);
-        (0..lanes).map(|id| ManifestLog { id, generation: 0, next_base: Position(1 << 20) }).collect()
+        let (generation, next_base, first_base) = (0, Position(1 << 20), Position(1 << 20));
+        (0..lanes).map(|id| ManifestLog { id, generation, next_base, first_base }).collect()
     }
 
-    fn check_lanes(&self, manifest: &Manifest) -> Result<()> {
-        let found = manifest.logs.len() as u32;
-        match self.options.lanes {
-            Some(wanted) if wanted != found => Err(Error::LaneCount { path: self.path.to_owned(), found, wanted }),
-            _ => Ok(()),
-        }
+    /// Seals what was recovered, and makes what is written next. With another number of lanes `recovered` becomes
+    /// what the new logs begin with.
+    fn enter_generation(
+        &self,
+        manifest: &mut Manifest,
+        files: &ManifestFiles,
+        unsettled: Option<usize>,
+        recovered: &mut Vec<Recovered>,
+    ) -> Result<Entered> {
+        self.leave_generation(manifest, files, unsettled, recovered)?;
+        let (left, first_segments) = match self.other_lanes(manifest) {
+            None => (Vec::new(), self.begin_generation(manifest, files, recovered)?),
+            Some(lanes) => {
+                let states = hand_over(&recovered.iter().map(|log| &log.state).collect::<Vec<_>>(), lanes)?;
+                let old: Vec<u32> = manifest.logs.iter().map(|log| log.id).collect();
+                let (new, first_segments) = self.change_lanes(manifest, files, states)?;
+                (old.into_iter().zip(std::mem::replace(recovered, new)).collect(), first_segments)
+            }
+        };
+        self.tidy_up(manifest, left.iter().map(|(_, log)| log).chain(&*recovered))?;
+        Ok(Entered { left, first_segments })
     }
 
     fn share(&self, manifest: &Manifest, catalog: &Catalog, recovered: &[Recovered]) -> SharedParts {
         let pages = Arc::new(PageCache::new(self.options.index_cache_bytes));
         let lanes = manifest.logs.len() as u64;
         let read_only = self.options.recovery == Recovery::Salvage;
-        let mut logs = Vec::new();
-        for (entry, log) in manifest.logs.iter().zip(recovered) {
-            let tail = TailCache::new(self.options.tail_cache_bytes / lanes);
-            let shared = LogShared::new(entry.id, self.storage.clone(), tail, pages.clone(), read_only);
-            for segment in manifest.segments_of(entry.id) {
+        let share_log = |id: u32, first_base: Position, tail: TailCache| {
+            let shared = LogShared::new(id, first_base, self.storage.clone(), tail, pages.clone(), read_only);
+            for segment in manifest.segments_of(id) {
                 if segment.state == SegmentState::Sealed {
                     shared.add_segment(Arc::new(Segment::new(segment)));
                     shared.durable.fetch_max(segment.end.0, Ordering::Relaxed);
                 }
             }
+            shared
+        };
+        let mut logs = Vec::new();
+        for (entry, log) in manifest.logs.iter().zip(recovered) {
+            let tail = TailCache::new(self.options.tail_cache_bytes / lanes);
+            let shared = share_log(entry.id, entry.first_base, tail);
             // Of the log that goes on behind this, nothing is withheld yet.
-            let withheld_from = log.state.oldest_withheld().unwrap_or(entry.next_base);
+            let withheld_from = log.state.oldest_withheld(entry.id).unwrap_or(entry.next_base);
             shared.withheld_from.store(withheld_from.0, Ordering::Relaxed);
             shared.set_relocations(log.state.relocations().clone());
             logs.push(Arc::new(shared));
         }
+        // Nothing of them stands in memory.
+        let older = |entry: &SealedLog| Arc::new(share_log(entry.id, entry.first_base, TailCache::new(0)));
+        let older_logs: Vec<_> = manifest.sealed_logs.iter().map(older).collect();
+        let older_of = |slot: u32| logs_before(manifest, &older_logs, slot);
         let table = Arc::new(PartitionTable::default());
         let mut topics = BTreeMap::new();
         for entry in catalog.topics.values() {
@@ -250,7 +280,7 @@ impl Opening<'_> {
                 let before = log.before.partition(slot);
                 PartitionIndex::new(log.state.partition(slot).first_offset, before.next_offset, before.timestamp_max_ms)
             };
-            let topic = share_topic(entry, &logs, index);
+            let topic = share_topic(entry, &logs, older_of, index);
             for partition in &topic.partitions {
                 table.insert(partition.clone());
             }
@@ -259,13 +289,23 @@ impl Opening<'_> {
         for log in recovered {
             show_runs(&log.runs, &table);
         }
-        SharedParts { pages, logs, table, topics }
+        SharedParts { pages, logs, older_logs, table, topics }
     }
+}
+
+/// What a generation begins with.
+#[derive(Default)]
+struct Entered {
+    /// The first segment of each lane.
+    first_segments: Vec<Prepared>,
+    /// The logs of another number of lanes that were left, with their ids.
+    left: Vec<(u32, Recovered)>,
 }
 
 struct SharedParts {
     pages: Arc<PageCache>,
     logs: Vec<Arc<LogShared>>,
+    older_logs: Vec<Arc<LogShared>>,
     table: Arc<PartitionTable>,
     topics: BTreeMap<String, Arc<TopicShared>>,
 }
@@ -300,6 +340,25 @@ fn show_runs(runs: &[(u32, Run)], table: &PartitionTable) {
     }
 }
 
+/// What recovery sealed of a log, for the keeper; the oldest last.
+fn unindexed(
+    place: usize,
+    log: &Recovered,
+    resident_from: Option<Position>,
+) -> impl Iterator<Item = (usize, Full)> + '_ {
+    log.used.iter().rev().map(move |(segment, end)| {
+        let full = Full {
+            manifest: *segment,
+            end: *end,
+            next: *end,
+            withheld: log.withheld.get(&segment.base).cloned().unwrap_or_default(),
+            resident: resident_from.is_some_and(|from| segment.limit() > from),
+            last_append_ms: segment.last_append_ms,
+        };
+        (place, full)
+    })
+}
+
 fn is_nearly_empty(segment: &ManifestSegment) -> bool {
     segment.state == SegmentState::Sealed && segment.end.since(segment.base) < 64 << 10
 }
@@ -310,8 +369,9 @@ fn start(
     manifest: Manifest,
     files: ManifestFiles,
     recovered: Vec<Recovered>,
-    first_segments: Vec<Prepared>,
+    entered: Entered,
 ) -> Result<()> {
+    let Entered { first_segments, left } = entered;
     let window_bytes = manifest.window_bytes;
     let first_segments_are_reserved = first_segments.iter().any(|first| first.reserved);
     let nearly_empty = manifest.segments.iter().filter(|segment| is_nearly_empty(segment)).count();
@@ -351,22 +411,15 @@ fn start(
         inner.keeper.clone(),
     );
     keeper.lanes = lanes.clone();
-    keeper.logs = inner.logs.clone();
+    keeper.logs = inner.logs.iter().chain(&inner.older_logs).cloned().collect();
     for (lane, log) in recovered.iter().enumerate() {
         let resident_from = log.runs.first().map(|(_, run)| run.published_at());
-        for (segment, end) in log.used.iter().rev() {
-            keeper.unindexed.push((
-                lane,
-                Full {
-                    manifest: *segment,
-                    end: *end,
-                    next: *end,
-                    withheld: log.withheld.get(&segment.base).cloned().unwrap_or_default(),
-                    resident: resident_from.is_some_and(|from| segment.limit() > from),
-                    last_append_ms: segment.last_append_ms,
-                },
-            ));
-        }
+        keeper.unindexed.extend(unindexed(lane, log, resident_from));
+    }
+    for (id, log) in &left {
+        // None of their runs is in memory.
+        let place = keeper.logs.iter().position(|shared| shared.id == *id);
+        keeper.unindexed.extend(place.into_iter().flat_map(|place| unindexed(place, log, None)));
     }
     keeper.export();
     let cores = thread::usable_cores();
@@ -411,8 +464,9 @@ fn start(
     for lane in &inner.lanes {
         lane.ask(|reply| Message::Sync { reply })?;
     }
-    if first_segments_are_reserved {
-        // With those checkpoints, what an earlier opening took from the reserve may be spent.
+    if first_segments_are_reserved || !left.is_empty() {
+        // With those checkpoints, what an earlier opening took from the reserve may be spent, and what the logs
+        // that were left had of bookkeeping is.
         inner.keeper.look_for_spent.store(true, Ordering::Release);
         inner.keeper.signal.notify();
     }

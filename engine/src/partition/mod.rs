@@ -1,6 +1,7 @@
 //! A partition: an index over its lane's log, and the ways to read it.
 
 pub(crate) mod cold;
+pub(crate) mod history;
 pub(crate) mod index;
 pub(crate) mod page_cache;
 mod published;

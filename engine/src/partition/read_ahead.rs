@@ -338,7 +338,7 @@ impl ReadAhead {
         {
             (at, low) = (other, far);
         }
-        Some((readers[at].as_mut().partition.log.clone(), low))
+        Some((readers[at].as_mut().partition.log_at(low).clone(), low))
     }
 
     /// Plans the runs that begin at `low` and behind. `false`: they cannot be planned.
@@ -359,7 +359,7 @@ impl ReadAhead {
         wanted.clear();
         for (at, reader) in readers.iter_mut().enumerate() {
             let reader = reader.as_mut();
-            if reader.partition.log.id == log.id {
+            if reader.partition.log_at(low).id == log.id {
                 reader.unplanned_within(low, limit, |start, end| wanted.push(Wanted { start, end, reader: at }));
             }
         }

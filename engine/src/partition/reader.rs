@@ -210,7 +210,7 @@ impl PartitionReader {
                 return Ok(true);
             }
         }
-        match sealed::runs_at_offset(&self.partition.log, self.partition.slot, offset, self.sealed_base)? {
+        match sealed::runs_at_offset(&self.partition, offset, self.sealed_base)? {
             Some((segment, runs)) => {
                 self.sealed_base = Some(segment.manifest.base);
                 self.runs.extend(runs.into_iter().filter(|run| run.end_offset() > offset));
@@ -244,7 +244,7 @@ impl PartitionReader {
     /// Where the frames of a run stand.
     fn place(&self, run: &Run) -> Position {
         match run.publication {
-            Some(_) => self.partition.log.resolve(run.position),
+            Some(_) => self.partition.resolve(run.position),
             None => run.position,
         }
     }
@@ -260,14 +260,15 @@ impl PartitionReader {
         match ahead.frames(window, place, bytes)? {
             Planned::Reading => Ok(None),
             Planned::Ready(frames) => self.fit(run, frames).map(Some),
-            Planned::Failed => self.fit(run, cold::read_alone(&self.partition.log, place, bytes)?).map(Some),
+            Planned::Failed => self.fit(run, cold::read_alone(self.partition.log_at(place), place, bytes)?).map(Some),
         }
     }
 
     /// Reads the first run, which could not be planned, by a blocking call: that tells why.
     pub(crate) fn read_alone(&mut self) -> Result<()> {
         let Some(run) = self.runs.front().copied() else { return Ok(()) };
-        let read = cold::read_alone(&self.partition.log, self.place(&run), run.bytes as usize);
+        let place = self.place(&run);
+        let read = cold::read_alone(self.partition.log_at(place), place, run.bytes as usize);
         let begun = read.and_then(|frames| self.fit(&run, frames)).and_then(|frames| self.begin(&run, frames));
         begun.map_err(|error| self.unless_truncated(error))
     }
@@ -302,7 +303,7 @@ impl PartitionReader {
 
     fn extra_headers(&mut self, position: Position, bytes: u32, entry: u32) -> Result<Vec<u8>> {
         let bytes = bytes as usize;
-        let log = &self.partition.log;
+        let log = self.partition.log_at(position);
         let (memory, start) = match (&self.publish_frame, log.tail.find(position, bytes)) {
             (_, Some(found)) => found,
             (Some((at, frames)), None) if *at == position => frames.clone(),

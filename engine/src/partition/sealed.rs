@@ -1,4 +1,5 @@
-//! Finding offsets and times in sealed segments, through their sidecars.
+//! Finding offsets and times in sealed segments, through their sidecars: those of all logs that a partition
+//! ever stood in, one behind the other.
 //!
 //! Invariants:
 //! - No descriptor stays open for a sealed segment or its sidecar while nobody reads them.
@@ -7,7 +8,7 @@
 //!   a partition that is absent began later.
 
 use super::index::{PartitionIndex, Run};
-use super::shared::{LogShared, Segment};
+use super::shared::{LogShared, Partition, Segment};
 use super::sidecar::{MemoryFile, Sidecar, SidecarBuilder, SidecarEntry, SidecarFile};
 use crate::error::{Error, Result};
 use crate::io::Access;
@@ -20,44 +21,39 @@ use crate::sync::lock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The segments of a log that are complete, oldest first.
-pub(crate) fn sealed_segments(log: &LogShared) -> Vec<Arc<Segment>> {
-    log.segments().into_iter().filter(|segment| segment.end().is_some()).collect()
-}
-
-/// The runs of `slot` in the sealed segment that holds `offset`, with that segment. It is probably the
+/// The runs of a partition in the sealed segment that holds `offset`, with that segment. It is probably the
 /// next one behind `last`, where the runs before it were found.
 pub(crate) fn runs_at_offset(
-    log: &LogShared,
-    slot: u32,
+    partition: &Partition,
     offset: u64,
     last: Option<Position>,
 ) -> Result<Option<(Arc<Segment>, Vec<Run>)>> {
-    if let Some(segment) = last.and_then(|base| log.segment_behind(base))
+    if let Some(segment) = last.and_then(|base| partition.segment_behind(base))
         && segment.end().is_some()
-        && let Some(runs) = runs_in(log, &segment, slot)?
+        && let Some(runs) = runs_in(&partition.log, &segment, partition.slot)?
         && runs.first().is_some_and(|run| run.base_offset <= offset)
         && runs.last().is_some_and(|run| run.end_offset() > offset)
     {
         return Ok(Some((segment, runs)));
     }
-    bisect(log, slot, |entry| entry.first_offset <= offset, |run| run.end_offset() > offset)
+    bisect(partition, |entry| entry.first_offset <= offset, |run| run.end_offset() > offset)
 }
 
-/// The runs of `slot` in the first sealed segment with a record at or after a time.
-pub(crate) fn runs_at_time(log: &LogShared, slot: u32, timestamp_ms: i64) -> Result<Option<(Arc<Segment>, Vec<Run>)>> {
-    bisect(log, slot, |entry| entry.timestamp_before_ms < timestamp_ms, |run| run.timestamp_max_ms >= timestamp_ms)
+/// The runs of a partition in the first sealed segment with a record at or after a time.
+pub(crate) fn runs_at_time(partition: &Partition, timestamp_ms: i64) -> Result<Option<(Arc<Segment>, Vec<Run>)>> {
+    bisect(partition, |entry| entry.timestamp_before_ms < timestamp_ms, |run| run.timestamp_max_ms >= timestamp_ms)
 }
 
 /// Finds the last segment whose entry says `starts_before`; from there on, the first one with a run
 /// that `wanted` accepts.
 fn bisect(
-    log: &LogShared,
-    slot: u32,
+    partition: &Partition,
     starts_before: impl Fn(&SidecarEntry) -> bool,
     wanted: impl Fn(&Run) -> bool,
 ) -> Result<Option<(Arc<Segment>, Vec<Run>)>> {
-    let segments = sealed_segments(log);
+    let segments = partition.sealed_segments();
+    // Which of its logs is all the same: they share storage, pages, and whether anything may be written.
+    let (log, slot) = (&*partition.log, partition.slot);
     let (mut low, mut high) = (0, segments.len());
     while low < high {
         let middle = low + (high - low) / 2;
@@ -248,7 +244,7 @@ fn replay(log: &LogShared, segment: &Segment, end: Position) -> Result<Replayed>
                 }
             }
             (_, Some((_, state))) => state
-                .apply(&header, body, &mut |slot, run| {
+                .apply(segment.manifest.log, &header, body, &mut |slot, run| {
                     let index =
                         indexes.entry(slot).or_insert_with(|| PartitionIndex::new(0, run.base_offset, i64::MIN));
                     // Merging as the lane did is not needed: blocks are not known here.

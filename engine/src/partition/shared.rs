@@ -14,7 +14,7 @@ use super::tail_cache::TailCache;
 use crate::error::{Error, Result};
 use crate::io::{Access, File, Storage};
 use crate::log::manifest::ManifestSegment;
-use crate::log::position::Position;
+use crate::log::position::{Identity, Position};
 use crate::log::segment::file_name;
 use crate::sync::{Signal, lock};
 use crate::topic::Retention;
@@ -68,6 +68,8 @@ impl Segment {
 /// One log, as readers see it.
 pub(crate) struct LogShared {
     pub(crate) id: u32,
+    /// Where it began; see [`super::history`].
+    pub(crate) first_base: Position,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) tail: TailCache,
     pub(crate) pages: Arc<PageCache>,
@@ -76,7 +78,7 @@ pub(crate) struct LogShared {
     pub(crate) read_only: bool,
     segments: RwLock<BTreeMap<Position, Arc<Segment>>>,
     /// Identities whose bytes stand elsewhere now.
-    relocations: RwLock<BTreeMap<Position, Position>>,
+    relocations: RwLock<BTreeMap<Identity, Position>>,
     /// The contiguous durable prefix ends here.
     pub(crate) durable: AtomicU64,
     /// Nothing below this position is withheld any more, and what was published of it stands in the indexes.
@@ -86,6 +88,7 @@ pub(crate) struct LogShared {
 impl LogShared {
     pub(crate) fn new(
         id: u32,
+        first_base: Position,
         storage: Arc<dyn Storage>,
         tail: TailCache,
         pages: Arc<PageCache>,
@@ -93,6 +96,7 @@ impl LogShared {
     ) -> LogShared {
         LogShared {
             id,
+            first_base,
             storage,
             tail,
             pages,
@@ -133,12 +137,12 @@ impl LogShared {
     }
 
     /// Where the bytes of an identity stand.
-    pub(crate) fn resolve(&self, identity: Position) -> Position {
+    pub(crate) fn resolve(&self, identity: Identity) -> Position {
         let relocations = self.relocations.read().unwrap_or_else(PoisonError::into_inner);
-        relocations.get(&identity).copied().unwrap_or(identity)
+        relocations.get(&identity).copied().unwrap_or(identity.position)
     }
 
-    pub(crate) fn set_relocations(&self, relocations: BTreeMap<Position, Position>) {
+    pub(crate) fn set_relocations(&self, relocations: BTreeMap<Identity, Position>) {
         *self.relocations.write().unwrap_or_else(PoisonError::into_inner) = relocations;
     }
 
@@ -148,7 +152,7 @@ impl LogShared {
     }
 
     /// The bytes of an identity stand elsewhere from now on.
-    pub(crate) fn relocate(&self, identity: Position, target: Position) {
+    pub(crate) fn relocate(&self, identity: Identity, target: Position) {
         self.relocations.write().unwrap_or_else(PoisonError::into_inner).insert(identity, target);
     }
 
@@ -190,8 +194,11 @@ pub(crate) struct Partition {
     pub(crate) partition: u32,
     pub(crate) slot: u32,
     pub(crate) lane: u32,
+    /// The log that its lane writes.
     pub(crate) log: Arc<LogShared>,
     pub(crate) retention: Arc<Mutex<Retention>>,
+    /// The logs it stood in before, oldest first; see [`super::history`].
+    pub(crate) older: Box<[Arc<LogShared>]>,
     /// Apart from what senders look at: the lane changes it with every publication.
     published: CachePadded<Published<PartitionIndex>>,
 }
@@ -230,9 +237,11 @@ impl Partition {
         lane: u32,
         log: Arc<LogShared>,
         retention: Arc<Mutex<Retention>>,
+        older: Box<[Arc<LogShared>]>,
         index: PartitionIndex,
     ) -> Partition {
-        Partition { topic, partition, slot, lane, log, retention, published: CachePadded::new(Published::new(index)) }
+        let published = CachePadded::new(Published::new(index));
+        Partition { topic, partition, slot, lane, log, retention, older, published }
     }
 
     /// The index, locked.

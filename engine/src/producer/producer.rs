@@ -7,7 +7,6 @@ use super::receipt::{Durability, RecordId};
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
 use crate::lane::shared::Message;
-use crate::log::position::Position;
 use crate::partition::shared::TopicShared;
 use crate::record::{Record, Visibility};
 use crate::topic::Topic;
@@ -195,9 +194,7 @@ impl Producer {
     /// `NotWithheld` if it was published or cancelled before, or never was.
     pub fn cancel(&self, id: RecordId) -> Result<()> {
         self.engine.check_fork()?;
-        let lane = self.engine.lanes.iter().find(|lane| lane.log == id.log).ok_or(Error::NotWithheld)?;
-        lane.check()?;
-        lane.ask(|reply| Message::Cancel { identity: Position(id.position), reply })
+        self.engine.ask_of_withheld(id, |identity, reply| Message::Cancel { identity, reply })
     }
 
     #[inline]

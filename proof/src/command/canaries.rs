@@ -58,7 +58,9 @@ mod with_canaries {
             | Canary::RetireTooEarly
             | Canary::ForgetCheckpoint
             | Canary::ForgetTruncation
-            | Canary::ShowUndurable => 200,
+            | Canary::ShowUndurable
+            | Canary::ForgetWithheld
+            | Canary::SwitchEarly => 200,
         }
     }
 

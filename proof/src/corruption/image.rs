@@ -2,7 +2,8 @@
 //! (`unclean`), and after closing (`clean`); with what stands where in it, and what was acknowledged.
 //!
 //! It has two topics and a deleted one, several sealed segments with their indexes, withheld, published
-//! and cancelled records, prepared segments, and an idle mark at its end.
+//! and cancelled records, prepared segments, and an idle mark at its end. It began with two lanes and goes on with
+//! one, so some of its segments are of logs that nobody writes any more.
 
 use super::{Told, told};
 use ringlane::inspect::{FrameInfo, SegmentInfo};
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub(super) const PAGE: usize = 4096;
+/// From this round on the log has one lane.
+const ROUND_OF_THE_CHANGE: u32 = 80;
 /// How long the log may take to come to rest. It tells a hang from a slow machine.
 const REST: Duration = Duration::from_secs(30);
 
@@ -153,13 +156,16 @@ struct Maker {
 }
 
 fn build(path: &Path, backend: Backend) -> Told<Built> {
-    let engine = told("open", Engine::open(path, options(backend)))?;
+    let engine = told("open", Engine::open(path, options(backend).lanes(Some(2))))?;
     let create = |name, partitions| told(name, engine.create_topic(name, TopicOptions::new().partitions(partitions)));
     let (orders, later, gone) = (create("orders", 2)?, create("later", 1)?, create("gone", 1)?);
     let producer = told("producer", engine.producer(ProducerOptions::new()))?;
     let acknowledged = Acknowledged::default();
     let mut maker = Maker { engine, producer, orders, later, gone, acknowledged, number: 0, soon: 0 };
     for round in 0..240 {
+        if round == ROUND_OF_THE_CHANGE {
+            maker.go_on_with_one_lane(path, backend)?;
+        }
         maker.send_a_batch(round % 2)?;
         maker.do_something_else(round)?;
     }
@@ -197,6 +203,16 @@ fn wait_for<T>(mut look: impl FnMut() -> Told<Option<T>>) -> Told<T> {
 }
 
 impl Maker {
+    fn go_on_with_one_lane(&mut self, path: &Path, backend: Backend) -> Told<()> {
+        told("close", self.engine.close())?;
+        let engine = told("open with one lane", Engine::open(path, options(backend).lanes(Some(1))))?;
+        self.producer = told("producer", engine.producer(ProducerOptions::new()))?;
+        let topic = |name| told(name, engine.topic(name));
+        (self.orders, self.later, self.gone) = (topic("orders")?, topic("later")?, topic("gone")?);
+        self.engine = engine;
+        Ok(())
+    }
+
     fn send_a_batch(&mut self, partition: u32) -> Told<()> {
         let values: Vec<Vec<u8>> = (0..7).map(|at| value(self.number + at)).collect();
         self.number += 7;

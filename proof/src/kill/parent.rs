@@ -5,7 +5,7 @@ use crate::checker::check;
 use crate::history::{Answer, Call, CrashKind, Durability, Event, Happening, History, Outcome};
 use ringlane::verify;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -66,6 +66,10 @@ pub struct KillFigures {
     pub verified: u64,
 }
 
+/// With how many lanes a log is opened, and how often with another number than the time before.
+const LANES_MAX: u64 = 3;
+const LANES_CHANGE_ONE_IN: u64 = 3;
+
 /// Kills so many children. Stops at the first thing that is wrong.
 pub fn run(options: &KillOptions, progress: &mut dyn FnMut(&KillFigures)) -> (KillFigures, Vec<String>) {
     let mut figures = KillFigures::default();
@@ -75,7 +79,7 @@ pub fn run(options: &KillOptions, progress: &mut dyn FnMut(&KillFigures)) -> (Ki
     while figures.kills < options.rounds {
         let backend = &options.backends[(figures.logs as usize) % options.backends.len()];
         let rounds = rounds_max.min(options.rounds - figures.kills);
-        let lanes = 1 + random.below(3) as u32;
+        let lanes = 1 + random.below(LANES_MAX) as u32;
         figures.logs += 1;
         match Log::new(options, backend, lanes) {
             Ok(mut log) => {
@@ -140,17 +144,23 @@ impl<'a> Log<'a> {
         figures: &mut KillFigures,
         progress: &mut dyn FnMut(&KillFigures),
     ) -> Result<(), String> {
+        // Before a child has got to work there may be no engine yet to be verified.
+        let mut was_ready = false;
         for round in 0..rounds {
             let death = match random.below(5) {
                 0 => Death::AfterStart(Duration::from_micros(random.below(OPENING_US_MAX))),
                 _ => Death::AfterReady(Duration::from_micros(random.below(WORKING_US_MAX))),
             };
             self.order.seed = random.next();
+            if random.below(LANES_CHANGE_ONE_IN) == 0 {
+                self.order.lanes = 1 + random.below(LANES_MAX) as u32;
+            }
             let ready = self.child(&death)?;
             figures.kills += 1;
             figures.early_kills += u64::from(!ready);
+            was_ready |= ready;
             self.judge()?;
-            if round % ROUNDS_OF_A_VERIFY == 0 && Path::new(&self.order.directory).exists() {
+            if round % ROUNDS_OF_A_VERIFY == 0 && was_ready {
                 figures.verified += u64::from(self.verify()?);
             }
             progress(figures);

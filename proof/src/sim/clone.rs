@@ -47,6 +47,7 @@ pub fn open(main: &Rc<Shared>, snapshot: Snapshot, mut random: Random) -> Cloned
     *shared.topic_names.borrow_mut() = main.topic_names.borrow().clone();
     *shared.bytes_kept.borrow_mut() = main.bytes_kept.borrow().clone();
     shared.due_max_ms.set(main.due_max_ms.get());
+    shared.lanes.set(main.lanes.get());
     let shared = Rc::new(shared);
     let scheduler = Scheduler::new(random.fork(1), snapshot.now_ns);
     let _installed = scheduler.install();

@@ -20,7 +20,7 @@ use super::shared::Shared;
 use super::storage::SimulatedStorage;
 use super::workload::Actor;
 use crate::history::{Call, CrashKind, Happening, Outcome};
-use ringlane::Engine;
+use ringlane::{Engine, Options};
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
@@ -317,9 +317,20 @@ impl Director {
 
 /// Opens the engine that a machine has.
 pub fn open(shared: &Shared, machine: &Arc<Machine>) -> ringlane::Result<Engine> {
+    // Two openings never begin at the same time.
+    let options = shared.plan.shape.options_of(shared.plan.seed, scheduler::current().now_ns());
+    open_with(shared, machine, options)
+}
+
+/// Opens it with these options.
+pub fn open_with(shared: &Shared, machine: &Arc<Machine>, options: Options) -> ringlane::Result<Engine> {
     let storage = Arc::new(SimulatedStorage::new(machine.clone()));
     let clock = Arc::new(SimulatedClock::new(shared.recorder.clone()));
-    Engine::open_on(Path::new("simulated"), storage, clock, shared.plan.shape.options.clone())
+    let engine = Engine::open_on(Path::new("simulated"), storage, clock, options)?;
+    if shared.plan.shape.changes_lanes {
+        shared.note_lanes(engine.stats().lanes.len());
+    }
+    Ok(engine)
 }
 
 /// Waits until every delayed record is due and published.

@@ -1,4 +1,4 @@
-//! Nothing left to chance: every short workload, on one lane and on two, crashed after every operation of
+//! Nothing left to chance: every short workload, on one lane, on two, and from one to the other, crashed after every operation of
 //! the disk, with every set of unflushed sectors that may have survived (or, where there are too many sets,
 //! none, all, each alone, and every prefix), opened and read.
 //!
@@ -58,6 +58,8 @@ pub enum Deed {
     Delete,
     /// Closes the engine and opens it again.
     Reopen,
+    /// Closes the engine and opens it with another number of lanes: one more, or one if it had more.
+    ChangeLanes,
     /// Waits until marks are written and delayed records are visible.
     Wait,
     /// Reads everything.
@@ -76,6 +78,7 @@ impl Deed {
         Deed::Sync,
         Deed::Delete,
         Deed::Reopen,
+        Deed::ChangeLanes,
         Deed::Wait,
         Deed::Read,
     ];
@@ -226,7 +229,8 @@ impl Case {
         let _installed = scheduler.install();
         let machine = Machine::new(Disk::default(), Random::new(2), TEMPER, self.shared.recorder.clone());
         machine.with(|state| state.dies_after = Some((point, CrashKind::PowerLoss)));
-        let task = Deeds { shared: self.shared.clone(), machine: machine.clone(), deeds: self.deeds.clone() };
+        let lanes = Cell::new(self.shared.plan.shape.options.lanes.unwrap_or(1));
+        let task = Deeds { shared: self.shared.clone(), machine: machine.clone(), deeds: self.deeds.clone(), lanes };
         scheduler.start("deeds", move || task.run());
         if let Turn::Deadlock(waiting) = play(&scheduler, &self.shared) {
             self.shared.violation(format!("nobody can go on: {waiting}"));
@@ -307,6 +311,7 @@ struct Deeds {
     shared: Rc<Shared>,
     machine: Arc<Machine>,
     deeds: Vec<Deed>,
+    lanes: Cell<u32>,
 }
 
 impl Deeds {
@@ -330,7 +335,8 @@ impl Deeds {
     }
 
     fn open(&self, first: bool) -> Option<Engine> {
-        match director::open(&self.shared, &self.machine) {
+        let options = self.shared.plan.shape.options.clone().lanes(Some(self.lanes.get()));
+        match director::open_with(&self.shared, &self.machine, options) {
             Ok(engine) => {
                 if !first && !self.machine.is_dead() {
                     self.shared.recorder.happen(Happening::Reopened);
@@ -394,7 +400,10 @@ impl Deeds {
                     self.call(4, Call::DeleteTopic { topic: 0 }, delete);
                 }
             }
-            Deed::Reopen => {
+            Deed::Reopen | Deed::ChangeLanes => {
+                if deed == Deed::ChangeLanes {
+                    self.lanes.set(if self.lanes.get() > 1 { 1 } else { 2 });
+                }
                 self.call(9, Call::Close, || engine.close().map(|()| Answer::Done));
                 drop(engine);
                 slot.borrow_mut().take();

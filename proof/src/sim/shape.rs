@@ -1,4 +1,5 @@
 //! What a run looks like before its first operation: lanes, clients, options, and which faults may come.
+//! And with how many lanes each of its openings comes.
 
 use super::random::Random;
 use ringlane::Options;
@@ -34,6 +35,8 @@ pub struct Shape {
     pub retains: bool,
     /// Somebody looks from outside now and then.
     pub outside: bool,
+    /// Each opening may come with another number of lanes.
+    pub changes_lanes: bool,
 }
 
 /// The stream that chooses [`Shape::recycles`]: one of its own, so that all other seeds stay what they were, and
@@ -45,17 +48,33 @@ const RECYCLES_ONE_IN: u64 = 8;
 const RETAINS_STREAM: u64 = (1 << 41) + 15;
 /// One seed in so many gives up records.
 const RETAINS_ONE_IN: u64 = 4;
+/// The stream that chooses [`Shape::changes_lanes`]: one of its own, and such that the seeds kept as regression
+/// tests open as they did when they failed.
+const CHANGES_LANES_STREAM: u64 = (1 << 42) + 1;
+const CHANGES_LANES_ONE_IN: u64 = 4;
 
 /// The stream that chooses [`Shape::outside`], and one seed in how many it chooses.
 const OUTSIDE_STREAM: u64 = 1 << 42;
 const OUTSIDE_ONE_IN: u64 = 2;
 
 impl Shape {
+    /// The options of one opening. What differs from one to the next is chosen by `opening`, a number that no
+    /// other opening of the run has.
+    pub fn options_of(&self, seed: u64, opening: u64) -> Options {
+        let mut random = Random::new(seed).fork(CHANGES_LANES_STREAM).fork(opening);
+        let lanes = match self.changes_lanes {
+            true => *random.pick(&[None, None, Some(1), Some(1), Some(2), Some(2), Some(3), Some(4)]),
+            false => self.options.lanes,
+        };
+        self.options.clone().lanes(lanes)
+    }
+
     /// The shape that a seed chooses.
     pub fn new(random: &mut Random) -> Shape {
         let garbage = random.one_in(4);
         let recycles = random.fork(RECYCLES_STREAM).one_in(RECYCLES_ONE_IN);
         let retains = random.fork(RETAINS_STREAM).one_in(RETAINS_ONE_IN);
+        let changes_lanes = !recycles && random.fork(CHANGES_LANES_STREAM).one_in(CHANGES_LANES_ONE_IN);
         let large = random.one_in(3) || recycles || retains;
         let quiet = random.one_in(10);
         let record_bytes_max = if large { 48 << 10 } else { 8 << 10 };
@@ -92,6 +111,7 @@ impl Shape {
             recycles,
             retains,
             outside: random.fork(OUTSIDE_STREAM).one_in(OUTSIDE_ONE_IN),
+            changes_lanes,
         }
     }
 }

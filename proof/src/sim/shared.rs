@@ -58,6 +58,8 @@ pub struct Shared {
     pub delayed: RefCell<Vec<Delayed>>,
     /// Due times, to wait for at the end.
     pub due_max_ms: Cell<i64>,
+    /// How many lanes the last opening had; 0: there was none.
+    pub lanes: Cell<usize>,
     next_value: Cell<u64>,
 }
 
@@ -78,6 +80,7 @@ impl Shared {
             bytes_kept: RefCell::default(),
             delayed: RefCell::default(),
             due_max_ms: Cell::new(i64::MIN),
+            lanes: Cell::new(0),
             next_value: Cell::new(1),
         }
     }
@@ -92,6 +95,14 @@ impl Shared {
         let mut violations = self.violations.borrow_mut();
         if violations.len() < 8 {
             violations.push(text.into());
+        }
+    }
+
+    /// An opening had so many lanes.
+    pub fn note_lanes(&self, lanes: usize) {
+        let before = self.lanes.replace(lanes);
+        if before != 0 && before != lanes {
+            self.count("changes of the number of lanes");
         }
     }
 

@@ -1,0 +1,96 @@
+//! What the logs of another number of lanes take over from those that were written before.
+//!
+//! Invariants:
+//! - Each partition, and each frame that is withheld for it, goes to exactly one log: that of its new lane.
+//! - Identities stay what they are; they name the log that a frame was first written to.
+//! - Append times never go back for any partition, whichever log it comes from.
+
+use super::state::LogState;
+use crate::bounds::WITHHELD_RECORDS_CEILING;
+use crate::canary::{self, Canary};
+use crate::error::{Error, Result};
+
+/// The states that the logs of `lanes` lanes begin with; `earlier` is in the order of the lanes before.
+pub(crate) fn hand_over(earlier: &[&LogState], lanes: u32) -> Result<Vec<LogState>> {
+    let mut states = vec![LogState::default(); lanes as usize];
+    for (lane, state) in earlier.iter().enumerate() {
+        // Whole frames may say anything; what another lane has is not this one's to give.
+        let was_its = |slot: u32| slot as usize % earlier.len() == lane;
+        for slot in state.slots().filter(|slot| was_its(*slot)) {
+            states[(slot % lanes) as usize].take_over(slot, state.partition(slot));
+        }
+        for (identity, withheld) in state.withheld().filter(|(_, withheld)| was_its(withheld.slot)) {
+            if !canary::sings(Canary::ForgetWithheld) {
+                states[(withheld.slot % lanes) as usize].withhold(identity, withheld);
+            }
+        }
+        for target in &mut states {
+            target.append_time_ms = target.append_time_ms.max(state.append_time_ms);
+            // Whose identity it is nobody knows any more; readers of every lane may look for it.
+            state.relocations().iter().for_each(|(identity, place)| target.relocate(*identity, *place));
+        }
+    }
+    states[0].catalog = earlier[0].catalog.clone();
+    match states.iter().map(LogState::withheld_records).max() {
+        Some(count) if count > WITHHELD_RECORDS_CEILING => Err(Error::TooMany {
+            what: "withheld records of one lane",
+            count,
+            count_max: WITHHELD_RECORDS_CEILING,
+            advice: "leave `lanes` unset until some of them are due",
+        }),
+        _ => Ok(states),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lane::state::Withheld;
+    use crate::log::position::{Identity, Position};
+
+    /// Two logs of two lanes, with a record withheld at the same position in each.
+    fn two() -> [LogState; 2] {
+        [0, 1].map(|lane| {
+            let mut state = LogState::default();
+            state.clamp_append_time(10 + i64::from(lane));
+            for slot in [lane, lane + 2, lane + 4] {
+                state.assign(slot, slot + 1, 7);
+            }
+            let withheld = Withheld { slot: lane + 4, count: 1, due_ms: 50, frame_bytes: 184, timestamp_max_ms: 9 };
+            state.withhold(Identity { log: lane, position: Position(4096) }, withheld);
+            state
+        })
+    }
+
+    #[test]
+    fn every_partition_and_withheld_frame_goes_to_its_new_lane_alone() {
+        let [first, second] = two();
+        for lanes in [1, 2, 3, 5] {
+            let states = hand_over(&[&first, &second], lanes).unwrap();
+            for slot in 0..6 {
+                for (lane, state) in states.iter().enumerate() {
+                    let expected = u64::from(slot + 1) * u64::from(slot % lanes == lane as u32);
+                    assert_eq!(state.partition(slot).next_offset, expected, "slot {slot}, lane {lane} of {lanes}");
+                }
+            }
+            assert_eq!(states.iter().map(LogState::withheld_records).sum::<u64>(), 2);
+            assert!(states.iter().all(|state| state.append_time_ms == 11));
+            for (lane, state) in states.iter().enumerate() {
+                assert!(state.withheld().all(|(_, withheld)| withheld.slot as usize % lanes as usize == lane));
+                // What is counted for the reserve is what a checkpoint reads back.
+                let read = LogState::decode(&state.encode()).unwrap();
+                assert_eq!(read.encoded_bytes_max(), state.encoded_bytes_max());
+            }
+        }
+    }
+
+    #[test]
+    fn frames_of_two_logs_at_one_position_stay_two() {
+        let [first, second] = two();
+        let mut states = hand_over(&[&first, &second], 1).unwrap();
+        for log in [0, 1] {
+            let entry = states[0].publish(Identity { log, position: Position(4096) }, Vec::new()).unwrap();
+            assert_eq!((entry.slot, entry.base_offset), (log + 4, u64::from(log + 5)));
+        }
+    }
+}
