@@ -55,7 +55,14 @@ impl Operation for Look {
             Look::Again => director.outsider.take(),
         };
         let looked = match kept {
-            Some(reader) => reader.refresh().map(|()| reader),
+            Some(reader) => match reader.refresh() {
+                // The lanes have become more or fewer below it: it is told to open anew.
+                Err(Error::InvalidDirectory { .. }) if shared.plan.shape.changes_lanes => {
+                    shared.count("readers outside that had to open anew");
+                    open(director, SimulatedStorage::new(director.machine.clone()))
+                }
+                refreshed => refreshed.map(|()| reader),
+            },
             None => open(director, SimulatedStorage::new(director.machine.clone())),
         };
         match looked {
