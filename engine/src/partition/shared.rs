@@ -230,6 +230,7 @@ impl std::ops::Deref for TopicPartition {
 }
 
 impl Partition {
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn new(
         topic: Arc<str>,
         partition: u32,
