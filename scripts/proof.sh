@@ -72,7 +72,7 @@ while [ $SECONDS -lt $end ]; do
     part "$proof" error-device --rounds 5 --seed $((from + round))
     [ $SECONDS -lt $end ] || break
     part "$proof" corruption
-    for target_name in frame manifest sidecar directory; do
+    for target_name in frame manifest sidecar directory admin; do
         [ $SECONDS -lt $end ] && fuzz "$target_name"
     done
     round=$((round + 1))

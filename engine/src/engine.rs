@@ -6,6 +6,7 @@
 //! - A topic is durable before anybody can send to it; after its deletion is durable nobody can.
 //! - Closing ends every outstanding operation with an outcome.
 
+use crate::admin::{self, AdminShared};
 use crate::bounds::{SLOTS_MAX, TOPICS_MAX};
 use crate::consumer::{Consumer, ConsumerOptions};
 use crate::error::{Error, Result};
@@ -18,7 +19,7 @@ use crate::lane::entries::TruncateEntry;
 use crate::lane::recovery::Hole;
 use crate::lane::shared::{Answer, LaneShared, Message, Reply, poisoned};
 use crate::log::position::{Identity, Position};
-use crate::opening::{Opening, open_error};
+use crate::opening::{Opening, open_error, write_holder};
 use crate::options::{Options, Recovery};
 use crate::partition::index::PartitionIndex;
 use crate::partition::page_cache::PageCache;
@@ -40,7 +41,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<EngineInner>,
-    _closer: Arc<Closer>,
+    /// None for a handle of the engine's own, which does not keep it open.
+    _closer: Option<Arc<Closer>>,
 }
 
 struct Closer(Arc<EngineInner>);
@@ -79,6 +81,7 @@ pub(crate) struct EngineInner {
     pub(crate) lock_file: Mutex<Option<Arc<dyn File>>>,
     /// Where another process may write: what is known from outside.
     pub(crate) following: Option<Following>,
+    pub(crate) admin: Arc<AdminShared>,
 }
 
 /// What opening found.
@@ -114,7 +117,33 @@ impl Engine {
             ..DirectoryOptions::default()
         };
         let storage = Directory::open(path, directory, clock.clone()).map_err(|error| open_error(path, &error))?;
-        Self::open_on(path, Arc::new(storage), clock, options)
+        let engine = Self::open_on(path, Arc::new(storage), clock, options)?;
+        engine.serve_admin(path);
+        Ok(engine)
+    }
+
+    /// Lets other processes ask this one, through a socket in a directory. Without it everything works but that.
+    #[doc(hidden)]
+    pub fn serve_admin(&self, path: &Path) {
+        let inner = &self.inner;
+        if !inner.options.admin_socket || inner.lanes.is_empty() {
+            let reason = if inner.lanes.is_empty() { "opened for salvage" } else { "admin_socket = false" };
+            return self.lack_admin(reason);
+        }
+        // The threads of the socket must not keep the engine open.
+        let handle = Engine { inner: inner.clone(), _closer: None };
+        match admin::start(handle, inner.admin.clone(), inner.clock.clone(), path) {
+            Ok(thread) => lock(&inner.threads).push(thread),
+            Err(error) => self.lack_admin(&error.to_string()),
+        }
+    }
+
+    /// Says to whoever asks, here and in other processes, why there is no admin socket.
+    fn lack_admin(&self, reason: &str) {
+        self.inner.admin.set_reason(reason);
+        if let Some(lock_file) = &*lock(&self.inner.lock_file) {
+            write_holder(&**lock_file, reason);
+        }
     }
 
     /// Opens an engine on any storage; tests and the simulator bring their own.
@@ -124,7 +153,7 @@ impl Engine {
         let started_ns = clock.monotonic_ns();
         let inner = Opening { path, storage, clock: clock.clone(), options }.run(started_ns)?;
         let inner = Arc::new(inner);
-        Ok(Engine { _closer: Arc::new(Closer(inner.clone())), inner })
+        Ok(Engine { _closer: Some(Arc::new(Closer(inner.clone()))), inner })
     }
 
     /// Opens an engine only to be read, beside the process that writes it, or with nobody there.
@@ -170,7 +199,8 @@ impl Engine {
     ) -> Result<Engine> {
         options.validate()?;
         let inner = Arc::new(follower::open(path, storage, clock, options)?);
-        Ok(Engine { _closer: Arc::new(Closer(inner.clone())), inner })
+        inner.admin.set_reason("opened for reading only");
+        Ok(Engine { _closer: Some(Arc::new(Closer(inner.clone()))), inner })
     }
 
     /// With [`Engine::open_read_only`]: takes in what has become durable since: records, topics, deletions. Consumers
@@ -488,6 +518,7 @@ impl EngineInner {
         }
         self.keeper.stop.store(true, Ordering::Release);
         self.keeper.signal.notify();
+        self.admin.stop();
         for thread in std::mem::take(&mut *lock(&self.threads)) {
             thread.join();
         }

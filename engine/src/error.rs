@@ -209,6 +209,28 @@ pub enum Error {
         /// What to do.
         advice: &'static str,
     },
+    /// The process that has the engine open could not be asked.
+    #[error("{path}: {reason}")]
+    Admin {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The process that has the engine open answered with an error of its own.
+    #[error("{message}")]
+    Remote {
+        /// Its [`Error::code`] there.
+        code: &'static str,
+        /// Its text.
+        message: String,
+        /// Its [`Error::is_retriable`].
+        retriable: bool,
+        /// Its [`Error::is_fatal`].
+        fatal: bool,
+        /// Its [`Error::is_unknown_outcome`].
+        unknown_outcome: bool,
+    },
 }
 
 fn advice_on_holder(pid: u32) -> &'static str {
@@ -221,17 +243,29 @@ fn advice_on_holder(pid: u32) -> &'static str {
 impl Error {
     /// The same call may succeed later, without anything being done twice.
     pub fn is_retriable(&self) -> bool {
-        matches!(self, Error::QueueFull { .. } | Error::NoSpace { .. } | Error::Locked { .. } | Error::TooMany { .. })
+        match self {
+            Error::QueueFull { .. } | Error::NoSpace { .. } | Error::Locked { .. } | Error::TooMany { .. } => true,
+            Error::Remote { retriable, .. } => *retriable,
+            _ => false,
+        }
     }
 
     /// Every later call will fail too, until the engine is opened again.
     pub fn is_fatal(&self) -> bool {
-        matches!(self, Error::Poisoned { .. } | Error::Closed { .. } | Error::Forked | Error::Damaged { .. })
+        match self {
+            Error::Poisoned { .. } | Error::Closed { .. } | Error::Forked | Error::Damaged { .. } => true,
+            Error::Remote { fatal, .. } => *fatal,
+            _ => false,
+        }
     }
 
     /// What was sent may or may not be in the log.
     pub fn is_unknown_outcome(&self) -> bool {
-        matches!(self, Error::UnknownOutcome { .. })
+        match self {
+            Error::UnknownOutcome { .. } => true,
+            Error::Remote { unknown_outcome, .. } => *unknown_outcome,
+            _ => false,
+        }
     }
 
     /// A short stable name for programs: `unknown-topic`, `poisoned`, ...
@@ -260,6 +294,8 @@ impl Error {
             Error::NotWithheld => "not-withheld",
             Error::Forked => "forked",
             Error::TooMany { .. } => "too-many",
+            Error::Admin { .. } => "admin",
+            Error::Remote { code, .. } => code,
         }
     }
 

@@ -5,6 +5,10 @@
 //! - `mend_*` makes checksums right and leaves the rest as it is, so that a fuzzer gets behind them: what
 //!   a checksum covers may still be nonsense, and must be refused all the same.
 
+use crate::admin::connection::{Connection, Doing};
+use crate::admin::handler::Handler;
+use crate::admin::message::{self, Header as MessageHeader, Reply};
+use crate::engine::Engine;
 use crate::lane::catalog::CatalogChange;
 use crate::lane::checkpoint::{self, Assembly};
 use crate::lane::entries;
@@ -218,4 +222,54 @@ pub fn mend_segment(bytes: &mut [u8]) {
             None => break,
         }
     }
+}
+
+/// Messages of the admin socket, in pieces of `step` bytes, and their answers by an engine, which is opened for the
+/// first that is whole. What is read is what was sent; every request has an answer that the other side reads.
+pub fn admin_requests(mut bytes: &[u8], step: usize, open: &mut dyn FnMut() -> Engine) {
+    let mut connection = Connection::new(0);
+    let mut handler = None;
+    let mut message = Vec::new();
+    while !bytes.is_empty() && connection.doing() == Doing::Reading {
+        let (piece, rest) = bytes.split_at(step.max(1).min(connection.wanted()).min(bytes.len()));
+        bytes = rest;
+        message.extend_from_slice(piece);
+        match connection.received(piece, 0) {
+            Ok(None) => {}
+            Ok(Some((number, request))) => {
+                assert_eq!(request.encode(number), message, "a request has one encoding");
+                message.clear();
+                let answer = handler.get_or_insert_with(|| Handler::new(open())).answer(request).encode(number);
+                admin_reply(&answer);
+                connection.answer(answer, 0);
+            }
+            Err(refusal) => connection.refuse(refusal, 0),
+        }
+        assert!(connection.held_bytes() <= message.len(), "memory grows with what came");
+        let answer = connection.to_write().len();
+        connection.wrote(answer, 0);
+    }
+}
+
+/// An answer of the admin socket.
+fn admin_reply(bytes: &[u8]) {
+    let header =
+        MessageHeader::decode(bytes[..message::HEADER_BYTES].try_into().expect("long enough")).expect("a header");
+    let body = &bytes[message::HEADER_BYTES..];
+    assert_eq!(header.body_bytes, body.len());
+    let reply = Reply::decode(header.kind, body).expect("what a process answers can be read");
+    assert_eq!(reply.encode(header.request), bytes, "an answer has one encoding");
+}
+
+/// Bytes in the place of an answer's body.
+pub fn admin_answer(kind: u8, body: &[u8]) {
+    let Some(reply) = Reply::decode(kind, body) else { return };
+    // A kind of refusal that this version does not know becomes `other`; everything else is as it was.
+    let again = reply.encode(1);
+    assert_eq!(Reply::decode(kind, &again[message::HEADER_BYTES..]), Some(reply), "it is read back");
+}
+
+/// A request with a right header around any body.
+pub fn admin_frame(kind: u8, body: &[u8]) -> Vec<u8> {
+    message::frame(kind, 7, body)
 }

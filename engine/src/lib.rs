@@ -25,6 +25,7 @@
 //! # }
 //! ```
 
+pub mod admin;
 #[doc(hidden)]
 pub mod bench_support;
 mod bounds;

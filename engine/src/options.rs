@@ -171,6 +171,11 @@ options! {
     /// The device writes a 512-byte sector wholly or not at all, and harms no neighbour. Where that
     /// is not so, set false: each group then fills whole pages. Default true (as SQLite assumes).
     power_safe_overwrite: bool = true, |text| parse(text, "true or false");
+    /// Let other processes of the same user ask this one for what changes state, through the socket
+    /// `admin.socket` in the directory, while the engine is open; see [`admin`](crate::admin). Where the file
+    /// system has no sockets the engine opens all the same, and the statistics say why there is none.
+    /// Default true.
+    admin_socket: bool = true, |text| parse(text, "true or false");
     /// How long opening waits for a process that is just ending. Default 0 ms.
     lock_wait_ms: u64 = 0, |text| parse(text, "a number of ms");
 }

@@ -60,6 +60,8 @@ pub struct Stats {
     /// Only with [`Engine::open_read_only`](crate::Engine::open_read_only): what can be told from outside. Then there
     /// are no lanes here, and what the writer counts is known to the writer alone.
     pub outside: Option<OutsideStats>,
+    /// Whether other processes can ask this one.
+    pub admin: crate::admin::AdminReport,
 }
 
 /// What a reader from outside knows of the engine.
@@ -221,6 +223,7 @@ pub(crate) fn collect(inner: &EngineInner) -> Stats {
         opened_in_us: inner.opened_in_us,
         recovery: inner.recovered.clone(),
         outside,
+        admin: inner.admin.report(),
         lanes,
     }
 }

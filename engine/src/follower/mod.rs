@@ -128,6 +128,7 @@ pub(crate) fn open(
         closed: AtomicBool::new(false),
         close_result: Mutex::new(None),
         lock_file: Mutex::new(None),
+        admin: Arc::default(),
         following: Some(following),
     };
     inner.refresh()?;

@@ -105,6 +105,107 @@ pub(super) fn random() -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
+/// A new Unix stream socket that never blocks, with these permissions for the name it is bound to.
+pub(super) fn unix_socket(mode: u32) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no memory is passed.
+    let socket = retry(|| unsafe { libc::socket(libc::AF_UNIX, kind, 0) }.into())?;
+    // SAFETY: the kernel just made this descriptor and nobody else owns it.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket as RawFd) };
+    // Linux makes the name with the permissions of the socket itself: it never exists with wider ones, and
+    // the process's umask, which all its threads share, is left alone.
+    // SAFETY: no memory is passed.
+    retry(|| unsafe { libc::fchmod(socket.as_raw_fd(), mode) }.into())?;
+    Ok(socket)
+}
+
+/// Longest path of a Unix socket in bytes.
+pub(super) const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Binds a socket to a path and begins to listen.
+pub(super) fn bind_and_listen(socket: BorrowedFd<'_>, path: &[u8], waiting_max: i32) -> io::Result<()> {
+    assert!(path.len() <= SOCKET_PATH_BYTES_MAX && !path.contains(&0), "the caller chooses a path that fits");
+    // SAFETY: all zeroes is a valid value of this plain structure.
+    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    for (target, byte) in address.sun_path.iter_mut().zip(path) {
+        *target = *byte as libc::c_char;
+    }
+    let bytes = std::mem::size_of::<libc::sockaddr_un>() as libc::socklen_t;
+    // SAFETY: the address lives as long as the call, and its size is passed with it.
+    retry(|| unsafe { libc::bind(socket.as_raw_fd(), std::ptr::from_ref(&address).cast(), bytes) }.into())?;
+    // SAFETY: no memory is passed.
+    retry(|| unsafe { libc::listen(socket.as_raw_fd(), waiting_max) }.into()).map(drop)
+}
+
+/// The user on the other side of a connected Unix socket, as the kernel noted it.
+pub(super) fn peer_user(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut bytes = std::mem::size_of::<libc::ucred>() as libc::socklen_t;
+    retry(|| {
+        // SAFETY: both live as long as the call, which writes at most `bytes` bytes.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERCRED,
+                std::ptr::from_mut(&mut peer).cast(),
+                &mut bytes,
+            )
+        };
+        result.into()
+    })?;
+    Ok(peer.uid)
+}
+
+/// The user that this process acts as.
+pub(super) fn own_user() -> u32 {
+    // SAFETY: no memory is passed, and it cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// Ends both directions of a socket, for all processes that hold it.
+pub(super) fn shut_down(socket: BorrowedFd<'_>) {
+    // SAFETY: no memory is passed. An error leaves it to the descriptor's end.
+    unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) };
+}
+
+/// Gives a directory's entry another name, or replaces one.
+pub(super) fn rename_in(directory: BorrowedFd<'_>, from: &std::ffi::CStr, to: &std::ffi::CStr) -> io::Result<()> {
+    let directory = directory.as_raw_fd();
+    // SAFETY: both names live as long as the call.
+    retry(|| unsafe { libc::renameat(directory, from.as_ptr(), directory, to.as_ptr()) }.into()).map(drop)
+}
+
+/// Removes a directory's entry.
+pub(super) fn remove_in(directory: BorrowedFd<'_>, name: &std::ffi::CStr) -> io::Result<()> {
+    // SAFETY: the name lives as long as the call.
+    retry(|| unsafe { libc::unlinkat(directory.as_raw_fd(), name.as_ptr(), 0) }.into()).map(drop)
+}
+
+/// The permissions of a directory's entry.
+pub(super) fn mode_in(directory: BorrowedFd<'_>, name: &std::ffi::CStr) -> io::Result<u32> {
+    // SAFETY: all zeroes is a valid value of this plain structure.
+    let mut status: libc::stat = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: name and structure live as long as the call.
+    retry(|| unsafe { libc::fstatat(directory.as_raw_fd(), name.as_ptr(), &mut status, flags) }.into())?;
+    Ok(status.st_mode & 0o7777)
+}
+
+/// Sleeps until one of the descriptors is ready, at most `timeout_ms` (below zero: for ever). A signal ends it early.
+pub(super) fn poll(entries: &mut [libc::pollfd], timeout_ms: i32) -> io::Result<()> {
+    // SAFETY: the entries are borrowed for the whole call and their number is passed with them.
+    let ready = unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, timeout_ms) };
+    match ready {
+        0.. => Ok(()),
+        _ => match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            error => Err(error),
+        },
+    }
+}
+
 /// A new eventfd that never blocks.
 pub(super) fn event() -> io::Result<OwnedFd> {
     // SAFETY: no memory is passed.

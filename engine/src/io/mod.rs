@@ -21,6 +21,7 @@ mod latch;
 mod plain;
 mod reads;
 mod selector;
+pub(crate) mod socket;
 mod strategy;
 mod transfer;
 mod trial;

@@ -143,6 +143,7 @@ impl Opening<'_> {
             close_result: Mutex::new(None),
             lock_file: Mutex::new(lock_file),
             following: None,
+            admin: Arc::default(),
             storage: self.storage,
             clock: self.clock,
             options: self.options,
@@ -190,15 +191,7 @@ impl Opening<'_> {
             let (pid, program) = read_holder(&*file);
             return Err(Error::Locked { path: self.path.to_owned(), pid, program });
         }
-        let program = std::env::args_os().next();
-        let program = program.map_or("unknown".into(), |name| name.to_string_lossy().into_owned());
-        let text = format!("{} {}\n", std::process::id(), program);
-        let mut page = vec![0u8; PAGE];
-        let length = text.len().min(PAGE);
-        page[..length].copy_from_slice(&text.as_bytes()[..length]);
-        let block = Block::copy_of(&page);
-        // A full disk must not keep anybody out: the name of the holder is a courtesy.
-        let _ = file.write_at(block.slice(0, PAGE), 0);
+        write_holder(&*file, "");
         Ok(file)
     }
 
@@ -473,11 +466,40 @@ fn start(
     Ok(())
 }
 
+/// The program that this process runs, as it was called.
+pub(crate) fn program() -> String {
+    std::env::args_os().next().map_or("unknown".into(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Notes who holds the engine, and why it has no admin socket if so.
+pub(crate) fn write_holder(file: &dyn File, no_admin_because: &str) {
+    let mut text = format!("{} {}", std::process::id(), program()).replace('\n', " ").into_bytes();
+    text.truncate(PAGE / 2);
+    text.push(b'\n');
+    text.extend_from_slice(no_admin_because.as_bytes());
+    text.resize(PAGE, 0);
+    let block = Block::copy_of(&text);
+    // A full disk must not keep anybody out: the name of the holder is a courtesy.
+    let _ = file.write_at(block.slice(0, PAGE), 0);
+}
+
+/// Who holds the engine, as it wrote there.
 pub(crate) fn read_holder(file: &dyn File) -> (u32, String) {
+    let text = read_lock_file(file);
+    let line = text.lines().next().unwrap_or_default();
+    let (pid, program) = line.split_once(' ').unwrap_or((line, "unknown"));
+    (pid.parse().unwrap_or(0), program.to_owned())
+}
+
+/// Why who holds the engine has no admin socket, if it says so.
+pub(crate) fn read_no_admin_because(file: &dyn File) -> Option<String> {
+    let text = read_lock_file(file);
+    text.lines().nth(1).filter(|reason| !reason.is_empty()).map(str::to_owned)
+}
+
+fn read_lock_file(file: &dyn File) -> String {
     let mut block = Block::zeroed(PAGE);
     let read = file.read_at(block.as_mut_slice(), 0).unwrap_or(0);
     let text = String::from_utf8_lossy(&block.as_mut_slice()[..read]).into_owned();
-    let line = text.trim_end_matches('\0').lines().next().unwrap_or_default();
-    let (pid, program) = line.split_once(' ').unwrap_or((line, "unknown"));
-    (pid.parse().unwrap_or(0), program.trim_end_matches('\0').to_owned())
+    text.trim_end_matches('\0').to_owned()
 }

@@ -3,10 +3,12 @@
 //!
 //! Invariant: each target takes any bytes, and panics only where the engine breaks a promise.
 
+mod admin;
 mod directory;
 mod mutation;
 pub mod packed;
 
+pub use admin::admin;
 pub use directory::{directory, images, options};
 
 /// A target by the name of its folder in fuzz/corpus.
@@ -18,11 +20,12 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     Target { name: "frame", run: frame },
     Target { name: "manifest", run: manifest },
     Target { name: "sidecar", run: sidecar },
     Target { name: "directory", run: directory },
+    Target { name: "admin", run: admin },
 ];
 
 /// Records and frames, as they are and with their checksums made right.

@@ -21,13 +21,13 @@ impl<'a> Input<'a> {
         self.bytes(1).first().copied().unwrap_or(0)
     }
 
-    fn bytes(&mut self, count: usize) -> &'a [u8] {
+    pub(super) fn bytes(&mut self, count: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(count.min(self.0.len()));
         self.0 = rest;
         taken
     }
 
-    fn number(&mut self, bytes: usize) -> usize {
+    pub(super) fn number(&mut self, bytes: usize) -> usize {
         self.bytes(bytes).iter().fold(0, |number, byte| number << 8 | usize::from(*byte))
     }
 }

@@ -1,0 +1,136 @@
+//! What each request does: calls that an application could make itself.
+//!
+//! Invariant: every request has one answer, and a bug in one of them is an answer too.
+
+use super::TOPICS_PER_PAGE;
+use super::message::{Reply, Request, SentReceipt, SentRecord};
+use super::refusal::Refusal;
+use super::topics::{TopicDescription, TopicSummary};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::producer::{Durability, Producer, ProducerOptions};
+use crate::record::{Header, Record};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Answers requests with an engine's own calls.
+pub(crate) struct Handler {
+    engine: Engine,
+    /// Made by the first record of its durability.
+    synced: Option<Producer>,
+    buffered: Option<Producer>,
+}
+
+impl Handler {
+    pub(crate) fn new(engine: Engine) -> Handler {
+        Handler { engine, synced: None, buffered: None }
+    }
+
+    /// The answer to a request.
+    pub(crate) fn answer(&mut self, request: Request) -> Reply {
+        let answered = catch_unwind(AssertUnwindSafe(|| self.carry_out(request)));
+        match answered {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(error)) => Reply::Refused(Refusal::from(&error)),
+            Err(_) => {
+                let reason = "a bug in Ringlane ended it".to_owned();
+                Reply::Refused(Refusal::from(&Error::UnknownOutcome { reason }))
+            }
+        }
+    }
+
+    fn carry_out(&mut self, request: Request) -> Result<Reply> {
+        let engine = &self.engine;
+        Ok(match request {
+            Request::Hello => Reply::Hello {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                program: crate::opening::program(),
+            },
+            Request::CreateTopic { name, options } => {
+                Reply::Created(TopicSummary::of(&engine.create_topic(&name, options)?)?)
+            }
+            Request::DeleteTopic { name } => {
+                let summary = TopicSummary::of(&engine.topic(&name)?)?;
+                engine.delete_topic(&name)?;
+                Reply::Deleted(summary)
+            }
+            Request::ListTopics { after } => {
+                let topics = engine.topics();
+                let behind = topics.iter().filter(|topic| topic.name() > after.as_str());
+                Reply::Topics(behind.take(TOPICS_PER_PAGE).map(TopicSummary::of).collect::<Result<_>>()?)
+            }
+            Request::DescribeTopic { name } => Reply::Described(TopicDescription::of(&engine.topic(&name)?)?),
+            Request::Sync => {
+                engine.sync()?;
+                Reply::Synced
+            }
+            Request::Stats => Reply::Stats(engine.stats().into()),
+            Request::ConfigureTopic { name, retention } => {
+                engine.set_retention(&name, retention)?;
+                Reply::Configured(TopicSummary::of(&engine.topic(&name)?)?)
+            }
+            Request::DeleteRecords { topic, partition, before } => {
+                let topic = engine.topic(&topic)?;
+                engine.delete_records(&topic, partition, before)?;
+                Reply::RecordsDeleted(topic.partition_info(partition)?)
+            }
+            Request::Produce { topic, durability, records } => {
+                Reply::Produced(self.produce(&topic, durability, &records)?)
+            }
+        })
+    }
+
+    fn producer(&mut self, durability: Durability) -> Result<&Producer> {
+        let slot = match durability {
+            Durability::Synced => &mut self.synced,
+            Durability::Buffered => &mut self.buffered,
+        };
+        Ok(match slot {
+            Some(producer) => producer,
+            None => slot.insert(self.engine.producer(ProducerOptions::new().durability(durability))?),
+        })
+    }
+
+    /// Sends the records in their order, up to the first that is refused at once; then waits for all outcomes.
+    fn produce(
+        &mut self,
+        topic: &str,
+        durability: Durability,
+        records: &[SentRecord],
+    ) -> Result<Vec<Result<SentReceipt, Refusal>>> {
+        let topic = self.engine.topic(topic)?;
+        let producer = self.producer(durability)?;
+        let mut handles = Vec::with_capacity(records.len());
+        let mut refused = None;
+        for sent in records {
+            let bytes = sent.record().expect("only whole records come out of a message");
+            let headers: Vec<Header<'_>> = bytes.headers().collect();
+            let record = Record {
+                key: bytes.key(),
+                value: bytes.value(),
+                headers: &headers,
+                timestamp_ms: sent.is_timed.then(|| bytes.timestamp_ms()),
+                partition: sent.partition,
+                visibility: sent.visibility,
+            };
+            match producer.send(&topic, record) {
+                Ok(handle) => handles.push(handle),
+                Err(error) => {
+                    refused = Some(Err(Refusal::from(&error)));
+                    break;
+                }
+            }
+        }
+        let outcomes = handles.into_iter().map(|handle| match handle.wait() {
+            Ok(receipt) => Ok(SentReceipt {
+                partition: receipt.partition,
+                offset: receipt.offset,
+                timestamp_ms: receipt.timestamp_ms,
+                durability: receipt.durability,
+                id: receipt.id,
+            }),
+            Err(error) => Err(Refusal::from(&error)),
+        });
+        Ok(outcomes.chain(refused).collect())
+    }
+}

@@ -1,0 +1,623 @@
+//! Messages of the admin socket, byte by byte. docs/FORMAT.md describes them.
+//!
+//! Invariants:
+//! - Any bytes are refused or read without a panic, and memory grows only with what was sent.
+//! - A message has one encoding.
+//! - The header keeps its layout in all versions, so that another version is an answer and not a guess.
+
+use super::refusal::{MALFORMED, Refusal, UNKNOWN_REQUEST, UNSUPPORTED_VERSION};
+use super::topics::{TopicDescription, TopicSummary, put_partition, put_retention, take_partition, take_retention};
+use super::value::Value;
+use super::{BODY_BYTES_MAX, RECORDS_MAX};
+use crate::log::codec::{Put, Reader};
+use crate::producer::{Durability, RecordId};
+use crate::record::{Record, RecordRef, Visibility};
+use crate::topic::{PartitionInfo, Retention, TopicOptions};
+use std::time::Duration;
+
+/// The version of the messages.
+pub(crate) const VERSION: u8 = 1;
+/// `u32 magic, u8 version, u8 kind, u16 zero, u32 body_bytes, u64 request`.
+pub(crate) const HEADER_BYTES: usize = 20;
+const MAGIC: [u8; 4] = *b"RLAD";
+
+const HELLO: u8 = 1;
+const CREATE_TOPIC: u8 = 2;
+const DELETE_TOPIC: u8 = 3;
+const LIST_TOPICS: u8 = 4;
+const DESCRIBE_TOPIC: u8 = 5;
+const SYNC: u8 = 6;
+const STATS: u8 = 7;
+const PRODUCE: u8 = 8;
+// Kept free for what groups, dead letters and transactions will need: 9 reset, 10 redrive, 11 resolve.
+const CONFIGURE_TOPIC: u8 = 12;
+const DELETE_RECORDS: u8 = 13;
+/// The kind of an answer is that of its request, and this.
+const ANSWER: u8 = 0x80;
+const REFUSED: u8 = 0xff;
+
+/// What stands before the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) kind: u8,
+    pub(crate) body_bytes: usize,
+    /// The asker's number for the request; its answer has the same.
+    pub(crate) request: u64,
+}
+
+impl Header {
+    /// Reads a header, or says why nothing more can be read from there.
+    pub(crate) fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Header, Refusal> {
+        let mut reader = Reader::new(bytes);
+        let mut read = || {
+            let magic = reader.take(4)?;
+            let (version, kind) = (reader.u8()?, reader.u8()?);
+            let zero = reader.take(2)?;
+            Some((magic, version, kind, zero, reader.u32()? as usize, reader.u64()?))
+        };
+        let (magic, version, kind, zero, body_bytes, request) = read().expect("a header has that many bytes");
+        if magic != MAGIC {
+            return Err(Refusal::new(MALFORMED, "this is no message of Ringlane's admin socket"));
+        }
+        if version != VERSION {
+            let text = format!("the message has version {version}, this process understands {VERSION}");
+            return Err(Refusal::new(UNSUPPORTED_VERSION, text));
+        }
+        if zero != [0, 0] || body_bytes > BODY_BYTES_MAX {
+            let text = format!("a message of {body_bytes} bytes; at most {BODY_BYTES_MAX} are read");
+            return Err(Refusal::new(MALFORMED, text));
+        }
+        Ok(Header { kind, body_bytes, request })
+    }
+}
+
+/// A whole message: header and body.
+pub(crate) fn frame(kind: u8, request: u64, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+    bytes.extend_from_slice(&MAGIC);
+    bytes.put_u8(VERSION);
+    bytes.put_u8(kind);
+    bytes.extend_from_slice(&[0, 0]);
+    bytes.put_u32(body.len() as u32);
+    bytes.put_u64(request);
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Request {
+    Hello,
+    CreateTopic {
+        name: String,
+        options: TopicOptions,
+    },
+    DeleteTopic {
+        name: String,
+    },
+    /// Topics whose names come behind `after`, in their order.
+    ListTopics {
+        after: String,
+    },
+    DescribeTopic {
+        name: String,
+    },
+    Sync,
+    Stats,
+    Produce {
+        topic: String,
+        durability: Durability,
+        records: Vec<SentRecord>,
+    },
+    ConfigureTopic {
+        name: String,
+        retention: Retention,
+    },
+    DeleteRecords {
+        topic: String,
+        partition: u32,
+        before: u64,
+    },
+}
+
+impl Request {
+    pub(crate) fn encode(&self, request: u64) -> Vec<u8> {
+        let mut body = Vec::new();
+        let kind = match self {
+            Request::Hello => HELLO,
+            Request::CreateTopic { name, options } => {
+                body.put_bytes(name.as_bytes());
+                put_topic_options(&mut body, options);
+                CREATE_TOPIC
+            }
+            Request::DeleteTopic { name } => {
+                body.put_bytes(name.as_bytes());
+                DELETE_TOPIC
+            }
+            Request::ListTopics { after } => {
+                body.put_bytes(after.as_bytes());
+                LIST_TOPICS
+            }
+            Request::DescribeTopic { name } => {
+                body.put_bytes(name.as_bytes());
+                DESCRIBE_TOPIC
+            }
+            Request::Sync => SYNC,
+            Request::Stats => STATS,
+            Request::Produce { topic, durability, records } => {
+                body.put_bytes(topic.as_bytes());
+                put_durability(&mut body, *durability);
+                body.put_u32(records.len() as u32);
+                records.iter().for_each(|record| record.put(&mut body));
+                PRODUCE
+            }
+            Request::ConfigureTopic { name, retention } => {
+                body.put_bytes(name.as_bytes());
+                put_retention(&mut body, *retention);
+                CONFIGURE_TOPIC
+            }
+            Request::DeleteRecords { topic, partition, before } => {
+                body.put_bytes(topic.as_bytes());
+                body.put_u32(*partition);
+                body.put_u64(*before);
+                DELETE_RECORDS
+            }
+        };
+        frame(kind, request, &body)
+    }
+
+    /// Reads a request's body.
+    pub(crate) fn decode(kind: u8, body: &[u8]) -> Result<Request, Refusal> {
+        let mut reader = Reader::new(body);
+        if !matches!(kind, HELLO..=PRODUCE | CONFIGURE_TOPIC | DELETE_RECORDS) {
+            return Err(Refusal::new(UNKNOWN_REQUEST, format!("this process knows no request of kind {kind}")));
+        }
+        let request = Self::take(kind, &mut reader).filter(|_| reader.is_empty());
+        request.ok_or_else(|| Refusal::new(MALFORMED, format!("a request of kind {kind} that cannot be read")))
+    }
+
+    fn take(kind: u8, reader: &mut Reader<'_>) -> Option<Request> {
+        Some(match kind {
+            HELLO => Request::Hello,
+            CREATE_TOPIC => Request::CreateTopic { name: text(reader)?, options: take_topic_options(reader)? },
+            DELETE_TOPIC => Request::DeleteTopic { name: text(reader)? },
+            LIST_TOPICS => Request::ListTopics { after: text(reader)? },
+            DESCRIBE_TOPIC => Request::DescribeTopic { name: text(reader)? },
+            SYNC => Request::Sync,
+            STATS => Request::Stats,
+            PRODUCE => {
+                let (topic, durability) = (text(reader)?, take_durability(reader)?);
+                let count = reader.u32()? as usize;
+                if count > RECORDS_MAX {
+                    return None;
+                }
+                let records = (0..count).map(|_| SentRecord::take(reader)).collect::<Option<_>>()?;
+                Request::Produce { topic, durability, records }
+            }
+            CONFIGURE_TOPIC => Request::ConfigureTopic { name: text(reader)?, retention: take_retention(reader)? },
+            DELETE_RECORDS => {
+                Request::DeleteRecords { topic: text(reader)?, partition: reader.u32()?, before: reader.u64()? }
+            }
+            _ => return None,
+        })
+    }
+
+    /// Whether it may wait for the device: then others are answered meanwhile.
+    pub(crate) fn waits(&self) -> bool {
+        match self {
+            Request::CreateTopic { .. } | Request::DeleteTopic { .. } | Request::Sync | Request::Produce { .. } => true,
+            Request::ConfigureTopic { .. } | Request::DeleteRecords { .. } => true,
+            Request::Hello | Request::ListTopics { .. } | Request::DescribeTopic { .. } | Request::Stats => false,
+        }
+    }
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Reply {
+    Hello {
+        version: String,
+        pid: u32,
+        program: String,
+    },
+    Created(TopicSummary),
+    Deleted(TopicSummary),
+    Topics(Vec<TopicSummary>),
+    Described(TopicDescription),
+    Synced,
+    Stats(Value),
+    /// One for each record, up to the first that was not sent: that one, and what comes behind it, is not there.
+    Produced(Vec<Result<SentReceipt, Refusal>>),
+    Configured(TopicSummary),
+    /// What the partition holds now.
+    RecordsDeleted(PartitionInfo),
+    Refused(Refusal),
+}
+
+impl Reply {
+    pub(crate) fn encode(&self, request: u64) -> Vec<u8> {
+        let mut body = Vec::new();
+        let kind = match self {
+            Reply::Hello { version, pid, program } => {
+                body.put_bytes(version.as_bytes());
+                body.put_u32(*pid);
+                body.put_bytes(program.as_bytes());
+                ANSWER | HELLO
+            }
+            Reply::Created(topic) => {
+                topic.put(&mut body);
+                ANSWER | CREATE_TOPIC
+            }
+            Reply::Deleted(topic) => {
+                topic.put(&mut body);
+                ANSWER | DELETE_TOPIC
+            }
+            Reply::Topics(topics) => {
+                body.put_u32(topics.len() as u32);
+                topics.iter().for_each(|topic| topic.put(&mut body));
+                ANSWER | LIST_TOPICS
+            }
+            Reply::Described(topic) => {
+                topic.put(&mut body);
+                ANSWER | DESCRIBE_TOPIC
+            }
+            Reply::Synced => ANSWER | SYNC,
+            Reply::Stats(value) => {
+                value.put(&mut body);
+                ANSWER | STATS
+            }
+            Reply::Produced(outcomes) => {
+                body.put_u32(outcomes.len() as u32);
+                for outcome in outcomes {
+                    match outcome {
+                        Ok(receipt) => {
+                            body.put_u8(0);
+                            receipt.put(&mut body);
+                        }
+                        Err(refusal) => {
+                            body.put_u8(1);
+                            refusal.put(&mut body);
+                        }
+                    }
+                }
+                ANSWER | PRODUCE
+            }
+            Reply::Configured(topic) => {
+                topic.put(&mut body);
+                ANSWER | CONFIGURE_TOPIC
+            }
+            Reply::RecordsDeleted(info) => {
+                put_partition(&mut body, info);
+                ANSWER | DELETE_RECORDS
+            }
+            Reply::Refused(refusal) => {
+                refusal.put(&mut body);
+                REFUSED
+            }
+        };
+        frame(kind, request, &body)
+    }
+
+    /// Reads an answer's body.
+    pub(crate) fn decode(kind: u8, body: &[u8]) -> Option<Reply> {
+        let mut reader = Reader::new(body);
+        let reader = &mut reader;
+        let reply = match kind {
+            REFUSED => Reply::Refused(Refusal::take(reader)?),
+            _ => match kind.checked_sub(ANSWER)? {
+                HELLO => Reply::Hello { version: text(reader)?, pid: reader.u32()?, program: text(reader)? },
+                CREATE_TOPIC => Reply::Created(TopicSummary::take(reader)?),
+                DELETE_TOPIC => Reply::Deleted(TopicSummary::take(reader)?),
+                LIST_TOPICS => {
+                    let count = reader.u32()?;
+                    Reply::Topics((0..count).map(|_| TopicSummary::take(reader)).collect::<Option<_>>()?)
+                }
+                DESCRIBE_TOPIC => Reply::Described(TopicDescription::take(reader)?),
+                SYNC => Reply::Synced,
+                STATS => Reply::Stats(Value::take(reader)?),
+                PRODUCE => {
+                    let count = reader.u32()?;
+                    let outcome = |_| {
+                        Some(match reader.u8()? {
+                            0 => Ok(SentReceipt::take(reader)?),
+                            1 => Err(Refusal::take(reader)?),
+                            _ => return None,
+                        })
+                    };
+                    Reply::Produced((0..count).map(outcome).collect::<Option<_>>()?)
+                }
+                CONFIGURE_TOPIC => Reply::Configured(TopicSummary::take(reader)?),
+                DELETE_RECORDS => Reply::RecordsDeleted(take_partition(reader)?),
+                _ => return None,
+            },
+        };
+        reader.is_empty().then_some(reply)
+    }
+}
+
+/// A record of a produce message, in the layout that it has everywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SentRecord {
+    pub(crate) partition: Option<u32>,
+    pub(crate) visibility: Visibility,
+    /// Whether the record brings its timestamp; else it gets that of the sending.
+    pub(crate) is_timed: bool,
+    pub(crate) bytes: Vec<u8>,
+}
+
+const HAS_PARTITION: u8 = 1;
+const IS_TIMED: u8 = 2;
+
+impl SentRecord {
+    /// Of a record to be sent; `size` is its encoded size.
+    pub(crate) fn new(record: &Record<'_>, size: usize) -> SentRecord {
+        let mut bytes = Vec::new();
+        record.encode_into(&mut bytes, size, record.timestamp_ms.unwrap_or(0));
+        bytes.truncate(size);
+        let is_timed = record.timestamp_ms.is_some();
+        SentRecord { partition: record.partition, visibility: record.visibility, is_timed, bytes }
+    }
+
+    /// The record in its bytes.
+    pub(crate) fn record(&self) -> Option<RecordRef<'_>> {
+        RecordRef::parse(&self.bytes).map(|(record, _)| record).filter(|record| record.as_bytes() == self.bytes)
+    }
+
+    fn put(&self, target: &mut Vec<u8>) {
+        let has = |is_so: bool, bit: u8| if is_so { bit } else { 0 };
+        target.put_u8(has(self.partition.is_some(), HAS_PARTITION) | has(self.is_timed, IS_TIMED));
+        target.put_u32(self.partition.unwrap_or(0));
+        let (visibility, time) = match self.visibility {
+            Visibility::Now => (0, 0),
+            Visibility::At(time_ms) => (1, time_ms),
+            Visibility::After(delay) => (2, i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)),
+        };
+        target.put_u8(visibility);
+        target.put_i64(time);
+        target.put_bytes(&self.bytes);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Option<SentRecord> {
+        let flags = reader.u8()?;
+        let partition = reader.u32()?;
+        let (visibility, time) = (reader.u8()?, reader.i64()?);
+        let visibility = match visibility {
+            0 if time == 0 => Visibility::Now,
+            1 => Visibility::At(time),
+            2 => Visibility::After(Duration::from_millis(u64::try_from(time).ok()?)),
+            _ => return None,
+        };
+        let has_partition = flags & HAS_PARTITION != 0;
+        if flags > (HAS_PARTITION | IS_TIMED) || (!has_partition && partition != 0) {
+            return None;
+        }
+        let record = SentRecord {
+            partition: has_partition.then_some(partition),
+            visibility,
+            is_timed: flags & IS_TIMED != 0,
+            bytes: reader.bytes()?.to_vec(),
+        };
+        record.record().is_some().then_some(record)
+    }
+}
+
+/// A receipt without its topic, which the asker knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SentReceipt {
+    pub(crate) partition: u32,
+    pub(crate) offset: Option<u64>,
+    pub(crate) timestamp_ms: i64,
+    pub(crate) durability: Durability,
+    pub(crate) id: RecordId,
+}
+
+impl SentReceipt {
+    fn put(&self, target: &mut Vec<u8>) {
+        target.put_u32(self.partition);
+        target.put_u8(u8::from(self.offset.is_some()));
+        target.put_u64(self.offset.unwrap_or(0));
+        target.put_i64(self.timestamp_ms);
+        put_durability(target, self.durability);
+        target.put_u32(self.id.log);
+        target.put_u64(self.id.position);
+        target.put_u32(self.id.index);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Option<SentReceipt> {
+        let partition = reader.u32()?;
+        let offset = match (reader.u8()?, reader.u64()?) {
+            (0, 0) => None,
+            (1, offset) => Some(offset),
+            _ => return None,
+        };
+        Some(SentReceipt {
+            partition,
+            offset,
+            timestamp_ms: reader.i64()?,
+            durability: take_durability(reader)?,
+            id: RecordId { log: reader.u32()?, position: reader.u64()?, index: reader.u32()? },
+        })
+    }
+}
+
+fn put_durability(target: &mut Vec<u8>, durability: Durability) {
+    target.put_u8(match durability {
+        Durability::Synced => 0,
+        Durability::Buffered => 1,
+    });
+}
+
+fn take_durability(reader: &mut Reader<'_>) -> Option<Durability> {
+    match reader.u8()? {
+        0 => Some(Durability::Synced),
+        1 => Some(Durability::Buffered),
+        _ => None,
+    }
+}
+
+/// Options of a topic: their number, and for each a tag and a value. A new option gets the next tag, and a process
+/// that does not know it refuses the request instead of passing over it.
+const OPTION_PARTITIONS: u8 = 1;
+const OPTION_RETENTION_MS: u8 = 2;
+const OPTION_RETENTION_BYTES: u8 = 3;
+
+fn put_topic_options(target: &mut Vec<u8>, options: &TopicOptions) {
+    let retention = options.retention.normalized();
+    let tagged = [
+        (OPTION_PARTITIONS, Some(u64::from(options.partitions))),
+        (OPTION_RETENTION_MS, retention.retention_ms),
+        (OPTION_RETENTION_BYTES, retention.retention_bytes),
+    ];
+    // One that is not set is left out.
+    let tagged: Vec<(u8, u64)> = tagged.into_iter().filter_map(|(tag, value)| Some((tag, value?))).collect();
+    target.put_u8(tagged.len() as u8);
+    for (tag, value) in tagged {
+        target.put_u8(tag);
+        target.put_u64(value);
+    }
+}
+
+fn take_topic_options(reader: &mut Reader<'_>) -> Option<TopicOptions> {
+    let mut options = TopicOptions::new();
+    let mut tag_before = 0;
+    let mut has_partitions = false;
+    for _ in 0..reader.u8()? {
+        let (tag, value) = (reader.u8()?, reader.u64()?);
+        match tag {
+            // Each at most once, in their order: a message has one encoding.
+            _ if tag <= tag_before => return None,
+            OPTION_PARTITIONS => options.partitions = u32::try_from(value).ok()?,
+            OPTION_RETENTION_MS if value > 0 => options.retention.retention_ms = Some(value),
+            OPTION_RETENTION_BYTES if value > 0 => options.retention.retention_bytes = Some(value),
+            _ => return None,
+        }
+        tag_before = tag;
+        has_partitions |= tag == OPTION_PARTITIONS;
+    }
+    has_partitions.then_some(options)
+}
+
+fn text(reader: &mut Reader<'_>) -> Option<String> {
+    std::str::from_utf8(reader.bytes()?).ok().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(bytes: &[u8]) -> Result<Header, Refusal> {
+        Header::decode(bytes[..HEADER_BYTES].try_into().unwrap())
+    }
+
+    fn requests() -> Vec<Request> {
+        let name = || "orders".to_owned();
+        let record = |record: Record<'_>| SentRecord::new(&record, record.encoded_size(1 << 20).unwrap());
+        vec![
+            Request::Hello,
+            Request::CreateTopic { name: name(), options: TopicOptions::new().partitions(7) },
+            Request::CreateTopic {
+                name: name(),
+                options: TopicOptions::new().retention(Retention::new().retention_bytes(5)),
+            },
+            Request::ConfigureTopic { name: name(), retention: Retention::new().retention_ms(7) },
+            Request::DeleteRecords { topic: name(), partition: 1, before: u64::MAX },
+            Request::DeleteTopic { name: name() },
+            Request::ListTopics { after: String::new() },
+            Request::DescribeTopic { name: name() },
+            Request::Sync,
+            Request::Stats,
+            Request::Produce {
+                topic: name(),
+                durability: Durability::Buffered,
+                records: vec![
+                    record(Record::new(b"value").key(b"key").partition(3)),
+                    record(Record::new(b"").timestamp_ms(-5).visible_at(i64::MIN)),
+                    record(Record { value: None, ..Record::default() }.visible_after(Duration::from_millis(9))),
+                ],
+            },
+        ]
+    }
+
+    fn replies() -> Vec<Reply> {
+        let summary = || TopicSummary {
+            name: "t".to_owned(),
+            id: 1,
+            partitions: 1,
+            records: 5,
+            created_ms: -1,
+            retention_ms: Some(9),
+            retention_bytes: None,
+        };
+        let info = PartitionInfo { partition: 0, lane: 1, first_offset: 2, next_offset: u64::MAX };
+        let receipt = |offset| SentReceipt {
+            partition: 1,
+            offset,
+            timestamp_ms: 2,
+            durability: Durability::Synced,
+            id: RecordId { log: 3, position: 4, index: 5 },
+        };
+        vec![
+            Reply::Hello { version: "0.1.0".to_owned(), pid: 7, program: "p".to_owned() },
+            Reply::Created(summary()),
+            Reply::Deleted(summary()),
+            Reply::Topics(vec![summary(), summary()]),
+            Reply::Described(TopicDescription { summary: summary(), partition: vec![info, info] }),
+            Reply::Synced,
+            Reply::Configured(summary()),
+            Reply::RecordsDeleted(info),
+            Reply::Stats(Value::Null),
+            Reply::Produced(vec![Ok(receipt(None)), Ok(receipt(Some(0))), Err(Refusal::new(MALFORMED, "m"))]),
+            Reply::Refused(Refusal::new(MALFORMED, "m")),
+        ]
+    }
+
+    #[test]
+    fn requests_and_replies_are_read_back_and_nothing_shorter_or_longer_is() {
+        for request in requests() {
+            let bytes = request.encode(77);
+            let (header, body) = (header(&bytes).unwrap(), &bytes[HEADER_BYTES..]);
+            assert_eq!((header.request, header.body_bytes), (77, body.len()));
+            assert_eq!(Request::decode(header.kind, body), Ok(request.clone()));
+            for length in 0..body.len() {
+                Request::decode(header.kind, &body[..length]).unwrap_err();
+            }
+            Request::decode(header.kind, &[body, &[0]].concat()).unwrap_err();
+        }
+        for reply in replies() {
+            let bytes = reply.encode(78);
+            let (header, body) = (header(&bytes).unwrap(), &bytes[HEADER_BYTES..]);
+            assert_eq!(Reply::decode(header.kind, body), Some(reply.clone()));
+            for length in 0..body.len() {
+                assert_eq!(Reply::decode(header.kind, &body[..length]), None);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_of_this_version_is_refused_by_name() {
+        let good = Request::Hello.encode(1);
+        let code = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = good.clone();
+            change(&mut bytes);
+            crate::Error::from(header(&bytes).unwrap_err()).code()
+        };
+        assert_eq!(code(&|bytes| bytes[0] = b'X'), "malformed");
+        assert_eq!(code(&|bytes| bytes[4] = 2), "unsupported-version");
+        assert_eq!(code(&|bytes| bytes[8..12].fill(0xff)), "malformed");
+        for kind in [0, 9, 10, 11, 14, 200] {
+            assert_eq!(crate::Error::from(Request::decode(kind, &[]).unwrap_err()).code(), "unknown-request");
+        }
+    }
+
+    #[test]
+    fn an_option_that_is_not_known_is_refused_and_not_passed_over() {
+        let mut body = Vec::new();
+        body.put_bytes(b"t");
+        body.put_u8(2);
+        for (tag, value) in [(OPTION_PARTITIONS, 3), (200, 1)] {
+            body.put_u8(tag);
+            body.put_u64(value);
+        }
+        Request::decode(CREATE_TOPIC, &body).unwrap_err();
+    }
+}
