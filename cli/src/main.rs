@@ -15,6 +15,7 @@ mod bench;
 mod consume;
 mod demo;
 mod failure;
+mod holder;
 mod inspect;
 mod interrupt;
 mod output;
@@ -23,6 +24,7 @@ mod progress;
 mod record_json;
 mod render;
 mod stats;
+mod sync;
 mod text;
 mod topic;
 mod verify;
@@ -54,6 +56,8 @@ enum Command {
     Verify(verify::VerifyArguments),
     /// Print the engine's statistics
     Stats(stats::StatsArguments),
+    /// Make durable what was sent before, whatever its durability
+    Sync(sync::SyncArguments),
     /// Measure the device and the engine side by side
     Bench(bench::BenchArguments),
     /// Produce a file, consume it, kill the producer half-way, and show that nothing is lost
@@ -78,6 +82,7 @@ fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Stats(arguments) => stats::run(&arguments),
+        Command::Sync(arguments) => sync::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoWriter(arguments) => demo::run_writer(&arguments),

@@ -3,21 +3,24 @@
 //! Invariants:
 //! - Records are sent in the order of the lines, and receipts are printed in that order.
 //! - At most `--in-flight` records wait for their receipts; reading pauses until one comes.
+//! - Where another process has the engine open, it sends them: in messages of what has been read meanwhile.
 //! - Exit code 0 means that every line was acknowledged.
 
 use crate::arguments::EngineArguments;
 use crate::failure::{Failure, Result};
+use crate::holder::Reached;
 use crate::output::Output;
 use crate::record_json::OwnedRecord;
 use crate::{progress, text};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
-use ringlane::{Durability, Producer, ProducerOptions, Receipt, SendHandle, Topic, Visibility};
+use ringlane::admin::Client;
+use ringlane::{Durability, Engine, ProducerOptions, Receipt, SendHandle, Visibility};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
 /// Arguments of `produce`.
@@ -78,21 +81,20 @@ const LINE_BYTES_MAX: u64 = 32 << 20;
 /// Runs `ringlane produce`.
 pub fn run(arguments: &ProduceArguments) -> Result {
     let (mut lines, bytes) = open_input(arguments)?;
-    let engine = arguments.engine.open(true)?;
-    let topic = engine.topic(&arguments.topic)?;
-    let producer = engine.producer(ProducerOptions::new().durability(arguments.durability))?;
-    let (handles, receipts) = sync_channel(arguments.in_flight as usize);
+    let reached = arguments.engine.reach(true)?;
     let progress = progress::over_bytes(bytes);
     let state = State::default();
     let started = Instant::now();
-    let (sent, acknowledged) = std::thread::scope(|scope| {
-        let acknowledging = scope.spawn(|| acknowledge(arguments, receipts, &state));
-        let sent = send_lines(arguments, &mut lines, &producer, &topic, handles, &state, &progress);
-        (sent, acknowledging.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    });
+    let (sent, acknowledged, closed) = match reached {
+        Reached::Here(engine) => send_here(arguments, &engine, &mut lines, &state, &progress)?,
+        Reached::Held(mut client) => {
+            // A topic that is not there is an error before the first line, too.
+            client.describe_topic(&arguments.topic)?;
+            send_through(arguments, client, &mut lines, &state, &progress)
+        }
+    };
     progress.finish_and_clear();
     let records = state.acknowledged.load(Ordering::Relaxed);
-    let closed = engine.close();
     let seconds = started.elapsed().as_secs_f64();
     eprintln!(
         "{} records acknowledged ({}) in {seconds:.2} s",
@@ -103,8 +105,59 @@ pub fn run(arguments: &ProduceArguments) -> Result {
         },
     );
     // The first cause first: a failed send makes the others fail as well.
-    acknowledged.and(sent)?;
-    Ok(closed?)
+    acknowledged.and(sent).and(closed)
+}
+
+/// How sending, acknowledging and closing ended.
+type Ends = (Result, Result, Result);
+
+/// Sends with a producer of this process.
+fn send_here(
+    arguments: &ProduceArguments,
+    engine: &Engine,
+    lines: &mut dyn BufRead,
+    state: &State,
+    progress: &ProgressBar,
+) -> Result<Ends> {
+    let topic = engine.topic(&arguments.topic)?;
+    let producer = engine.producer(ProducerOptions::new().durability(arguments.durability))?;
+    let (handles, receipts) = sync_channel(arguments.in_flight as usize);
+    let (sent, acknowledged) = std::thread::scope(|scope| {
+        let acknowledging =
+            scope.spawn(move || acknowledge(state, |output| wait_for_receipts(arguments, &receipts, state, output)));
+        let sent = send_lines(arguments, lines, state, progress, &mut |number, record: OwnedRecord| {
+            let headers = record.headers();
+            let handle = producer.send(&topic, record.record(&headers)).map_err(|error| at_line(number, &error))?;
+            Ok(handles.send((number, handle)).is_ok())
+        });
+        drop(handles);
+        (sent, acknowledging.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    Ok((sent, acknowledged, engine.close().map_err(Failure::from)))
+}
+
+/// Most records on their way to another process: they are held here until it has them.
+const HELD_RECORDS_MAX: u32 = 1024;
+
+/// Has the process send that has the engine open.
+fn send_through(
+    arguments: &ProduceArguments,
+    client: Client,
+    lines: &mut dyn BufRead,
+    state: &State,
+    progress: &ProgressBar,
+) -> Ends {
+    let (records, read) = sync_channel(arguments.in_flight.min(HELD_RECORDS_MAX) as usize);
+    let (sent, acknowledged) = std::thread::scope(|scope| {
+        let sending =
+            scope.spawn(move || acknowledge(state, |output| have_sent(arguments, client, &read, state, output)));
+        let sent = send_lines(arguments, lines, state, progress, &mut |number, record| {
+            Ok(records.send((number, record)).is_ok())
+        });
+        drop(records);
+        (sent, sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    (sent, acknowledged, Ok(()))
 }
 
 /// What the two threads tell each other.
@@ -126,14 +179,13 @@ fn open_input(arguments: &ProduceArguments) -> Result<(Box<dyn BufRead>, Option<
     Ok((Box::new(BufReader::with_capacity(256 << 10, file)), bytes))
 }
 
+/// Gives the record of each line to `send`, which says whether to go on.
 fn send_lines(
     arguments: &ProduceArguments,
     lines: &mut dyn BufRead,
-    producer: &Producer,
-    topic: &Topic,
-    handles: SyncSender<Sent>,
     state: &State,
     progress: &ProgressBar,
+    send: &mut dyn FnMut(u64, OwnedRecord) -> Result<bool>,
 ) -> Result {
     let mut line = Vec::new();
     for number in 1.. {
@@ -144,9 +196,7 @@ fn send_lines(
         let record =
             parse_line(arguments, &line).map_err(|reason| Failure::Usage(format!("line {number}: {reason}")))?;
         let Some(record) = record else { continue };
-        let headers = record.headers();
-        let handle = producer.send(topic, record.record(&headers)).map_err(|error| at_line(number, &error))?;
-        if handles.send((number, handle)).is_err() {
+        if !send(number, record)? {
             break;
         }
     }
@@ -199,37 +249,73 @@ fn split_key<'a>(line: &'a [u8], separator: Option<&str>) -> Result<(Option<&'a 
     }
 }
 
-/// Waits for the receipts in order, and prints them. Ends at the first error; then nothing more is sent.
-fn acknowledge(arguments: &ProduceArguments, handles: Receiver<Sent>, state: &State) -> Result {
-    let result = acknowledge_all(arguments, &handles, state);
+/// Prints the receipts in their order. Ends at the first error; then nothing more is sent.
+fn acknowledge(state: &State, receipts: impl FnOnce(&mut Output) -> Result) -> Result {
+    let mut output = Output::new();
+    let result = receipts(&mut output).and_then(|()| output.finish());
     state.failed.store(result.is_err(), Ordering::Relaxed);
     result
 }
 
-fn acknowledge_all(arguments: &ProduceArguments, handles: &Receiver<Sent>, state: &State) -> Result {
-    let mut output = Output::new();
-    loop {
-        let (number, handle) = match handles.try_recv() {
-            Ok(sent) => sent,
-            // Nothing more to wait for at this moment: show what there is.
-            Err(TryRecvError::Empty) => {
-                output.flush()?;
-                let Ok(sent) = handles.recv() else { return output.finish() };
-                sent
-            }
-            Err(TryRecvError::Disconnected) => return output.finish(),
-        };
+/// The next of a channel; `None`: there will be none. What is printed is shown before it is waited for.
+fn next<T>(receiver: &Receiver<T>, output: &mut Output) -> Result<Option<T>> {
+    match receiver.try_recv() {
+        Ok(next) => Ok(Some(next)),
+        Err(TryRecvError::Empty) => {
+            output.flush()?;
+            Ok(receiver.recv().ok())
+        }
+        Err(TryRecvError::Disconnected) => Ok(None),
+    }
+}
+
+fn wait_for_receipts(
+    arguments: &ProduceArguments,
+    handles: &Receiver<Sent>,
+    state: &State,
+    output: &mut Output,
+) -> Result {
+    while let Some((number, handle)) = next(handles, output)? {
         if !handle.is_done() {
             output.flush()?;
         }
         let receipt = handle.wait().map_err(|error| at_line(number, &error))?;
-        state.acknowledged.fetch_add(1, Ordering::Relaxed);
-        match arguments.receipts {
-            None => {}
-            Some(ReceiptForm::Json) => output.json(&receipt)?,
-            Some(ReceiptForm::Auto) if arguments.json => output.json(&receipt)?,
-            Some(_) => output.line(receipt_text(&receipt))?,
+        print_receipt(arguments, state, output, &receipt)?;
+    }
+    Ok(())
+}
+
+/// Hands over what has been read, in one message after the other.
+fn have_sent(
+    arguments: &ProduceArguments,
+    mut client: Client,
+    read: &Receiver<(u64, OwnedRecord)>,
+    state: &State,
+    output: &mut Output,
+) -> Result {
+    while let Some(first) = next(read, output)? {
+        let mut batch = vec![first];
+        batch.extend(read.try_iter().take(HELD_RECORDS_MAX as usize - 1));
+        let headers: Vec<_> = batch.iter().map(|(_, record)| record.headers()).collect();
+        let records: Vec<_> = batch.iter().zip(&headers).map(|((_, record), headers)| record.record(headers)).collect();
+        let outcomes = client
+            .produce(&arguments.topic, arguments.durability, &records)
+            .map_err(|error| at_line(batch[0].0, &error))?;
+        // Where there are fewer outcomes than records, the last of them says why.
+        for ((number, _), outcome) in batch.iter().zip(outcomes) {
+            print_receipt(arguments, state, output, &outcome.map_err(|error| at_line(*number, &error))?)?;
         }
+    }
+    Ok(())
+}
+
+fn print_receipt(arguments: &ProduceArguments, state: &State, output: &mut Output, receipt: &Receipt) -> Result {
+    state.acknowledged.fetch_add(1, Ordering::Relaxed);
+    match arguments.receipts {
+        None => Ok(()),
+        Some(ReceiptForm::Json) => output.json(receipt),
+        Some(ReceiptForm::Auto) if arguments.json => output.json(receipt),
+        Some(_) => output.line(receipt_text(receipt)),
     }
 }
 

@@ -1,12 +1,14 @@
-//! `ringlane stats`: opens the engine and prints what it says of itself; or, beside a process that has it open, what
-//! can be told from outside.
+//! `ringlane stats`: prints what the engine says of itself, opened here or by another process; or, where that one
+//! cannot be asked, what can be told from outside.
 
 use crate::arguments::ReadingArguments;
 use crate::failure::Result;
+use crate::holder;
 use crate::output::Output;
 use crate::render;
 use clap::Args;
-use ringlane::Error;
+use ringlane::admin::{Client, Value};
+use ringlane::{Engine, Error};
 
 /// Arguments of `stats`.
 #[derive(Args)]
@@ -21,15 +23,11 @@ pub struct StatsArguments {
 /// Runs `ringlane stats`.
 pub fn run(arguments: &StatsArguments) -> Result {
     let (engine, reason) = arguments.engine.open()?;
-    let stats = engine.stats();
+    let stats = match reason {
+        None => engine.stats().into(),
+        Some(reason) => ask_or_look(arguments, &engine, &reason)?,
+    };
     engine.close()?;
-    if let Some(reason) = reason {
-        let why = match &reason {
-            Error::Locked { pid, program, .. } => format!("process {pid} ({program}) has the engine open"),
-            other => other.to_string(),
-        };
-        eprintln!("note: seen from outside, because {why}; what the writer counts, it alone knows");
-    }
     let mut output = Output::new();
     if arguments.json {
         output.json(&stats)?;
@@ -37,4 +35,22 @@ pub fn run(arguments: &StatsArguments) -> Result {
         output.text(&render::fields(&stats))?;
     }
     output.finish()
+}
+
+/// Statistics of an engine that somebody else has open: its own, if it can be asked, else what is seen from outside.
+fn ask_or_look(arguments: &StatsArguments, outside: &Engine, reason: &Error) -> Result<Value> {
+    let engine = &arguments.engine.engine;
+    let why = match reason {
+        Error::Locked { pid, program, .. } => {
+            if let Ok(mut client) = Client::connect(&engine.directory.path) {
+                let stats = client.stats()?;
+                holder::say_who(&client, engine);
+                return Ok(stats);
+            }
+            format!("process {pid} ({program}) has the engine open")
+        }
+        other => other.to_string(),
+    };
+    eprintln!("note: seen from outside, because {why}; what the writer counts, it alone knows");
+    Ok(outside.stats().into())
 }

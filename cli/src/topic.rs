@@ -2,11 +2,12 @@
 
 use crate::arguments::{EngineArguments, ReadingArguments};
 use crate::failure::Result;
+use crate::holder::Reached;
 use crate::output::Output;
 use crate::{render, text};
 use clap::{Args, Subcommand};
-use ringlane::{PartitionInfo, Retention, Topic, TopicOptions};
-use serde::Serialize;
+use ringlane::admin::{TopicDescription, TopicSummary};
+use ringlane::{Retention, TopicOptions};
 
 /// What to do with topics.
 #[derive(Subcommand)]
@@ -128,24 +129,6 @@ pub struct NameArguments {
     engine: EngineArguments,
 }
 
-#[derive(Serialize)]
-struct Summary {
-    name: String,
-    id: u32,
-    partitions: u32,
-    records: u64,
-    created_ms: i64,
-    retention_ms: Option<u64>,
-    retention_bytes: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct Description {
-    #[serde(flatten)]
-    summary: Summary,
-    partition: Vec<PartitionInfo>,
-}
-
 /// Runs `ringlane topic`.
 pub fn run(command: &TopicCommand) -> Result {
     match command {
@@ -159,12 +142,16 @@ pub fn run(command: &TopicCommand) -> Result {
 }
 
 fn create(arguments: &CreateArguments) -> Result {
-    let engine = arguments.engine.open(true)?;
     let retention = arguments.retention.over(Retention::new());
     let options = TopicOptions::new().partitions(arguments.partitions).retention(retention);
-    let topic = engine.create_topic(&arguments.name, options)?;
-    let summary = summarize(&topic)?;
-    engine.close()?;
+    let summary = match arguments.engine.reach(true)? {
+        Reached::Held(mut client) => client.create_topic(&arguments.name, &options)?,
+        Reached::Here(engine) => {
+            let summary = TopicSummary::of(&engine.create_topic(&arguments.name, options)?)?;
+            engine.close()?;
+            summary
+        }
+    };
     let mut output = Output::new();
     if arguments.json {
         output.json(&summary)?;
@@ -176,7 +163,7 @@ fn create(arguments: &CreateArguments) -> Result {
 
 fn list(arguments: &ListArguments) -> Result {
     let (engine, _) = arguments.engine.open()?;
-    let summaries = engine.topics().iter().map(summarize).collect::<Result<Vec<_>>>()?;
+    let summaries = engine.topics().iter().map(TopicSummary::of).collect::<Result<Vec<_>, _>>()?;
     engine.close()?;
     let mut output = Output::new();
     if arguments.json {
@@ -194,8 +181,7 @@ fn list(arguments: &ListArguments) -> Result {
 
 fn describe(arguments: &DescribeArguments) -> Result {
     let (engine, _) = arguments.engine.open()?;
-    let topic = engine.topic(&arguments.name)?;
-    let description = Description { summary: summarize(&topic)?, partition: partitions(&topic)? };
+    let description = TopicDescription::of(&engine.topic(&arguments.name)?)?;
     engine.close()?;
     let mut output = Output::new();
     if arguments.json {
@@ -209,11 +195,20 @@ fn describe(arguments: &DescribeArguments) -> Result {
 }
 
 fn configure(arguments: &ConfigureArguments) -> Result {
-    let engine = arguments.engine.open(false)?;
-    let topic = engine.topic(&arguments.name)?;
-    engine.set_retention(&arguments.name, arguments.retention.over(topic.retention()))?;
-    let summary = summarize(&topic)?;
-    engine.close()?;
+    let (name, retention) = (&arguments.name, &arguments.retention);
+    let summary = match arguments.engine.reach(false)? {
+        Reached::Held(mut client) => {
+            let before = client.describe_topic(name)?.summary.retention();
+            client.set_retention(name, retention.over(before))?
+        }
+        Reached::Here(engine) => {
+            let topic = engine.topic(name)?;
+            engine.set_retention(name, retention.over(topic.retention()))?;
+            let summary = TopicSummary::of(&topic)?;
+            engine.close()?;
+            summary
+        }
+    };
     let mut output = Output::new();
     if arguments.json {
         output.json(&summary)?;
@@ -227,26 +222,37 @@ fn configure(arguments: &ConfigureArguments) -> Result {
 }
 
 fn delete_records(arguments: &DeleteRecordsArguments) -> Result {
-    let engine = arguments.engine.open(false)?;
-    let topic = engine.topic(&arguments.name)?;
-    engine.delete_records(&topic, arguments.partition, arguments.before)?;
-    let info = topic.partition_info(arguments.partition)?;
-    engine.close()?;
+    let (name, partition, before) = (&arguments.name, arguments.partition, arguments.before);
+    let info = match arguments.engine.reach(false)? {
+        Reached::Held(mut client) => client.delete_records(name, partition, before)?,
+        Reached::Here(engine) => {
+            let topic = engine.topic(name)?;
+            engine.delete_records(&topic, partition, before)?;
+            let info = topic.partition_info(partition)?;
+            engine.close()?;
+            info
+        }
+    };
     let mut output = Output::new();
     if arguments.json {
         output.json(&info)?;
     } else {
-        let (name, partition, first) = (topic.name(), info.partition, info.first_offset);
+        let first = info.first_offset;
         output.line(format_args!("partition {partition} of topic `{name}` begins at offset {first} now"))?;
     }
     output.finish()
 }
 
 fn delete(arguments: &NameArguments) -> Result {
-    let engine = arguments.engine.open(false)?;
-    let summary = summarize(&engine.topic(&arguments.name)?)?;
-    engine.delete_topic(&arguments.name)?;
-    engine.close()?;
+    let summary = match arguments.engine.reach(false)? {
+        Reached::Held(mut client) => client.delete_topic(&arguments.name)?,
+        Reached::Here(engine) => {
+            let summary = TopicSummary::of(&engine.topic(&arguments.name)?)?;
+            engine.delete_topic(&arguments.name)?;
+            engine.close()?;
+            summary
+        }
+    };
     let mut output = Output::new();
     if arguments.json {
         output.json(&summary)?;
@@ -258,21 +264,4 @@ fn delete(arguments: &NameArguments) -> Result {
         ))?;
     }
     output.finish()
-}
-
-fn partitions(topic: &Topic) -> Result<Vec<PartitionInfo>> {
-    (0..topic.partitions()).map(|partition| Ok(topic.partition_info(partition)?)).collect()
-}
-
-fn summarize(topic: &Topic) -> Result<Summary> {
-    let records = partitions(topic)?.iter().map(|partition| partition.next_offset - partition.first_offset).sum();
-    Ok(Summary {
-        name: topic.name().to_owned(),
-        id: topic.id(),
-        partitions: topic.partitions(),
-        records,
-        created_ms: topic.created_ms(),
-        retention_ms: topic.retention().retention_ms,
-        retention_bytes: topic.retention().retention_bytes,
-    })
 }
