@@ -258,6 +258,8 @@ fn admin_reply(bytes: &[u8]) {
     let body = &bytes[message::HEADER_BYTES..];
     assert_eq!(header.body_bytes, body.len());
     let reply = Reply::decode(header.kind, body).expect("what a process answers can be read");
+    // The handler makes an answer of a panic; here it must show.
+    assert!(!format!("{reply:?}").contains("a bug in Ringlane"), "{reply:?}");
     assert_eq!(reply.encode(header.request), bytes, "an answer has one encoding");
 }
 

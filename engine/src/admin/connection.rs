@@ -188,8 +188,8 @@ mod tests {
     fn only_a_message_on_its_way_has_a_deadline() {
         let mut connection = Connection::new(7);
         assert_eq!((connection.deadline_ns(), connection.idle_since_ns()), (None, Some(7)));
-        connection.received(&[b'R'], 1000).unwrap();
-        connection.received(&[b'L'], 2000).unwrap();
+        connection.received(b"R", 1000).unwrap();
+        connection.received(b"L", 2000).unwrap();
         let expected = Some(1000 + MESSAGE_MS_MAX * 1_000_000);
         assert_eq!((connection.deadline_ns(), connection.idle_since_ns()), (expected, None), "from its first byte");
     }

@@ -189,10 +189,7 @@ impl Server {
     /// Reads from and writes to those who are ready.
     fn serve(&mut self, ready: &[bool]) {
         let now = self.clock.monotonic_ns();
-        for at in 0..ready.len() {
-            if !ready[at] {
-                continue;
-            }
+        for (at, _) in ready.iter().enumerate().filter(|(_, is_ready)| **is_ready) {
             match self.clients[at].connection.doing() {
                 Doing::Reading => self.read(at, now),
                 Doing::Writing => write(&mut self.clients[at], now),
