@@ -23,6 +23,7 @@ mod produce;
 mod progress;
 mod record_json;
 mod render;
+mod repair;
 mod stats;
 mod sync;
 mod text;
@@ -54,6 +55,8 @@ enum Command {
     Inspect(inspect::InspectArguments),
     /// Check every checksum; exit code 1 if anything is damaged
     Verify(verify::VerifyArguments),
+    /// Write what can be read of a damaged directory into a new one; exit code 1 if anything is missing
+    Repair(repair::RepairArguments),
     /// Print the engine's statistics
     Stats(stats::StatsArguments),
     /// Make durable what was sent before, whatever its durability
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         Command::Consume(arguments) => consume::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Repair(arguments) => repair::run(&arguments),
         Command::Stats(arguments) => stats::run(&arguments),
         Command::Sync(arguments) => sync::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

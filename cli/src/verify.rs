@@ -47,7 +47,8 @@ pub fn run(arguments: &VerifyArguments) -> Result {
     output.finish()?;
     if damages > 0 {
         return Err(Failure::Check(format!(
-            "{damages} damaged places in {}; restore the files from a copy, or read what is left with -o recovery=salvage",
+            "{damages} damaged places in {}; restore the files from a copy, or write all that is whole into a new \
+             directory with `ringlane repair`",
             arguments.directory.path.display()
         )));
     }

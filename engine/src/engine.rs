@@ -151,7 +151,8 @@ impl Engine {
     pub fn open_on(path: &Path, storage: Arc<dyn Storage>, clock: Arc<dyn Clock>, options: Options) -> Result<Engine> {
         options.validate()?;
         let started_ns = clock.monotonic_ns();
-        let inner = Opening { path, storage, clock: clock.clone(), options }.run(started_ns)?;
+        let starts = BTreeMap::new();
+        let inner = Opening { path, storage, clock: clock.clone(), options, starts }.run(started_ns)?;
         let inner = Arc::new(inner);
         Ok(Engine { _closer: Some(Arc::new(Closer(inner.clone()))), inner })
     }
@@ -211,6 +212,17 @@ impl Engine {
     /// if another engine is there now; `Closed`, `Forked`.
     pub fn refresh(&self) -> Result<()> {
         self.inner.refresh()
+    }
+
+    /// Opens an engine that was just made, and begins partitions at offsets above zero, by slot.
+    pub(crate) fn open_with_starts(path: &Path, options: Options, starts: BTreeMap<u32, u64>) -> Result<Engine> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let directory = DirectoryOptions { backend: options.backend, create: false, ..DirectoryOptions::default() };
+        let storage = Directory::open(path, directory, clock.clone()).map_err(|error| open_error(path, &error))?;
+        let storage = Arc::new(storage);
+        let started_ns = clock.monotonic_ns();
+        let inner = Arc::new(Opening { path, storage, clock, options, starts }.run(started_ns)?);
+        Ok(Engine { _closer: Some(Arc::new(Closer(inner.clone()))), inner })
     }
 
     /// The directory.

@@ -122,7 +122,8 @@ pub enum Error {
     /// Acknowledged data is damaged. Opening cuts nothing.
     #[error(
         "damage: {file}, position {position} (file offset {file_offset}), {bytes} bytes: {reason}. \
-         Nothing was changed. Restore the file from a copy; where frames are damaged, recovery = salvage reads what is left"
+         Nothing was changed. Restore the file from a copy; where frames are damaged, recovery = salvage reads \
+         what is left, and `ringlane repair` writes all that is whole into a new directory"
     )]
     Damaged {
         /// The file.

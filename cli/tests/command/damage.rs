@@ -4,7 +4,7 @@ use crate::home::Home;
 use std::path::PathBuf;
 
 /// The segment file that holds `needle`, and where.
-fn find(home: &Home, needle: &[u8]) -> (PathBuf, usize) {
+pub fn find(home: &Home, needle: &[u8]) -> (PathBuf, usize) {
     for entry in std::fs::read_dir(home.engine()).expect("the directory") {
         let path = entry.expect("an entry").path();
         let content = std::fs::read(&path).expect("a file");

@@ -13,10 +13,10 @@ struct Holder {
 impl Holder {
     fn start(home: &Home, options: &[&str]) -> Holder {
         let arguments = [&["produce", "-t", "held", "--receipts"][..], options].concat();
-        let mut process = home.command(&arguments).stdin(Stdio::piped()).spawn().unwrap();
-        writeln!(process.stdin.as_mut().unwrap(), "by the holder").unwrap();
+        let mut process = home.command(&arguments).stdin(Stdio::piped()).spawn().expect("it starts");
+        writeln!(process.stdin.as_mut().expect("its input"), "by the holder").expect("it reads");
         let mut line = String::new();
-        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(process.stdout.as_mut().expect("its output")).read_line(&mut line).expect("it answers");
         assert!(line.starts_with("held 0 0 "), "{line:?}");
         Holder { process }
     }

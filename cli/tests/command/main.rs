@@ -10,4 +10,5 @@ mod follow;
 mod held;
 mod home;
 mod produce_consume;
+mod repair;
 mod topic;

@@ -143,7 +143,7 @@ fn a_foreign_directory_is_left_alone() {
 #[test]
 fn help_is_there_for_every_command_and_nonsense_is_a_usage_error() {
     let home = Home::new();
-    for command in ["topic", "produce", "consume", "inspect", "verify", "stats", "sync", "bench", "demo"] {
+    for command in ["topic", "produce", "consume", "inspect", "verify", "repair", "stats", "sync", "bench", "demo"] {
         assert!(home.run(&[command, "--help"]).ok().text().contains("Usage: ringlane"), "{command}");
     }
     assert!(!home.run(&["--help"]).ok().text().contains("demo-writer"), "the demo's own process is not for users");

@@ -281,6 +281,27 @@ fn judge(options: &DirectoryOptions, abilities: &Abilities) -> io::Result<IoRepo
     Ok(IoReport { backend, direct: abilities.direct.is_ok(), reason })
 }
 
+/// Whether nothing is at this path, or a directory without entries.
+pub(crate) fn is_free(path: &Path) -> io::Result<bool> {
+    match fs::read_dir(path) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives a directory that is done its name, durably. What has the name must be free.
+pub(crate) fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(parent)?.sync_all()
+}
+
+/// Removes a directory that was made and is not wanted after all.
+pub(crate) fn remove_all(path: &Path) -> io::Result<()> {
+    fs::remove_dir_all(path)
+}
+
 /// Creates a directory and those above it, and makes their entries durable.
 fn create_durably(path: &Path) -> io::Result<()> {
     if path.is_dir() {

@@ -11,7 +11,7 @@ mod calls;
 mod clock;
 #[cfg(test)]
 mod conformance;
-mod directory;
+pub(crate) mod directory;
 mod disk_file;
 mod doorbell;
 #[doc(hidden)]

@@ -164,6 +164,14 @@ impl LogState {
         due.take(count_max).map(|(_, identity)| *identity).collect()
     }
 
+    /// Begins a partition that has no records yet at an offset above zero.
+    pub(crate) fn start_at(&mut self, slot: u32, offset: u64) {
+        assert!(!self.is_used(slot) && offset < OFFSET_MAX, "only a partition without records can begin elsewhere");
+        self.partitions_used += usize::from(offset > 0);
+        let partition = self.partition_mut(slot);
+        (partition.first_offset, partition.next_offset) = (offset, offset);
+    }
+
     /// Records that are withheld now.
     pub(crate) fn withheld_records(&self) -> u64 {
         self.withheld_records

@@ -93,6 +93,13 @@ impl SegmentScan {
         BadPlace { position, end }
     }
 
+    /// The header of a frame whose body is not whole, if the header is.
+    pub(crate) fn header(&mut self, position: Position) -> Option<FrameHeader> {
+        let context = self.context;
+        let bytes = self.bytes(position.since(self.segment.base), HEADER_BYTES_MAX).ok()?;
+        FrameHeader::decode(&context, position, bytes).ok()
+    }
+
     /// The first whole, valid frame that begins in `from..limit`.
     pub(crate) fn find_valid(&mut self, from: Position, limit: Position) -> Option<FrameHeader> {
         let mut position = from;

@@ -61,6 +61,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Options,
+    /// Offsets at which partitions without records begin, by slot; a repaired log has them.
+    pub(crate) starts: BTreeMap<u32, u64>,
 }
 
 impl Opening<'_> {
@@ -104,6 +106,11 @@ impl Opening<'_> {
         let catalog = recovered[0].state.catalog.clone();
         for log in &mut recovered {
             log.state.retain_slots(&catalog);
+        }
+        for (slot, offset) in &self.starts {
+            let lane = *slot as usize % recovered.len();
+            recovered[lane].state.start_at(*slot, *offset);
+            recovered[lane].before.start_at(*slot, *offset);
         }
         let summary = RecoverySummary {
             created,
