@@ -110,8 +110,9 @@ fn crash(directory: &TempDir) -> TempDir {
         copy(name);
     }
     for entry in std::fs::read_dir(directory.path()).unwrap() {
-        let name = entry.unwrap().file_name();
-        if !manifests.contains(&&*name) {
+        let entry = entry.unwrap();
+        let name = entry.file_name();
+        if !manifests.contains(&&*name) && entry.file_type().unwrap().is_file() {
             copy(&name);
         }
     }

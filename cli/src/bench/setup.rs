@@ -187,7 +187,12 @@ pub fn drop_page_cache(directory: &Path) -> Result {
     use std::os::fd::AsRawFd;
     let failure = || Failure::io(format!("reading {}", directory.display()));
     for entry in std::fs::read_dir(directory).map_err(failure())? {
-        let file = std::fs::File::open(entry.map_err(failure())?.path()).map_err(failure())?;
+        let path = entry.map_err(failure())?.path();
+        // A killed writer has left its admin socket, which cannot be opened.
+        if !path.is_file() {
+            continue;
+        }
+        let file = std::fs::File::open(path).map_err(failure())?;
         // SAFETY: a plain system call on a descriptor we own. It is advice; that it is not taken is no error.
         unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
     }
