@@ -286,12 +286,12 @@ fn the_reserve_grows_with_the_state_of_its_log() {
 
     // No more space: what would make the state too large for the reserve is refused, early.
     faults.limit_space(Some(0));
-    let mut refused = 0;
+    let (mut refused, mut taken) = (0, Vec::new());
     for _ in 0..200 {
         let handles: Vec<_> = (0..100).map(|_| producer.send(&topic, later(b"w")).unwrap()).collect();
         for handle in handles {
             match handle.wait() {
-                Ok(_) => {}
+                Ok(receipt) => taken.push(receipt.id),
                 Err(error) => {
                     assert!(matches!(error, Error::NoSpace { .. }), "{error}");
                     refused += 1;
@@ -301,7 +301,10 @@ fn the_reserve_grows_with_the_state_of_its_log() {
     }
     let withheld = engine.stats().withheld_records;
     let room = (reserve(directory.path()).into_iter().min().unwrap() - (128 << 10)) / 2;
-    assert!(refused > 0 && withheld * 36 <= room, "{withheld} withheld, {room} bytes for a checkpoint");
+    assert!(refused > 0 && withheld * 40 <= room, "{withheld} withheld, {room} bytes for a checkpoint");
+    // A topic makes it larger, too, by a little more than a withheld record: there is room for one when two of these go.
+    taken.iter().take(2).for_each(|id| producer.cancel(*id).unwrap());
+    let withheld = withheld - 2;
     for _ in 0..10 {
         engine.close().unwrap();
         let engine = open_faulty(directory.path(), small(), &faults).unwrap();

@@ -204,7 +204,7 @@ impl Place {
                 let counter = if ending == TOLD { &mut figures.told } else { &mut figures.passed };
                 *counter += 1;
             }
-            if ending == FILE_SYSTEM_GAVE_UP {
+            if ending == FILE_SYSTEM_GAVE_UP || (fault.is_some() && self.has_given_up()) {
                 mount.unmount()?;
                 mount = Mount::image(options.file_system, &self.export, &self.mounted)?;
             }
@@ -217,6 +217,14 @@ impl Place {
         mount.unmount()?;
         daemon.stop()?;
         Ok(())
+    }
+
+    /// The device's error hit the file system's own records, and it takes nothing more until it is mounted again. The
+    /// engine may have ended before that; then the next child could not even open its lock file.
+    fn has_given_up(&self) -> bool {
+        let probe = self.mounted.join("probe");
+        let written = std::fs::File::create(&probe).and_then(|file| file.sync_all());
+        written.and_then(|()| std::fs::remove_file(&probe)).is_err()
     }
 
     /// One child. While it works the device may fail.
