@@ -103,14 +103,18 @@ fn is_promised(written: &Written, inode: Inode, page: u64) -> bool {
         let (file, first, bytes) = *write;
         file == inode && (first / PAGE as u64..(first + bytes).div_ceil(PAGE as u64)).contains(&page)
     };
-    let lane = written.values().find(|writes| writes.iter().any(|(file, ..)| *file == inode));
-    let Some(writes) = lane else {
+    // A file goes from one lane to another when it is used again. Each that has written to it must have gone on: which
+    // of them wrote this page last is not known.
+    let lanes: Vec<_> = written.values().filter(|writes| writes.iter().any(|(file, ..)| *file == inode)).collect();
+    if lanes.is_empty() {
         // An earlier opening's, whose end stands in the manifest: unless that opening is not over yet.
         return !written.is_empty();
-    };
-    let last = writes.iter().rposition(covers).unwrap_or(0);
-    let later = &writes[last + 1..];
-    later.len() >= LATER_WRITES && later[LATER_WRITES - 1..].iter().any(|write| !covers(write))
+    }
+    lanes.iter().all(|writes| {
+        let last = writes.iter().rposition(covers).unwrap_or(0);
+        let later = &writes[last + 1..];
+        later.len() >= LATER_WRITES && later[LATER_WRITES - 1..].iter().any(|write| !covers(write))
+    })
 }
 
 impl fmt::Display for Damage {
@@ -141,5 +145,8 @@ mod tests {
         assert!(is_promised(&written, 1, 3));
         assert!(!is_promised(&written, 1, 5) && !is_promised(&written, 2, 1));
         assert!(is_promised(&written, 7, 0), "an earlier opening's file");
+        // The file was used again, by another lane: what the first one wrote elsewhere since says nothing of it.
+        written.insert(2, vec![(1, 3 * page, page)]);
+        assert!(!is_promised(&written, 1, 3));
     }
 }
