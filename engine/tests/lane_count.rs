@@ -163,15 +163,20 @@ fn assert_whole(path: &Path) {
 
 /// What a kill at this moment would leave: the engine goes on, and never learns of it.
 fn killed_copy(path: &Path) -> tempfile::TempDir {
-    let copy = directory();
-    for entry in std::fs::read_dir(path).unwrap() {
-        let entry = entry.unwrap();
+    let manifests = || ["manifest-a", "manifest-b"].map(|name| std::fs::read(path.join(name)).unwrap());
+    // The engine makes and removes files meanwhile; that is none of one moment.
+    loop {
+        let (before, copy) = (manifests(), directory());
+        let files = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
         // The admin socket is no file.
-        if entry.file_type().unwrap().is_file() {
-            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        let copied = files.filter(|file| file.is_file()).all(|file| {
+            let name = file.file_name().unwrap();
+            std::fs::copy(&file, copy.path().join(name)).is_ok()
+        });
+        if copied && manifests() == before {
+            return copy;
         }
     }
-    copy
 }
 
 #[test]
