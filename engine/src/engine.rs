@@ -150,11 +150,24 @@ impl Engine {
     #[doc(hidden)]
     pub fn open_on(path: &Path, storage: Arc<dyn Storage>, clock: Arc<dyn Clock>, options: Options) -> Result<Engine> {
         options.validate()?;
+        Self::recover(path, storage, clock, options, BTreeMap::new())
+    }
+
+    fn recover(
+        path: &Path,
+        storage: Arc<dyn Storage>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+        starts: BTreeMap<u32, u64>,
+    ) -> Result<Engine> {
         let started_ns = clock.monotonic_ns();
-        let starts = BTreeMap::new();
-        let inner = Opening { path, storage, clock: clock.clone(), options, starts }.run(started_ns)?;
+        Opening { path, storage, clock, options, starts }.run(started_ns).map(Self::of)
+    }
+
+    /// The first handle, which keeps the engine open.
+    fn of(inner: EngineInner) -> Engine {
         let inner = Arc::new(inner);
-        Ok(Engine { _closer: Some(Arc::new(Closer(inner.clone()))), inner })
+        Engine { _closer: Some(Arc::new(Closer(inner.clone()))), inner }
     }
 
     /// Opens an engine only to be read, beside the process that writes it, or with nobody there.
@@ -199,9 +212,9 @@ impl Engine {
         options: Options,
     ) -> Result<Engine> {
         options.validate()?;
-        let inner = Arc::new(follower::open(path, storage, clock, options)?);
+        let inner = follower::open(path, storage, clock, options)?;
         inner.admin.set_reason("opened for reading only");
-        Ok(Engine { _closer: Some(Arc::new(Closer(inner.clone()))), inner })
+        Ok(Self::of(inner))
     }
 
     /// With [`Engine::open_read_only`]: takes in what has become durable since: records, topics, deletions. Consumers
@@ -219,10 +232,7 @@ impl Engine {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let directory = DirectoryOptions { backend: options.backend, create: false, ..DirectoryOptions::default() };
         let storage = Directory::open(path, directory, clock.clone()).map_err(|error| open_error(path, &error))?;
-        let storage = Arc::new(storage);
-        let started_ns = clock.monotonic_ns();
-        let inner = Arc::new(Opening { path, storage, clock, options, starts }.run(started_ns)?);
-        Ok(Engine { _closer: Some(Arc::new(Closer(inner.clone()))), inner })
+        Self::recover(path, Arc::new(storage), clock, options, starts)
     }
 
     /// The directory.
@@ -309,8 +319,6 @@ impl Engine {
         let first_offset = before_offset.min(partition.index().next_offset);
         let entries = vec![TruncateEntry { slot: partition.slot, first_offset }];
         inner.lanes[partition.lane as usize].ask(|reply| Message::Truncate { entries, reply })?;
-        inner.keeper.look_for_dead.store(true, Ordering::Release);
-        inner.keeper.signal.notify();
         Ok(partition.index().first_offset)
     }
 

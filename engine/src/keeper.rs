@@ -218,21 +218,16 @@ impl Keeper {
         Ok(worked)
     }
 
-    /// Bytes of all segment files.
-    fn disk_bytes(&self) -> u64 {
-        self.manifest.segments.iter().map(file_bytes).sum()
-    }
-
     /// How much the segment files may grow.
     fn disk_bytes_left(&self) -> u64 {
-        self.options.disk_bytes_max.map_or(u64::MAX, |bytes_max| bytes_max.saturating_sub(self.disk_bytes()))
+        self.options.disk_bytes_max.map_or(u64::MAX, |bytes_max| bytes_max.saturating_sub(disk_bytes(&self.manifest)))
     }
 
     /// Shows the figures that statistics report.
     pub(crate) fn export(&self) {
         let recycled = self.manifest.segments.iter().filter(|s| s.state == SegmentState::Recycled).count();
         let written = |lane: &Arc<LaneShared>| lock(&lane.supply.state).ready.iter().filter(|p| p.is_written()).count();
-        self.shared.disk_bytes.store(self.disk_bytes(), Ordering::Relaxed);
+        self.shared.disk_bytes.store(disk_bytes(&self.manifest), Ordering::Relaxed);
         self.shared.segments.store(self.manifest.segments.len() as u64, Ordering::Relaxed);
         self.shared.recycled.store(recycled as u64, Ordering::Relaxed);
         self.shared.prepared.store(self.lanes.iter().map(written).sum::<usize>() as u64, Ordering::Relaxed);
@@ -297,7 +292,7 @@ impl Keeper {
                 true => SegmentState::Recycled,
                 false => SegmentState::Raw,
             };
-            self.set_state(prepared.manifest.file, state, Position(0));
+            self.set_free(prepared.manifest.file, state);
         }
         self.log_entry(lane).next_base = base;
         // Before one of them is used again, with another header.
@@ -365,16 +360,14 @@ impl Keeper {
         self.manifest.logs.iter_mut().find(|log| log.id == id).expect("every lane has its log in the manifest")
     }
 
-    fn set_state(&mut self, file: u32, state: SegmentState, end: Position) {
-        if let Some(segment) = self.manifest.segments.iter_mut().find(|segment| segment.file == file) {
-            segment.state = state;
-            segment.end = end;
-        }
+    fn segment_mut(&mut self, file: u32) -> Option<&mut ManifestSegment> {
+        self.manifest.segments.iter_mut().find(|segment| segment.file == file)
     }
 
-    fn set_last_append(&mut self, file: u32, last_append_ms: i64) {
-        if let Some(segment) = self.manifest.segments.iter_mut().find(|segment| segment.file == file) {
-            segment.last_append_ms = last_append_ms;
+    /// The file holds nothing any more.
+    fn set_free(&mut self, file: u32, state: SegmentState) {
+        if let Some(segment) = self.segment_mut(file) {
+            (segment.state, segment.end) = (state, Position(0));
         }
     }
 
@@ -503,8 +496,10 @@ impl Keeper {
             }
         }
         if in_manifest {
-            self.set_state(full.manifest.file, SegmentState::Sealed, full.end);
-            self.set_last_append(full.manifest.file, full.last_append_ms);
+            if let Some(segment) = self.segment_mut(full.manifest.file) {
+                segment.state = SegmentState::Sealed;
+                (segment.end, segment.last_append_ms) = (full.end, full.last_append_ms);
+            }
             self.commit()?;
             // A lane that was told to leave it has perhaps left most of it empty.
             cut(&*self.storage, &full.manifest, full.end)?;
@@ -557,7 +552,7 @@ impl Keeper {
         let excess_bytes = match (self.options.at_disk_bound, self.options.disk_bytes_max) {
             (DiskBound::DropOldest, Some(bytes_max)) => {
                 let ahead = self.options.segment_bytes_limit() * u64::from(self.options.segments_prepared + 1);
-                (self.disk_bytes() + ahead * self.lanes.len() as u64).saturating_sub(bytes_max)
+                (disk_bytes(&self.manifest) + ahead * self.lanes.len() as u64).saturating_sub(bytes_max)
             }
             _ => 0,
         };
@@ -570,7 +565,7 @@ impl Keeper {
             let view = |(lane, log): (&'_ Arc<LaneShared>, _)| LogView {
                 lane: lane.clone(),
                 log: Arc::clone(log),
-                sealed: LogView::only_sealed(manifest.segments_of(lane.log)),
+                sealed: manifest.sealed_of(lane.log),
                 partitions: self.table.of_log(lane.log),
             };
             let views: Vec<LogView> = self.lanes.iter().zip(&self.logs).map(view).collect();
@@ -594,14 +589,10 @@ impl Keeper {
             let lane = self.lanes.get(place).unwrap_or(&self.lanes[0]);
             let reserve_bytes = reserve::bytes_for(lock(&lane.supply.state).state_bytes);
             let Some(oldest_needed) = written.get(place).copied().unwrap_or(of_older) else { continue };
-            let sealed: Vec<Position> = self
-                .manifest
-                .segments_of(log.id)
-                .iter()
-                .filter(|s| s.state == SegmentState::Sealed && s.base < oldest_needed && concerned(s, reserve_bytes))
-                .map(|segment| segment.base)
-                .collect();
-            for base in sealed {
+            let sealed = self.manifest.sealed_of(log.id).into_iter();
+            for base in
+                sealed.take_while(|s| s.base < oldest_needed).filter(|s| concerned(s, reserve_bytes)).map(|s| s.base)
+            {
                 let Some(segment) = log.segment_at(base) else { continue };
                 if segment.end().is_some() && self.is_dead(&log, &segment)? {
                     drop(segment);
@@ -728,7 +719,7 @@ impl Keeper {
                 _ => !reserve::is_size(segment.manifest.bytes) && recycled < recycled_max,
             };
             if wanted {
-                self.set_state(file, state, Position(0));
+                self.set_free(file, state);
             } else {
                 self.manifest.segments.retain(|s| s.file != file);
                 removed.push(file_name(file));
@@ -792,6 +783,11 @@ pub(crate) fn cut(storage: &dyn Storage, segment: &ManifestSegment, end: Positio
 fn cut_bytes(segment: &ManifestSegment, end: Position) -> Option<u64> {
     let used = end.0.checked_sub(segment.base.0)?.next_multiple_of(PAGE as u64);
     (used <= segment.bytes / 2 && !reserve::is_size(segment.bytes)).then_some(used)
+}
+
+/// Bytes of all segment files.
+pub(crate) fn disk_bytes(manifest: &Manifest) -> u64 {
+    manifest.segments.iter().map(file_bytes).sum()
 }
 
 /// What a segment takes of the disk.

@@ -16,10 +16,11 @@
 use crate::keeper::file_bytes;
 use crate::lane::entries::TruncateEntry;
 use crate::lane::shared::{Answer, LaneShared, Message, Reply};
-use crate::log::manifest::{ManifestSegment, SegmentState};
+use crate::log::manifest::ManifestSegment;
 use crate::log::position::Position;
 use crate::partition::sealed;
 use crate::partition::shared::{LogShared, Partition};
+use crate::partition::sidecar::SidecarEntry;
 use crate::reserve::CHECKPOINTS;
 use crate::sync::lock;
 use crate::topic::Retention;
@@ -122,10 +123,6 @@ pub(crate) struct LogView {
 }
 
 impl LogView {
-    pub(crate) fn only_sealed(segments: Vec<ManifestSegment>) -> Vec<ManifestSegment> {
-        segments.into_iter().filter(|segment| segment.state == SegmentState::Sealed).collect()
-    }
-
     /// Sealed segments that could be retired, if nothing in them were kept.
     fn droppable(&self) -> &[ManifestSegment] {
         &self.sealed[..self.sealed.len().saturating_sub(CHECKPOINTS)]
@@ -291,8 +288,8 @@ impl Sizes {
         for at in from..view.sealed.len() {
             let base = view.sealed[at].base;
             let Some(segment) = view.log.segment_at(base) else { continue };
-            let Ok(entries) = sealed::sizes_in(&view.log, &segment) else { return false };
-            for (slot, bytes) in entries.into_iter().filter(|(_, bytes)| *bytes > 0) {
+            let Ok(entries) = sealed::entries(&view.log, &segment) else { return false };
+            for SidecarEntry { slot, record_bytes: bytes, .. } in entries.into_iter().filter(SidecarEntry::has_runs) {
                 let Some(held) = self.held.get_mut(&slot) else { continue };
                 let partition = view.partitions.binary_search_by_key(&slot, |partition| partition.slot);
                 let partition = partition.ok().map(|found| &view.partitions[found]);
@@ -312,6 +309,9 @@ impl Sizes {
 /// disk: by log, slot and the offset behind it. And whether there are such segments, perhaps on their way out.
 fn oldest(logs: &[LogView], excess_bytes: u64) -> (BTreeMap<u32, BTreeMap<u32, u64>>, bool) {
     let mut cuts: BTreeMap<u32, BTreeMap<u32, u64>> = BTreeMap::new();
+    if excess_bytes == 0 {
+        return (cuts, false);
+    }
     // The newest of each log are needed to open it.
     let mut candidates = Vec::new();
     for view in logs {
@@ -374,11 +374,11 @@ fn truncate(lane: &LaneShared, cuts: BTreeMap<u32, u64>) -> Vec<Arc<Reply>> {
 
 /// Where little is written, old records would stay in the segment that is written for long: the lane leaves it.
 fn leave_if_old(view: &LogView, bounds: &[(&Arc<Partition>, Retention)], now_ms: i64) -> Option<Arc<Reply>> {
-    let since_ms = view.lane.records_since_ms.load(Ordering::Acquire);
-    if since_ms == i64::MAX {
+    if !view.lane.has_records() {
         return None;
     }
-    let age_ms = now_ms.saturating_sub(since_ms);
+    // Where the lane has just left it there is nothing old.
+    let age_ms = now_ms.saturating_sub(view.lane.records_since_ms.load(Ordering::Acquire));
     let is_old = |kept_ms: u64| age_ms > LEAVE_MS_MIN && age_ms as u64 > kept_ms;
     let has_old = bounds.iter().any(|(partition, retention)| {
         let has_records = || {

@@ -1,6 +1,7 @@
 //! Topics as users see them.
 
 use crate::error::{Error, Result};
+use crate::log::codec::{Put, Reader};
 use crate::partition::shared::{Partition, TopicShared};
 use crate::sync::lock;
 use std::sync::Arc;
@@ -58,6 +59,16 @@ impl Retention {
     pub fn retention_bytes(mut self, bytes: u64) -> Self {
         self.retention_bytes = (bytes > 0).then_some(bytes);
         self
+    }
+
+    /// Two numbers; zero: no bound.
+    pub(crate) fn put(self, target: &mut Vec<u8>) {
+        target.put_u64(self.retention_ms.unwrap_or(0));
+        target.put_u64(self.retention_bytes.unwrap_or(0));
+    }
+
+    pub(crate) fn take(reader: &mut Reader<'_>) -> Option<Retention> {
+        Some(Retention::new().retention_ms(reader.u64()?).retention_bytes(reader.u64()?))
     }
 
     /// A bound of zero is none: the log has no other way to say it.

@@ -196,8 +196,7 @@ impl Verifier<'_> {
                 return Ok(next);
             }
             let (now, _) = load_manifest(self.storage, self.path)?;
-            let is_same = |s: &&ManifestSegment| (s.file, s.salt, s.base) == (segment.file, segment.salt, segment.base);
-            match now.segments.iter().find(is_same).filter(|s| !s.state.is_free()) {
+            match now.segments.iter().find(|now| now.is_same_use(&segment)).filter(|s| !s.state.is_free()) {
                 Some(now) if *now == segment => return Ok(next),
                 Some(now) => segment = *now,
                 // What was found there is not what it held; and what it held nobody wants any more.

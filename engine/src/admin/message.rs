@@ -6,7 +6,7 @@
 //! - The header keeps its layout in all versions, so that another version is an answer and not a guess.
 
 use super::refusal::{MALFORMED, Refusal, UNKNOWN_REQUEST, UNSUPPORTED_VERSION};
-use super::topics::{TopicDescription, TopicSummary, put_partition, put_retention, take_partition, take_retention};
+use super::topics::{TopicDescription, TopicSummary, put_partition, take_partition};
 use super::value::Value;
 use super::{BODY_BYTES_MAX, RECORDS_MAX};
 use crate::log::codec::{Put, Reader};
@@ -153,7 +153,7 @@ impl Request {
             }
             Request::ConfigureTopic { name, retention } => {
                 body.put_bytes(name.as_bytes());
-                put_retention(&mut body, *retention);
+                retention.put(&mut body);
                 CONFIGURE_TOPIC
             }
             Request::DeleteRecords { topic, partition, before } => {
@@ -194,7 +194,7 @@ impl Request {
                 let records = (0..count).map(|_| SentRecord::take(reader)).collect::<Option<_>>()?;
                 Request::Produce { topic, durability, records }
             }
-            CONFIGURE_TOPIC => Request::ConfigureTopic { name: text(reader)?, retention: take_retention(reader)? },
+            CONFIGURE_TOPIC => Request::ConfigureTopic { name: text(reader)?, retention: Retention::take(reader)? },
             DELETE_RECORDS => {
                 Request::DeleteRecords { topic: text(reader)?, partition: reader.u32()?, before: reader.u64()? }
             }

@@ -47,7 +47,7 @@ impl TopicSummary {
         target.put_u32(self.partitions);
         target.put_u64(self.records);
         target.put_i64(self.created_ms);
-        put_retention(target, self.retention());
+        self.retention().put(target);
     }
 
     /// How long its records are kept.
@@ -65,20 +65,10 @@ impl TopicSummary {
             retention_ms: None,
             retention_bytes: None,
         };
-        let retention = take_retention(reader)?;
+        let retention = Retention::take(reader)?;
         (summary.retention_ms, summary.retention_bytes) = (retention.retention_ms, retention.retention_bytes);
         Some(summary)
     }
-}
-
-/// Two numbers; zero: no bound.
-pub(crate) fn put_retention(target: &mut Vec<u8>, retention: Retention) {
-    target.put_u64(retention.retention_ms.unwrap_or(0));
-    target.put_u64(retention.retention_bytes.unwrap_or(0));
-}
-
-pub(crate) fn take_retention(reader: &mut Reader<'_>) -> Option<Retention> {
-    Some(Retention::new().retention_ms(reader.u64()?).retention_bytes(reader.u64()?))
 }
 
 pub(crate) fn put_partition(target: &mut Vec<u8>, info: &PartitionInfo) {

@@ -11,7 +11,7 @@ use crate::canary::{self, Canary};
 use crate::error::{Error, Result};
 use crate::io::{File, Storage};
 use crate::lane::catalog::CatalogChange;
-use crate::lane::checkpoint::{Assembly, previous_end};
+use crate::lane::checkpoint::Assembly;
 use crate::lane::entries::{self, RelocateEntry, TruncateEntry};
 use crate::lane::recovery::{self, LiveSegment, PROBE_BYTES};
 use crate::lane::state::LogState;
@@ -163,7 +163,7 @@ impl LogFollower {
     /// the log is so far ahead that its newest checkpoint is the shorter way.
     fn is_on_course(&mut self, segments: &[ManifestSegment]) -> bool {
         let Some(place) = &mut self.place else { return false };
-        let Some(now) = segments.iter().find(|segment| is_same_use(segment, &place.segment)) else { return false };
+        let Some(now) = segments.iter().find(|segment| segment.is_same_use(&place.segment)) else { return false };
         if now.state == SegmentState::Sealed {
             let is_sealed_behind = |s: &&ManifestSegment| s.base > now.base && s.state == SegmentState::Sealed;
             let behind = segments.iter().filter(is_sealed_behind).count();
@@ -208,7 +208,7 @@ impl LogFollower {
         // Left by the lane and not sealed yet: the segment behind says where they end.
         for at in 0..start {
             if open[at].segment.state == SegmentState::Live {
-                self.add(&open[at].segment, Some(end_before(&open[at].segment, &open[at + 1])?));
+                self.add(&open[at].segment, Some(recovery::end_before(&open[at].segment, &open[at + 1])?.0));
             }
         }
         let LiveSegment { segment, file } = &open[start];
@@ -222,7 +222,7 @@ impl LogFollower {
 
     /// Shows a segment to readers, unless they have it already.
     fn add(&self, segment: &ManifestSegment, end: Option<Position>) {
-        let held = self.shared.segment_at(segment.base).filter(|held| is_same_use(&held.manifest, segment));
+        let held = self.shared.segment_at(segment.base).filter(|held| held.manifest.is_same_use(segment));
         let held = held.unwrap_or_else(|| {
             let new = Arc::new(Segment::new(ManifestSegment { end: Position(0), ..*segment }));
             self.shared.add_segment(new.clone());
@@ -288,7 +288,7 @@ impl LogFollower {
     fn take(&mut self, context: &Context<'_>, header: FrameHeader, body: &[u8], step: &mut Step) -> Result<()> {
         let place = self.place.as_mut().expect("a frame was read there");
         let segment = place.segment;
-        let damaged = |reason: String| damage(&segment, header.position, header.total_bytes(), reason);
+        let damaged = |reason: String| segment.damage(header.position, header.total_bytes(), reason);
         let broken = place.previous_checksum.and_then(|expected| judge::accuse_chain(expected, &header));
         let window_bytes = context.manifest.window_bytes;
         if let Some(reason) = broken.or_else(|| judge::accuse_itself(window_bytes, &header)) {
@@ -384,7 +384,7 @@ impl LogFollower {
             Ok(_) => Ok(()),
             Err(no_frame) => {
                 check_header(context, &segment, &place.file)?;
-                Err(damage(&segment, position, segment.limit().since(position), format!("{no_frame}; {proof}")))
+                Err(segment.damage(position, segment.limit().since(position), format!("{no_frame}; {proof}")))
             }
         }
     }
@@ -430,18 +430,13 @@ fn differs(state: &LogState, checkpoint: &LogState) -> Option<u32> {
     checkpoint.slots().find(|slot| checkpoint.partition(*slot).next_offset != state.partition(*slot).next_offset)
 }
 
-/// Whether both speak of the same use of the same file.
 /// Segments that the manifest does not have any more are nobody's to read.
 pub(super) fn drop_gone(log: &LogShared, segments: &[ManifestSegment]) {
     for held in log.segments() {
-        if !segments.iter().any(|segment| is_same_use(segment, &held.manifest)) {
+        if !segments.iter().any(|segment| segment.is_same_use(&held.manifest)) {
             log.remove_segment(held.manifest.base);
         }
     }
-}
-
-fn is_same_use(one: &ManifestSegment, other: &ManifestSegment) -> bool {
-    (one.file, one.salt, one.base) == (other.file, other.salt, other.base)
 }
 
 fn open_segment(context: &Context<'_>, segment: &ManifestSegment) -> Result<LiveSegment> {
@@ -459,25 +454,4 @@ fn check_header(context: &Context<'_>, segment: &ManifestSegment, file: &Arc<dyn
         .read_at(page.as_mut_slice(), 0)
         .map_err(|error| Error::io("read the header of", file.name(), Some(0), &error))?;
     segment.check_header(&page.as_mut_slice()[..read], context.manifest.engine_id, context.manifest.window_bytes)
-}
-
-/// The end of a segment that the lane has left, from the checkpoint behind it.
-fn end_before(segment: &ManifestSegment, next: &LiveSegment) -> Result<Position> {
-    let mut scan = SegmentScan::from_little(next.segment, next.file.clone());
-    let first = scan.frame(next.segment.first_frame()).ok();
-    let end = first.filter(|(header, _)| header.kind == Kind::Checkpoint).and_then(|(_, body)| previous_end(body));
-    end.filter(|end| *end > segment.base && *end <= segment.limit()).ok_or_else(|| {
-        let reason = "its checkpoint cannot be read, and the log went on behind it".to_owned();
-        damage(&next.segment, next.segment.first_frame(), next.segment.bytes, reason)
-    })
-}
-
-fn damage(segment: &ManifestSegment, position: Position, bytes: u64, reason: String) -> Error {
-    Error::Damaged {
-        file: file_name(segment.file),
-        position: position.0,
-        file_offset: position.since(segment.base),
-        bytes,
-        reason,
-    }
 }

@@ -18,7 +18,7 @@ use crate::engine::{EngineInner, RecoverySummary, share_topic};
 use crate::error::{Error, Result};
 use crate::io::fork;
 use crate::io::{Clock, Latch, Storage};
-use crate::keeper::KeeperShared;
+use crate::keeper::{self, KeeperShared};
 use crate::lane::catalog::{Catalog, CatalogChange, TopicEntry};
 use crate::lane::entries::TruncateEntry;
 use crate::lane::state::LogState;
@@ -328,7 +328,7 @@ impl Follower {
                     match inner.table.get(slot) {
                         Some(partition) => partition.truncate(first_offset),
                         None => {
-                            let _ = self.orphans.entry(slot).and_modify(|index| truncate(index, first_offset));
+                            let _ = self.orphans.entry(slot).and_modify(|index| index.truncate(first_offset));
                         }
                     }
                 }
@@ -370,7 +370,7 @@ impl Follower {
                 effect @ Effect::Relocated(_) => self.show_effect(inner, at, effect)?,
                 Effect::Truncated(entries) => {
                     for TruncateEntry { slot, first_offset } in entries {
-                        truncate(indexes.entry(slot).or_insert_with(empty), first_offset);
+                        indexes.entry(slot).or_insert_with(empty).truncate(first_offset);
                     }
                 }
             }
@@ -393,7 +393,7 @@ impl Follower {
                 }
                 let first_offset = held.first_offset;
                 *held = index;
-                truncate(&mut held, first_offset);
+                held.truncate(first_offset);
                 drop(held);
                 partition.disturb();
             }
@@ -483,7 +483,7 @@ impl Follower {
     fn export(&self, inner: &EngineInner) {
         let segments = &self.manifest.segments;
         let recycled = segments.iter().filter(|segment| segment.state == SegmentState::Recycled).count();
-        inner.keeper.disk_bytes.store(segments.iter().map(|segment| segment.bytes).sum(), Ordering::Relaxed);
+        inner.keeper.disk_bytes.store(keeper::disk_bytes(&self.manifest), Ordering::Relaxed);
         inner.keeper.segments.store(segments.len() as u64, Ordering::Relaxed);
         inner.keeper.recycled.store(recycled as u64, Ordering::Relaxed);
     }
@@ -491,10 +491,6 @@ impl Follower {
 
 fn empty() -> PartitionIndex {
     PartitionIndex::new(0, 0, i64::MIN)
-}
-
-fn truncate(index: &mut PartitionIndex, first_offset: u64) {
-    index.first_offset = index.first_offset.max(first_offset);
 }
 
 fn push(index: &mut PartitionIndex, slot: u32, run: Run) -> Result<()> {

@@ -120,7 +120,7 @@ impl CatalogChange {
             CatalogChange::Retain { topic, retention } => {
                 body.put_u8(3);
                 body.put_u32(*topic);
-                encode_retention(*retention, &mut body);
+                retention.put(&mut body);
             }
         }
         body
@@ -131,7 +131,7 @@ impl CatalogChange {
         let change = match reader.u8()? {
             1 => CatalogChange::Create(decode_topic(&mut reader)?),
             2 => CatalogChange::Delete { topic: reader.u32()? },
-            3 => CatalogChange::Retain { topic: reader.u32()?, retention: decode_retention(&mut reader)? },
+            3 => CatalogChange::Retain { topic: reader.u32()?, retention: Retention::take(&mut reader)? },
             _ => return None,
         };
         reader.is_empty().then_some(change)
@@ -144,18 +144,7 @@ fn encode_topic(topic: &TopicEntry, target: &mut Vec<u8>) {
     target.put_u32(topic.partitions);
     target.put_i64(topic.created_ms);
     target.put_bytes(topic.name.as_bytes());
-    encode_retention(topic.retention, target);
-}
-
-/// Two numbers; zero: no bound.
-fn encode_retention(retention: Retention, target: &mut Vec<u8>) {
-    target.put_u64(retention.retention_ms.unwrap_or(0));
-    target.put_u64(retention.retention_bytes.unwrap_or(0));
-}
-
-fn decode_retention(reader: &mut Reader<'_>) -> Option<Retention> {
-    let mut bound = || reader.u64().map(|bound| (bound > 0).then_some(bound));
-    Some(Retention { retention_ms: bound()?, retention_bytes: bound()? })
+    topic.retention.put(target);
 }
 
 fn decode_topic(reader: &mut Reader<'_>) -> Option<TopicEntry> {
@@ -165,7 +154,7 @@ fn decode_topic(reader: &mut Reader<'_>) -> Option<TopicEntry> {
         partitions: reader.u32()?,
         created_ms: reader.i64()?,
         name: std::str::from_utf8(reader.bytes()?).ok()?.to_owned(),
-        retention: decode_retention(reader)?,
+        retention: Retention::take(reader)?,
     };
     // None that was ever created is refused here; what slots count on may count on it.
     let slots = topic.first_slot.checked_add(topic.partitions).is_some_and(|end| end <= SLOTS_MAX);

@@ -14,7 +14,7 @@ use super::catalog::CatalogChange;
 use super::checkpoint;
 use super::cohort::{Cohort, Look};
 use super::entries::{self, DiscardEntry, PUBLISH_BYTES, TruncateEntry, truncate_body_bytes};
-use super::shared::{Answer, LaneShared, Message, count, poisoned};
+use super::shared::{Answer, LaneShared, Message, NO_RECORDS, count, poisoned};
 use super::state::{LogState, PARTITION_BYTES, WITHHELD_BYTES, Withheld, reference_run};
 use super::supply::{Full, Prepared, Purpose, Supplied};
 use super::writer::{LogWriter, Placed};
@@ -118,8 +118,6 @@ pub(crate) struct Lane {
     far_batches: usize,
     scratch: Vec<FilledBatch>,
     withheld_in_segment: BTreeMap<u32, u32>,
-    /// Records, withheld ones too, in the segment that is written.
-    records_in_segment: u64,
     /// What will be told when everything before this position is durable: nothing below it is withheld.
     withheld_from: Option<(Position, Position)>,
     /// Something waits for its flush, not only buffered records.
@@ -165,7 +163,6 @@ impl Lane {
             far_batches: 0,
             scratch: Vec::new(),
             withheld_in_segment: BTreeMap::new(),
-            records_in_segment: 0,
             withheld_from: None,
             urgent: true,
             buffered_since: None,
@@ -430,8 +427,7 @@ impl Lane {
             resident: true,
             last_append_ms: self.state.append_time_ms,
         });
-        self.records_in_segment = 0;
-        self.parts.shared.records_since_ms.store(i64::MAX, Ordering::Release);
+        self.parts.shared.records_since_ms.store(NO_RECORDS, Ordering::Release);
         count(&self.parts.shared.counters.segments, 1);
         if !canary::sings(Canary::ForgetCheckpoint) {
             self.write_checkpoint(end);
@@ -479,10 +475,9 @@ impl Lane {
         }
         content.parts = parts;
         accumulator.give_back(content);
-        if self.records_in_segment == 0 {
+        if !self.parts.shared.has_records() {
             self.parts.shared.records_since_ms.store(append_time_ms, Ordering::Release);
         }
-        self.records_in_segment += records;
         self.count_group(records, payload);
         self.last_activity = now;
         self.far_batches += usize::from(outcomes.len() >= PARTS_MANY);
@@ -564,7 +559,7 @@ impl Lane {
                 _ => (Purpose::Bookkeeping, 0),
             };
             let has_room = match &message {
-                Message::Leave { .. } if self.records_in_segment > 0 => self.ensure_next(0, Purpose::Records),
+                Message::Leave { .. } if self.parts.shared.has_records() => self.ensure_next(0, Purpose::Records),
                 _ => self.ensure_reserve(growth).and_then(|grown| Ok(grown && self.ensure_room(total, purpose)?)),
             };
             match has_room {
@@ -617,7 +612,7 @@ impl Lane {
             }
             Message::Truncate { entries, reply } => self.truncate(&entries, reply),
             Message::Leave { reply } => {
-                if self.records_in_segment > 0 {
+                if self.parts.shared.has_records() {
                     self.roll_if_full(u64::MAX);
                 }
                 reply.set(Ok(()));

@@ -152,13 +152,10 @@ pub(crate) fn check_files_are_there(storage: &dyn Storage, segments: &[ManifestS
     let there: std::collections::HashSet<u32> = names.iter().filter_map(|name| parse_file_name(name)).collect();
     match segments.iter().find(|segment| !there.contains(&segment.file)) {
         None => Ok(()),
-        Some(missing) => Err(Error::Damaged {
-            file: file_name(missing.file),
-            position: missing.base.0,
-            file_offset: 0,
-            bytes: missing.bytes,
-            reason: "the manifest names this segment, and its file is missing".to_owned(),
-        }),
+        Some(missing) => {
+            let reason = "the manifest names this segment, and its file is missing".to_owned();
+            Err(missing.damage(missing.base, missing.bytes, reason))
+        }
     }
 }
 
@@ -186,13 +183,8 @@ fn open_segment(context: &RecoveryContext<'_>, segment: ManifestSegment) -> Resu
         _ => segment.bytes,
     };
     if length < needed {
-        return Err(Error::Damaged {
-            file: name,
-            position: segment.base.0 + length,
-            file_offset: length,
-            bytes: needed - length,
-            reason: format!("the file was cut: it has {length} bytes of {needed}"),
-        });
+        let reason = format!("the file was cut: it has {length} bytes of {needed}");
+        return Err(segment.damage(segment.base.advance(length), needed - length, reason));
     }
     let mut page = Block::zeroed(PAGE);
     file.read_at(page.as_mut_slice(), 0).map_err(|error| fail("read the header of", &error))?;
@@ -273,41 +265,37 @@ fn without_checkpoint(context: &RecoveryContext<'_>, open: Vec<LiveSegment>) -> 
             from = witness.end();
         }
         if let Some(reason) = accused {
-            return Err(Error::Damaged {
-                file: file_name(segment.file),
-                position: bad.0,
-                file_offset: bad.since(segment.base),
-                bytes: segment.limit().since(bad),
-                reason: format!("no segment has a whole checkpoint; {reason}"),
-            });
+            let reason = format!("no segment has a whole checkpoint; {reason}");
+            return Err(segment.damage(bad, segment.limit().since(bad), reason));
         }
     }
     let unused = open.into_iter().map(|open| open.segment).collect();
     Ok(Recovered { unused, ..Recovered::beginning_with(LogState::default()) })
 }
 
+/// The end of a segment that the lane has left, and the last append time in it, as the checkpoint of the segment
+/// behind it says them.
+pub(crate) fn end_before(segment: &ManifestSegment, next: &LiveSegment) -> Result<(Position, i64)> {
+    let mut scan = SegmentScan::from_little(next.segment, next.file.clone());
+    let first = scan.frame(next.segment.first_frame()).ok();
+    let checkpoint = first.filter(|(header, _)| header.kind == Kind::Checkpoint);
+    let ends = checkpoint.and_then(|(_, body)| Some((previous_end(body)?, append_time_ms(body)?)));
+    ends.filter(|(end, _)| *end > segment.base && *end <= segment.limit()).ok_or_else(|| {
+        let reason = "its checkpoint cannot be read, and the log went on behind it".to_owned();
+        next.segment.damage(next.segment.first_frame(), next.segment.bytes, reason)
+    })
+}
+
 impl Walk<'_> {
-    /// The end of a segment that a later checkpoint makes unnecessary to read: the segment after it
-    /// says it. What is damaged in it is noticed by who reads it.
+    /// The end of a segment that a later checkpoint makes unnecessary to read. What is damaged in it is noticed by
+    /// who reads it.
     fn measure(&mut self, at: usize) -> Result<()> {
-        let (segment, next) = (self.segments[at].segment, &self.segments[at + 1]);
-        if segment.state == SegmentState::Sealed {
-            return Ok(());
+        let segment = self.segments[at].segment;
+        if segment.state == SegmentState::Live {
+            let (end, last_append_ms) = end_before(&segment, &self.segments[at + 1])?;
+            self.used.push((ManifestSegment { last_append_ms, ..segment }, end));
         }
-        let mut scan = SegmentScan::new(next.segment, next.file.clone());
-        let first = scan.frame(next.segment.first_frame()).ok();
-        let checkpoint = first.filter(|(header, _)| header.kind == Kind::Checkpoint);
-        let ends = checkpoint.and_then(|(_, body)| Some((previous_end(body)?, append_time_ms(body)?)));
-        match ends.filter(|(end, _)| *end > segment.base && *end <= segment.limit()) {
-            Some((end, last_append_ms)) => {
-                self.used.push((ManifestSegment { last_append_ms, ..segment }, end));
-                Ok(())
-            }
-            None => {
-                let reason = "its checkpoint cannot be read, and the log went on behind it".to_owned();
-                Err(damage(next.segment, next.segment.first_frame(), next.segment.bytes, reason))
-            }
-        }
+        Ok(())
     }
 
     fn run(mut self, start: usize) -> Result<Recovered> {
@@ -328,7 +316,7 @@ impl Walk<'_> {
                         None => {
                             let reason =
                                 format!("its End frame names a segment at {base}, which the manifest does not have");
-                            return Err(damage(segment, segment.limit(), 0, reason));
+                            return Err(segment.damage(segment.limit(), 0, reason));
                         }
                     }
                 }
@@ -377,10 +365,10 @@ impl Walk<'_> {
                     if let Some(expected) = self.previous_checksum
                         && let Some(reason) = judge::accuse_chain(expected, &header)
                     {
-                        return Err(damage(segment, position, header.total_bytes(), reason));
+                        return Err(segment.damage(position, header.total_bytes(), reason));
                     }
                     if let Some(reason) = judge::accuse_itself(self.context.manifest.window_bytes, &header) {
-                        return Err(damage(segment, position, header.total_bytes(), reason));
+                        return Err(segment.damage(position, header.total_bytes(), reason));
                     }
                     self.previous_checksum = Some(header.header_checksum);
                     self.durable = self.durable.max(header.durable);
@@ -391,7 +379,7 @@ impl Walk<'_> {
                             let assembled = self
                                 .checkpoint
                                 .push(body)
-                                .map_err(|reason| damage(segment, position, header.total_bytes(), reason.to_owned()))?;
+                                .map_err(|reason| segment.damage(position, header.total_bytes(), reason.to_owned()))?;
                             self.entered |= assembled.is_some();
                             if let Some(state) = assembled
                                 && self.before.is_none()
@@ -403,7 +391,7 @@ impl Walk<'_> {
                         Kind::End => {
                             if body.len() < 8 {
                                 let reason = "its End frame is too short".to_owned();
-                                return Err(damage(segment, position, header.total_bytes(), reason));
+                                return Err(segment.damage(position, header.total_bytes(), reason));
                             }
                             let base = Position(u64_at(body, 0));
                             self.note_used(segment, header.end());
@@ -417,7 +405,7 @@ impl Walk<'_> {
                             let runs = &mut self.runs;
                             self.state
                                 .apply(segment.log, &header, body, &mut |slot, run| runs.push((slot, run)))
-                                .map_err(|reason| damage(segment, position, header.total_bytes(), reason))?;
+                                .map_err(|reason| segment.damage(position, header.total_bytes(), reason))?;
                         }
                     }
                     position = header.end();
@@ -515,7 +503,7 @@ impl Walk<'_> {
         let bytes = limit.0.saturating_sub(position.0);
         let reason = format!("{no_frame}; {proof}");
         if !self.context.salvage {
-            return Err(damage(segment, position, bytes, reason));
+            return Err(segment.damage(position, bytes, reason));
         }
         self.holes.push(Hole { file: file_name(segment.file), position: position.0, bytes, reason });
         self.note_used(segment, position);
@@ -571,15 +559,5 @@ pub(crate) fn newer(segment: &ManifestSegment, found: u8) -> Error {
         file: file_name(segment.file),
         found: u32::from(found),
         supported: u32::from(crate::log::frame::VERSION),
-    }
-}
-
-fn damage(segment: ManifestSegment, position: Position, bytes: u64, reason: String) -> Error {
-    Error::Damaged {
-        file: file_name(segment.file),
-        position: position.0,
-        file_offset: position.since(segment.base),
-        bytes,
-        reason,
     }
 }

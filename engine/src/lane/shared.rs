@@ -27,6 +27,9 @@ const ASLEEP: u8 = 1;
 /// A write is in flight and small news can wait for it; a full batch is to wake the lane.
 const ASLEEP_WRITING: u8 = 2;
 
+/// The segment that is written has no records.
+pub(crate) const NO_RECORDS: i64 = i64::MAX;
+
 /// What a lane is asked to do.
 pub(crate) enum Message {
     /// An accumulator has records.
@@ -165,7 +168,7 @@ pub(crate) struct LaneShared {
     waker: OnceLock<Arc<dyn Wake>>,
     pub(crate) latch: Latch,
     pub(crate) closed: AtomicBool,
-    /// When the first record of the segment that is written was appended, ms; `i64::MAX`: it has none.
+    /// When the first record of the segment that is written was appended, withheld ones too, ms; or [`NO_RECORDS`].
     pub(crate) records_since_ms: AtomicI64,
     ended: AtomicBool,
     pub(crate) counters: LaneCounters,
@@ -182,11 +185,16 @@ impl LaneShared {
             waker: OnceLock::new(),
             latch,
             closed: AtomicBool::new(false),
-            records_since_ms: AtomicI64::new(i64::MAX),
+            records_since_ms: AtomicI64::new(NO_RECORDS),
             ended: AtomicBool::new(false),
             counters: LaneCounters::default(),
             supply,
         }
+    }
+
+    /// Whether the segment that is written has records.
+    pub(crate) fn has_records(&self) -> bool {
+        self.records_since_ms.load(Ordering::Acquire) != NO_RECORDS
     }
 
     /// Whether the lane still accepts anything.

@@ -146,6 +146,13 @@ impl Manifest {
         self.sealed_logs.retain(|log| segments.iter().any(|s| s.log == log.id && !s.state.is_free()));
     }
 
+    /// Those of them that are sealed.
+    pub(crate) fn sealed_of(&self, log: u32) -> Vec<ManifestSegment> {
+        let mut segments = self.segments_of(log);
+        segments.retain(|segment| segment.state == SegmentState::Sealed);
+        segments
+    }
+
     /// Whether no log was ever begun: the engine is just being made.
     pub(crate) fn is_fresh(&self) -> bool {
         self.sealed_logs.is_empty() && self.logs.iter().all(|log| log.generation == 0)

@@ -66,6 +66,22 @@ impl ManifestSegment {
         self.base.advance(self.bytes)
     }
 
+    /// Whether both speak of the same use of the same file.
+    pub(crate) fn is_same_use(&self, other: &ManifestSegment) -> bool {
+        (self.file, self.salt, self.base) == (other.file, other.salt, other.base)
+    }
+
+    /// What is told of a place in it that cannot be read as what it was.
+    pub(crate) fn damage(&self, position: Position, bytes: u64, reason: String) -> Error {
+        Error::Damaged {
+            file: file_name(self.file),
+            position: position.0,
+            file_offset: position.since(self.base),
+            bytes,
+            reason,
+        }
+    }
+
     /// The header page.
     pub(crate) fn header_page(&self, engine_id: u64, window_bytes: u64) -> Vec<u8> {
         let mut page = Vec::with_capacity(PAGE);
@@ -87,13 +103,7 @@ impl ManifestSegment {
 
     /// Checks that a file's first page is the one the manifest speaks of.
     pub(crate) fn check_header(&self, page: &[u8], engine_id: u64, window_bytes: u64) -> Result<()> {
-        let damaged = |reason: String| Error::Damaged {
-            file: file_name(self.file),
-            position: self.base.0,
-            file_offset: 0,
-            bytes: PAGE as u64,
-            reason,
-        };
+        let damaged = |reason: String| self.damage(self.base, PAGE as u64, reason);
         if page.len() < PAGE {
             return Err(damaged(format!("the file has {} bytes, not even a header page", page.len())));
         }

@@ -13,7 +13,6 @@ use crate::log::frame::{FRAME_ALIGNMENT, FrameContext, FrameHeader, Kind, u32_at
 use crate::log::manifest::ManifestSegment;
 use crate::log::position::Position;
 use crate::log::scan::NoFrame;
-use crate::log::segment::file_name;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -50,13 +49,7 @@ pub(crate) fn read_alone(log: &LogShared, position: Position, bytes: usize) -> R
 
 /// The file ends before the frames do.
 pub(crate) fn too_short(segment: &ManifestSegment, position: Position, bytes: usize) -> Error {
-    Error::Damaged {
-        file: file_name(segment.file),
-        position: position.0,
-        file_offset: position.since(segment.base),
-        bytes: bytes as u64,
-        reason: "the file is shorter than the index says".to_owned(),
-    }
+    segment.damage(position, bytes as u64, "the file is shorter than the index says".to_owned())
 }
 
 /// Copies frames to where others are.
@@ -148,13 +141,8 @@ pub(crate) fn check_frames(
         match FrameHeader::decode_whole(context, place, &bytes[at..]) {
             Ok((header, _)) => at += header.total_bytes() as usize,
             Err(bad) => {
-                return Err(Error::Damaged {
-                    file: file_name(segment.file),
-                    position: place.0,
-                    file_offset: place.since(segment.base),
-                    bytes: (bytes.len() - at) as u64,
-                    reason: format!("a frame that was acknowledged: {}", NoFrame::Bad(bad)),
-                });
+                let reason = format!("a frame that was acknowledged: {}", NoFrame::Bad(bad));
+                return Err(segment.damage(place, (bytes.len() - at) as u64, reason));
             }
         }
     }

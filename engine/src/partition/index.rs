@@ -96,6 +96,11 @@ impl PartitionIndex {
         self.runs.push_back(run);
     }
 
+    /// What stands below an offset is given up.
+    pub(crate) fn truncate(&mut self, first_offset: u64) {
+        self.first_offset = self.first_offset.max(first_offset);
+    }
+
     /// Makes room for as many runs as will be pushed next.
     pub(crate) fn reserve(&mut self, count: usize) {
         self.runs.reserve(count);

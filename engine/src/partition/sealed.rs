@@ -16,7 +16,7 @@ use crate::lane::state::LogState;
 use crate::log::frame::Kind;
 use crate::log::position::Position;
 use crate::log::scan::SegmentScan;
-use crate::log::segment::{file_name, sidecar_name};
+use crate::log::segment::sidecar_name;
 use crate::sync::lock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -102,11 +102,6 @@ pub(crate) fn entry_of(log: &LogShared, segment: &Arc<Segment>, slot: u32) -> Re
 pub(crate) fn end_offset_in(log: &LogShared, segment: &Arc<Segment>, entry: &SidecarEntry) -> Result<u64> {
     let runs = runs_in(log, segment, entry.slot)?.unwrap_or_default();
     Ok(runs.last().map_or(entry.first_offset, Run::end_offset))
-}
-
-/// How many bytes each partition has in a sealed segment, by slot.
-pub(crate) fn sizes_in(log: &LogShared, segment: &Arc<Segment>) -> Result<Vec<(u32, u64)>> {
-    Ok(entries(log, segment)?.into_iter().map(|entry| (entry.slot, entry.record_bytes)).collect())
 }
 
 /// What the index of a sealed segment says of all partitions, by slot.
@@ -217,13 +212,7 @@ type Replayed = (LogState, BTreeMap<u32, PartitionIndex>, BTreeMap<u32, u32>);
 /// The state at a segment's beginning, the runs of each partition in it, and how many frames of each
 /// it withholds.
 fn replay(log: &LogShared, segment: &Segment, end: Position) -> Result<Replayed> {
-    let damaged = |position: Position, reason: String| Error::Damaged {
-        file: file_name(segment.manifest.file),
-        position: position.0,
-        file_offset: position.since(segment.manifest.base),
-        bytes: end.since(position),
-        reason,
-    };
+    let damaged = |position: Position, reason: String| segment.manifest.damage(position, end.since(position), reason);
     let mut scan = SegmentScan::new(segment.manifest, segment.file(&*log.storage)?);
     let mut position = segment.manifest.first_frame();
     let mut checkpoint = crate::lane::checkpoint::Assembly::default();

@@ -260,7 +260,7 @@ impl Partition {
     /// Gives up what stands below an offset; it is durable that it is gone. Who waits for one of these
     /// records learns it.
     pub(crate) fn truncate(&self, first_offset: u64) {
-        self.published.publish(|index| index.first_offset = index.first_offset.max(first_offset));
+        self.published.publish(|index| index.truncate(first_offset));
     }
 
     /// From now on `signal` moves with each publication.

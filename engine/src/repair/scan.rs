@@ -412,13 +412,9 @@ impl<'a> Source<'a> {
         let scan = self.scans.get_mut(&segment.file).expect("just made");
         match scan.frame(position) {
             Ok((header, body)) => Ok((header, body.to_vec())),
-            Err(no_frame) => Err(Error::Damaged {
-                file: file_name(segment.file),
-                position: position.0,
-                file_offset: position.since(segment.base),
-                bytes: 0,
-                reason: format!("it was whole a moment ago, and now: {no_frame}"),
-            }),
+            Err(no_frame) => {
+                Err(segment.damage(position, 0, format!("it was whole a moment ago, and now: {no_frame}")))
+            }
         }
     }
 
