@@ -5,11 +5,11 @@
 mod common;
 
 use common::child::{self, TestChild, listen, say};
-use common::ring::open_with_ring;
+use common::ring::{Around, open_with_ring};
 use common::watchdog::watchdog;
 use common::{assert_says, directory, options, values};
 use ringlane::admin::{Client, Value};
-use ringlane::io::{Completion, File, Ring, RingCounters, Wait, Wake, Write as RingWrite};
+use ringlane::io::{Completion, Ring, Wait, Write as RingWrite};
 use ringlane::*;
 use std::io::{Read, Result as IoResult, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -23,27 +23,14 @@ const SOCKET: &str = "admin.socket";
 
 /// A ring that takes writes and never does them, once it is told to.
 struct StuckRing {
-    inner: Box<dyn Ring>,
     is_stuck: Arc<AtomicBool>,
 }
 
-impl Ring for StuckRing {
-    fn write(&mut self, write: RingWrite) {
+impl Around for StuckRing {
+    fn write(&mut self, inner: &mut dyn Ring, write: RingWrite) {
         if !self.is_stuck.load(Ordering::Relaxed) {
-            self.inner.write(write);
+            inner.write(write);
         }
-    }
-    fn flush(&mut self, token: u64, file: &Arc<dyn File>) {
-        self.inner.flush(token, file);
-    }
-    fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> IoResult<()> {
-        self.inner.turn(wait, completions)
-    }
-    fn waker(&self) -> Arc<dyn Wake> {
-        self.inner.waker()
-    }
-    fn counters(&self) -> RingCounters {
-        self.inner.counters()
     }
 }
 
@@ -60,8 +47,7 @@ fn hold(path: &Path) {
 fn hang(path: &Path) {
     let is_stuck = Arc::new(AtomicBool::new(false));
     let shared = is_stuck.clone();
-    let engine =
-        open_with_ring(path, options(), move |inner| Box::new(StuckRing { inner, is_stuck: shared.clone() })).unwrap();
+    let engine = open_with_ring(path, options(), move |_| StuckRing { is_stuck: shared.clone() }).unwrap();
     engine.serve_admin(path);
     is_stuck.store(true, Ordering::Relaxed);
     say("open");
@@ -490,8 +476,7 @@ fn a_poisoned_engine_says_so() {
     let path = directory.path();
     let breaks = Arc::new(AtomicBool::new(false));
     let shared = breaks.clone();
-    let engine =
-        open_with_ring(path, options(), move |inner| Box::new(FailingRing { inner, breaks: shared.clone() })).unwrap();
+    let engine = open_with_ring(path, options(), move |_| FailingRing { breaks: shared.clone() }).unwrap();
     engine.serve_admin(path);
     let mut client = Client::connect(path).unwrap();
     client.create_topic("t", &TopicOptions::new()).unwrap();
@@ -513,28 +498,15 @@ fn a_poisoned_engine_says_so() {
 
 /// A ring whose waiting fails when it is told to.
 struct FailingRing {
-    inner: Box<dyn Ring>,
     breaks: Arc<AtomicBool>,
 }
 
-impl Ring for FailingRing {
-    fn write(&mut self, write: RingWrite) {
-        self.inner.write(write);
-    }
-    fn flush(&mut self, token: u64, file: &Arc<dyn File>) {
-        self.inner.flush(token, file);
-    }
-    fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> IoResult<()> {
+impl Around for FailingRing {
+    fn turn(&mut self, inner: &mut dyn Ring, wait: Wait, completions: &mut Vec<Completion>) -> IoResult<()> {
         if self.breaks.load(Ordering::Relaxed) {
             return Err(std::io::Error::other("told to fail"));
         }
-        self.inner.turn(wait, completions)
-    }
-    fn waker(&self) -> Arc<dyn Wake> {
-        self.inner.waker()
-    }
-    fn counters(&self) -> RingCounters {
-        self.inner.counters()
+        inner.turn(wait, completions)
     }
 }
 

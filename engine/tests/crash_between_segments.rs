@@ -18,12 +18,12 @@
 
 mod common;
 
-use common::ring::open_with_ring;
+use common::ring::{Around, open_with_ring};
 use common::storage::open_faulty;
-use common::{directory, read_from, small};
+use common::{copy_of_a_moment, directory, read_from, small};
 use ringlane::inspect::SegmentInfo;
 use ringlane::io::faulty::{Effect, Fault, Faults, Operation};
-use ringlane::io::{Completion, File, Ring, RingCounters, Wait, Wake, Write};
+use ringlane::io::{Completion, Ring, Wait, Write};
 use ringlane::*;
 use std::io::Result as IoResult;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -54,13 +54,12 @@ impl Drop for Release {
 }
 
 struct HoldingRing {
-    inner: Box<dyn Ring>,
     control: Arc<Control>,
     held: Vec<Write>,
 }
 
-impl Ring for HoldingRing {
-    fn write(&mut self, write: Write) {
+impl Around for HoldingRing {
+    fn write(&mut self, inner: &mut dyn Ring, write: Write) {
         let only = self.control.only.lock().unwrap().clone();
         if only.is_some_and(|only| only != write.file.name()) && !self.control.release.load(Ordering::SeqCst) {
             self.held.push(write);
@@ -76,47 +75,18 @@ impl Ring for HoldingRing {
             }
             self.control.passed.fetch_add(1, Ordering::SeqCst);
         }
-        self.inner.write(write);
+        inner.write(write);
     }
-    fn flush(&mut self, token: u64, file: &Arc<dyn File>) {
-        self.inner.flush(token, file);
-    }
-    fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> IoResult<()> {
+    fn turn(&mut self, inner: &mut dyn Ring, wait: Wait, completions: &mut Vec<Completion>) -> IoResult<()> {
         if self.control.release.load(Ordering::SeqCst) {
             for write in self.held.drain(..) {
-                self.inner.write(write);
+                inner.write(write);
             }
         }
         // Held writes never complete on their own: do not sleep over them.
         let wait = if self.held.is_empty() { wait } else { Wait::No };
-        self.inner.turn(wait, completions)
+        inner.turn(wait, completions)
     }
-    fn waker(&self) -> Arc<dyn Wake> {
-        self.inner.waker()
-    }
-    fn counters(&self) -> RingCounters {
-        self.inner.counters()
-    }
-}
-
-/// The state of the disk as a crash would leave it now.
-fn crash(directory: &TempDir) -> TempDir {
-    let crashed = common::directory();
-    let copy = |name: &std::ffi::OsStr| std::fs::copy(directory.path().join(name), crashed.path().join(name)).unwrap();
-    // The manifest first: what it names is there when the others are looked for. A segment that was made in
-    // between was once named and not copied, and the test failed on a busy machine.
-    let manifests = ["manifest-a", "manifest-b"].map(std::ffi::OsStr::new);
-    for name in manifests {
-        copy(name);
-    }
-    for entry in std::fs::read_dir(directory.path()).unwrap() {
-        let entry = entry.unwrap();
-        let name = entry.file_name();
-        if !manifests.contains(&&*name) && entry.file_type().unwrap().is_file() {
-            copy(&name);
-        }
-    }
-    crashed
 }
 
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -130,10 +100,8 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 /// Opens an engine behind a ring that holds writes back when it is told to.
 fn open_holding(directory: &TempDir, control: &Arc<Control>) -> Engine {
     let shared = control.clone();
-    open_with_ring(directory.path(), small(), move |inner| {
-        Box::new(HoldingRing { inner, control: shared.clone(), held: Vec::new() })
-    })
-    .unwrap()
+    open_with_ring(directory.path(), small(), move |_| HoldingRing { control: shared.clone(), held: Vec::new() })
+        .unwrap()
 }
 
 /// A directory after a crash right when the log left its first segment.
@@ -193,7 +161,7 @@ fn left_between_segments() -> Left {
         last == "end"
     });
     let acknowledged = 1 + handles.iter().filter(|handle| handle.is_done()).count();
-    let crashed = crash(&directory);
+    let crashed = copy_of_a_moment(directory.path());
     drop(release);
     for handle in handles {
         handle.wait().unwrap();
@@ -239,7 +207,7 @@ fn two_crashes_between_segments_do_not_close_the_directory() {
     let twice = std::thread::scope(|scope| {
         let opening = scope.spawn(|| open_holding(&once, &control).close().unwrap());
         wait_until("opening writes nothing", || control.holding.load(Ordering::SeqCst));
-        let twice = crash(&once);
+        let twice = copy_of_a_moment(once.path());
         drop(release);
         opening.join().unwrap();
         twice
@@ -260,10 +228,9 @@ fn what_was_not_durable_is_cut_and_not_taken_for_damage() {
     let directory = directory();
     let control = Arc::new(Control::default());
     let shared = control.clone();
-    let engine = open_with_ring(directory.path(), small(), move |inner| {
-        Box::new(HoldingRing { inner, control: shared.clone(), held: Vec::new() })
-    })
-    .unwrap();
+    let engine =
+        open_with_ring(directory.path(), small(), move |_| HoldingRing { control: shared.clone(), held: Vec::new() })
+            .unwrap();
     let release = Release(control.clone());
     let topic = engine.create_topic("t", TopicOptions::new()).unwrap();
     let producer = engine.producer(ProducerOptions::new()).unwrap();
@@ -282,7 +249,7 @@ fn what_was_not_durable_is_cut_and_not_taken_for_damage() {
         std::thread::sleep(Duration::from_millis(1));
     }
     std::thread::sleep(Duration::from_millis(20));
-    let crashed = crash(&directory);
+    let crashed = copy_of_a_moment(directory.path());
     drop(release);
     for handle in handles {
         handle.wait().unwrap();
@@ -332,7 +299,7 @@ fn half_a_checkpoint_is_no_segment_of_the_log() {
         send(&large, 0).wait().unwrap();
     }
     let acknowledged = topic.partition_info(0).unwrap().next_offset;
-    let crashed = crash(&directory);
+    let crashed = copy_of_a_moment(directory.path());
     engine.close().unwrap();
     for (name, bytes) in &before {
         std::fs::write(crashed.path().join(name), bytes).unwrap();
@@ -345,7 +312,7 @@ fn half_a_checkpoint_is_no_segment_of_the_log() {
 
     let mut ends = 0;
     for operation in 0.. {
-        let (work, faults) = (crash(&crashed), Faults::new());
+        let (work, faults) = (copy_of_a_moment(crashed.path()), Faults::new());
         let count = Arc::new(std::sync::atomic::AtomicU64::new(0));
         for kind in [Operation::Open, Operation::Allocate, Operation::Write, Operation::Flush] {
             let count = count.clone();

@@ -7,9 +7,9 @@
 
 mod common;
 
-use common::ring::open_with_ring;
+use common::ring::{Around, open_with_ring};
 use common::{directory, options, small};
-use ringlane::io::{Completion, File, Ring, RingCounters, Wait, Wake, Write};
+use ringlane::io::{Completion, Ring, Wait, Wake, Write};
 use ringlane::*;
 use std::io::Result as IoResult;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -46,35 +46,25 @@ impl Gate {
 }
 
 struct GatedRing {
-    inner: Box<dyn Ring>,
     gate: Arc<Gate>,
     held: Vec<Completion>,
 }
 
-impl Ring for GatedRing {
-    fn write(&mut self, write: Write) {
+impl Around for GatedRing {
+    fn write(&mut self, inner: &mut dyn Ring, write: Write) {
         if write.durable {
             self.gate.durable_writes.fetch_add(1, Ordering::SeqCst);
         }
-        self.inner.write(write);
+        inner.write(write);
     }
-    fn flush(&mut self, token: u64, file: &Arc<dyn File>) {
-        self.inner.flush(token, file);
-    }
-    fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> IoResult<()> {
+    fn turn(&mut self, inner: &mut dyn Ring, wait: Wait, completions: &mut Vec<Completion>) -> IoResult<()> {
         self.gate.turns.fetch_add(1, Ordering::SeqCst);
         let wait = if self.held.is_empty() || self.gate.closed.load(Ordering::SeqCst) { wait } else { Wait::No };
-        self.inner.turn(wait, &mut self.held)?;
+        inner.turn(wait, &mut self.held)?;
         if !self.gate.closed.load(Ordering::SeqCst) {
             completions.append(&mut self.held);
         }
         Ok(())
-    }
-    fn waker(&self) -> Arc<dyn Wake> {
-        self.inner.waker()
-    }
-    fn counters(&self) -> RingCounters {
-        self.inner.counters()
     }
 }
 
@@ -100,7 +90,7 @@ fn gated(options: Options) -> Gated {
     let shared = gate.clone();
     let engine = open_with_ring(directory.path(), options, move |inner| {
         *shared.waker.lock().unwrap() = Some(inner.waker());
-        Box::new(GatedRing { inner, gate: shared.clone(), held: Vec::new() })
+        GatedRing { gate: shared.clone(), held: Vec::new() }
     })
     .unwrap();
     let topic = engine.create_topic("t", TopicOptions::new().partitions(8)).unwrap();

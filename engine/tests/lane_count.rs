@@ -7,7 +7,7 @@ mod common;
 use common::ledger::PATIENCE;
 use common::storage::{is_segment, open_faulty};
 use common::watchdog::watchdog;
-use common::{directory, drain, read_from, small};
+use common::{copy_of_a_moment, directory, drain, read_from, small};
 use ringlane::io::faulty::{Effect, Fault, Faults, Operation};
 use ringlane::*;
 use std::path::Path;
@@ -133,6 +133,13 @@ impl Model {
     }
 }
 
+/// A new engine with the topic that the model is of.
+fn made(path: &Path, lanes: u32) -> Engine {
+    let engine = open(path, Some(lanes));
+    engine.create_topic("t", TopicOptions::new().partitions(PARTITIONS)).unwrap();
+    engine
+}
+
 fn open(path: &Path, lanes: Option<u32>) -> Engine {
     let engine = Engine::open(path, small().lanes(lanes)).unwrap();
     if let Some(lanes) = lanes {
@@ -161,31 +168,12 @@ fn assert_whole(path: &Path) {
     }
 }
 
-/// What a kill at this moment would leave: the engine goes on, and never learns of it.
-fn killed_copy(path: &Path) -> tempfile::TempDir {
-    let manifests = || ["manifest-a", "manifest-b"].map(|name| std::fs::read(path.join(name)).unwrap());
-    // The engine makes and removes files meanwhile; that is none of one moment.
-    loop {
-        let (before, copy) = (manifests(), directory());
-        let files = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
-        // The admin socket is no file.
-        let copied = files.filter(|file| file.is_file()).all(|file| {
-            let name = file.file_name().unwrap();
-            std::fs::copy(&file, copy.path().join(name)).is_ok()
-        });
-        if copied && manifests() == before {
-            return copy;
-        }
-    }
-}
-
 #[test]
 fn up_and_down_and_back_with_everything_in_between() {
     let scratch = directory();
     let path = scratch.path();
     let mut model = Model::default();
-    let engine = open(path, Some(1));
-    engine.create_topic("t", TopicOptions::new().partitions(PARTITIONS)).unwrap();
+    let engine = made(path, 1);
     close(engine);
     for (round, lanes) in [1, 4, 1, 3, 2, 7, 7].into_iter().enumerate() {
         let engine = open(path, Some(lanes));
@@ -245,18 +233,17 @@ fn logs_of_different_lengths_are_left_together() {
 fn an_engine_that_was_killed_is_opened_with_another_number() {
     let scratch = directory();
     let mut model = Model::default();
-    let engine = open(scratch.path(), Some(3));
-    engine.create_topic("t", TopicOptions::new().partitions(PARTITIONS)).unwrap();
+    let engine = made(scratch.path(), 3);
     model.send(&engine, 30);
     model.withhold(&engine);
     engine.sync().unwrap();
     for lanes in [1, 2, 5] {
-        let killed = killed_copy(scratch.path());
+        let killed = copy_of_a_moment(scratch.path());
         let engine = open(killed.path(), Some(lanes));
         assert!(!engine.recovery().clean);
         model.check(&engine);
         model.check_timestamps(&engine);
-        let again = killed_copy(killed.path());
+        let again = copy_of_a_moment(killed.path());
         close(engine);
         assert_whole(killed.path());
         let engine = open(again.path(), Some(3));
@@ -272,8 +259,7 @@ fn an_engine_that_was_killed_is_opened_with_another_number() {
 fn seeking_by_timestamp_finds_what_stands_on_either_side() {
     let scratch = directory();
     let mut model = Model::default();
-    let engine = open(scratch.path(), Some(2));
-    engine.create_topic("t", TopicOptions::new().partitions(PARTITIONS)).unwrap();
+    let engine = made(scratch.path(), 2);
     close(engine);
     for lanes in [2, 1, 4] {
         let engine = open(scratch.path(), Some(lanes));
@@ -343,8 +329,7 @@ fn logs_that_hold_nothing_any_more_leave_the_manifest() {
     assert_whole(path);
     let reserved = inspect(path).unwrap().segments.iter().filter(|segment| segment.state == "reserve").count();
     assert_eq!(reserved, 5, "the reserve is that of the one log, whatever came back: {written:?}");
-    let engine = open(path, Some(4));
-    engine.create_topic("t", TopicOptions::new().partitions(PARTITIONS)).unwrap();
+    let engine = made(path, 4);
     let mut model = Model::default();
     model.send(&engine, 2);
     model.check(&engine);
@@ -356,12 +341,11 @@ fn logs_that_hold_nothing_any_more_leave_the_manifest() {
 fn an_opening_that_fails_at_any_step_leaves_one_layout_or_the_other() {
     let scratch = directory();
     let mut model = Model::default();
-    let engine = open(scratch.path(), Some(2));
-    engine.create_topic("t", TopicOptions::new().partitions(PARTITIONS)).unwrap();
+    let engine = made(scratch.path(), 2);
     model.send(&engine, 8);
     model.withhold(&engine);
     engine.sync().unwrap();
-    let killed = killed_copy(scratch.path());
+    let killed = copy_of_a_moment(scratch.path());
     close(engine);
     // Where many steps are alike, every so many-th is enough; the simulator's crashes come at each of them.
     let operations = [
@@ -375,7 +359,7 @@ fn an_opening_that_fails_at_any_step_leaves_one_layout_or_the_other() {
     let mut layouts = [0, 0];
     for (operation, step) in operations {
         for nth in (1..200).step_by(step) {
-            let tried = killed_copy(killed.path());
+            let tried = copy_of_a_moment(killed.path());
             let faults = Faults::new();
             faults.arm(Fault::new(operation, Effect::Fail(libc::EIO)).nth(nth));
             let opened = open_faulty(tried.path(), small().lanes(Some(3)), &faults);
@@ -404,8 +388,7 @@ fn a_full_disk_keeps_the_number_it_has_and_may_lower_it() {
     let scratch = directory();
     let path = scratch.path();
     let mut model = Model::default();
-    let engine = open(path, Some(2));
-    engine.create_topic("t", TopicOptions::new().partitions(PARTITIONS)).unwrap();
+    let engine = made(path, 2);
     model.send(&engine, 8);
     model.withhold(&engine);
     close(engine);
@@ -443,8 +426,7 @@ fn a_full_disk_keeps_the_number_it_has_and_may_lower_it() {
 fn a_missing_file_of_a_log_that_was_left_is_damage() {
     let scratch = directory();
     let mut model = Model::default();
-    let engine = open(scratch.path(), Some(2));
-    engine.create_topic("t", TopicOptions::new().partitions(PARTITIONS)).unwrap();
+    let engine = made(scratch.path(), 2);
     model.send(&engine, 3);
     close(engine);
     close(open(scratch.path(), Some(1)));
@@ -468,8 +450,7 @@ fn reading_from_outside_crosses_the_border() {
     let scratch = directory();
     let path = scratch.path();
     let mut model = Model::default();
-    let engine = open(path, Some(3));
-    engine.create_topic("t", TopicOptions::new().partitions(PARTITIONS)).unwrap();
+    let engine = made(path, 3);
     model.send(&engine, 15);
     model.withhold(&engine);
     close(engine);
@@ -505,8 +486,7 @@ fn reading_from_outside_crosses_the_border() {
 fn salvage_takes_the_number_that_it_finds() {
     let scratch = directory();
     let mut model = Model::default();
-    let engine = open(scratch.path(), Some(3));
-    engine.create_topic("t", TopicOptions::new().partitions(PARTITIONS)).unwrap();
+    let engine = made(scratch.path(), 3);
     model.send(&engine, 3);
     close(engine);
     let engine = open(scratch.path(), Some(2));

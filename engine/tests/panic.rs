@@ -7,36 +7,22 @@
 
 mod common;
 
-use common::ring::open_with_ring;
+use common::ring::{Around, open_with_ring};
 use common::{directory, options};
-use ringlane::io::{Completion, File, Ring, RingCounters, Wait, Wake, Write};
+use ringlane::io::{Ring, Write};
 use ringlane::*;
-use std::io::Result as IoResult;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A ring that panics when it is told to.
 struct FragileRing {
-    inner: Box<dyn Ring>,
     breaks: Arc<AtomicBool>,
 }
 
-impl Ring for FragileRing {
-    fn write(&mut self, write: Write) {
+impl Around for FragileRing {
+    fn write(&mut self, inner: &mut dyn Ring, write: Write) {
         assert!(!self.breaks.load(Ordering::Relaxed), "told to break");
-        self.inner.write(write);
-    }
-    fn flush(&mut self, token: u64, file: &Arc<dyn File>) {
-        self.inner.flush(token, file);
-    }
-    fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> IoResult<()> {
-        self.inner.turn(wait, completions)
-    }
-    fn waker(&self) -> Arc<dyn Wake> {
-        self.inner.waker()
-    }
-    fn counters(&self) -> RingCounters {
-        self.inner.counters()
+        inner.write(write);
     }
 }
 
@@ -45,10 +31,9 @@ fn everybody_who_waits_gets_an_answer() {
     let directory = directory();
     let breaks = Arc::new(AtomicBool::new(false));
     let shared = breaks.clone();
-    let engine = open_with_ring(directory.path(), options().lanes(Some(2)), move |inner| {
-        Box::new(FragileRing { inner, breaks: shared.clone() })
-    })
-    .unwrap();
+    let engine =
+        open_with_ring(directory.path(), options().lanes(Some(2)), move |_| FragileRing { breaks: shared.clone() })
+            .unwrap();
     let topic = engine.create_topic("t", TopicOptions::new().partitions(2)).unwrap();
     let producer = engine.producer(ProducerOptions::new()).unwrap();
     let kept = producer.send(&topic, Record::new(b"kept").partition(0)).unwrap().wait().unwrap();

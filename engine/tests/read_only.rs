@@ -5,10 +5,10 @@
 
 mod common;
 
-use common::ring::open_with_ring;
+use common::ring::{Around, open_with_ring};
 use common::watchdog::watchdog;
 use common::{assert_says, child, directory, drain, read_from, small, values};
-use ringlane::io::{Completion, Ring, RingCounters, Wait, Wake, Write};
+use ringlane::io::{Completion, Ring, Wait, Write};
 use ringlane::*;
 use std::collections::BTreeSet;
 use std::fs;
@@ -158,43 +158,33 @@ impl Drop for Release {
 }
 
 struct HoldingRing {
-    inner: Box<dyn Ring>,
     holding: Arc<Holding>,
     completions: Vec<Completion>,
     writes: Vec<Write>,
 }
 
 impl HoldingRing {
-    fn around(inner: Box<dyn Ring>, holding: Arc<Holding>) -> Box<dyn Ring> {
-        Box::new(HoldingRing { inner, holding, completions: Vec::new(), writes: Vec::new() })
+    fn new(holding: Arc<Holding>) -> HoldingRing {
+        HoldingRing { holding, completions: Vec::new(), writes: Vec::new() }
     }
 }
 
-impl Ring for HoldingRing {
-    fn write(&mut self, write: Write) {
+impl Around for HoldingRing {
+    fn write(&mut self, _: &mut dyn Ring, write: Write) {
         self.writes.push(write);
     }
-    fn flush(&mut self, token: u64, file: &Arc<dyn io::File>) {
-        self.inner.flush(token, file);
-    }
-    fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> std::io::Result<()> {
+    fn turn(&mut self, inner: &mut dyn Ring, wait: Wait, completions: &mut Vec<Completion>) -> std::io::Result<()> {
         let is_held = |held: &AtomicBool| held.load(Ordering::SeqCst);
         if !is_held(&self.holding.writes) {
-            self.writes.drain(..).for_each(|write| self.inner.write(write));
+            self.writes.drain(..).for_each(|write| inner.write(write));
         }
         // Nobody wakes the lane when it may go on.
         let looks_again = is_held(&self.holding.completions) || !self.completions.is_empty() || !self.writes.is_empty();
-        self.inner.turn(if looks_again { Wait::No } else { wait }, &mut self.completions)?;
+        inner.turn(if looks_again { Wait::No } else { wait }, &mut self.completions)?;
         if !is_held(&self.holding.completions) {
             completions.append(&mut self.completions);
         }
         Ok(())
-    }
-    fn waker(&self) -> Arc<dyn Wake> {
-        self.inner.waker()
-    }
-    fn counters(&self) -> RingCounters {
-        self.inner.counters()
     }
 }
 
@@ -204,7 +194,7 @@ fn what_is_not_known_to_be_durable_is_not_shown() {
     let directory = directory();
     let holding = Arc::new(Holding::default());
     let theirs = holding.clone();
-    let wrap = move |inner| HoldingRing::around(inner, theirs.clone());
+    let wrap = move |_: &dyn Ring| HoldingRing::new(theirs.clone());
     let writer = open_with_ring(directory.path(), small().lanes(Some(1)), wrap).unwrap();
     let _release = Release(holding.clone());
     writer.create_topic("t", TopicOptions::new()).unwrap();
@@ -240,9 +230,9 @@ fn records_of_a_topic_that_is_not_known_yet_wait_for_it() {
     let directory = directory();
     let holding = Arc::new(Holding::default());
     let theirs = holding.clone();
-    let wrap = move |inner| {
+    let wrap = move |_: &dyn Ring| {
         let is_first = std::thread::current().name() == Some("ringlane-lane-0");
-        HoldingRing::around(inner, if is_first { theirs.clone() } else { Arc::default() })
+        HoldingRing::new(if is_first { theirs.clone() } else { Arc::default() })
     };
     let writer = open_with_ring(directory.path(), small().lanes(Some(2)), wrap).unwrap();
     let _release = Release(holding.clone());

@@ -59,6 +59,14 @@ fn open(path: &Path, options: Options, clock: &Arc<MovedClock>) -> Engine {
     Engine::open_on(path, Arc::new(storage), clock, options).unwrap()
 }
 
+/// An engine with a topic `t` that keeps so much, and a producer.
+fn bounded(path: &Path, clock: &Arc<MovedClock>, partitions: u32, retention: Retention) -> (Engine, Topic, Producer) {
+    let engine = open(path, small(), clock);
+    let topic = engine.create_topic("t", TopicOptions::new().partitions(partitions).retention(retention)).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    (engine, topic, producer)
+}
+
 fn wait_until(what: &str, done: impl Fn() -> bool) {
     let start = Instant::now();
     while !done() {
@@ -156,10 +164,8 @@ fn bytes_are_bounded_for_each_partition_and_the_disk_stays_flat() {
     let _watchdog = watchdog(120, "retention");
     let scratch = directory();
     let clock = MovedClock::new();
-    let engine = open(scratch.path(), small(), &clock);
     let retention = Retention::new().retention_bytes(3 * MIB);
-    let topic = engine.create_topic("t", TopicOptions::new().partitions(2).retention(retention)).unwrap();
-    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let (engine, topic, producer) = bounded(scratch.path(), &clock, 2, retention);
     let (mut sent, mut highest) = (0, 0);
     for _ in 0..40 {
         sent += fill(&producer, &topic, 0, sent, MIB);
@@ -202,11 +208,9 @@ fn old_records_go_and_young_ones_stay() {
     let _watchdog = watchdog(120, "retention");
     let scratch = directory();
     let clock = MovedClock::new();
-    let engine = open(scratch.path(), small(), &clock);
     let retention = Retention::new().retention_ms(HOUR_MS as u64);
-    let topic = engine.create_topic("t", TopicOptions::new().retention(retention)).unwrap();
+    let (engine, topic, producer) = bounded(scratch.path(), &clock, 1, retention);
     let kept = engine.create_topic("kept", TopicOptions::new()).unwrap();
-    let producer = engine.producer(ProducerOptions::new()).unwrap();
     let mut sent = fill(&producer, &topic, 0, 0, 4 * MIB);
     fill(&producer, &kept, 0, 0, 2048);
     clock.pass(HOUR_MS / 2);
@@ -239,10 +243,8 @@ fn a_clock_that_jumps_ahead_takes_nothing() {
     let _watchdog = watchdog(120, "retention");
     let scratch = directory();
     let clock = MovedClock::new();
-    let engine = open(scratch.path(), small(), &clock);
     let retention = Retention::new().retention_ms(HOUR_MS as u64);
-    let topic = engine.create_topic("t", TopicOptions::new().retention(retention)).unwrap();
-    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let (engine, topic, producer) = bounded(scratch.path(), &clock, 1, retention);
     let mut sent = fill(&producer, &topic, 0, 0, 3 * MIB);
     let year_ms = 365 * 24 * HOUR_MS;
     clock.jump(year_ms);
@@ -270,10 +272,8 @@ fn what_is_withheld_is_kept_and_so_is_what_was_published_of_it() {
     let _watchdog = watchdog(120, "retention");
     let scratch = directory();
     let clock = MovedClock::new();
-    let engine = open(scratch.path(), small(), &clock);
     let retention = Retention::new().retention_bytes(1);
-    let topic = engine.create_topic("t", TopicOptions::new().retention(retention)).unwrap();
-    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let (engine, topic, producer) = bounded(scratch.path(), &clock, 1, retention);
     let delayed = Record::new(b"delayed").partition(0).visible_after(Duration::from_secs(3600));
     producer.send(&topic, delayed).unwrap().wait().unwrap();
     let mut sent = fill(&producer, &topic, 0, 0, 8 * MIB);

@@ -35,6 +35,8 @@ fn every_call_after_close_says_closed() {
         engine.create_topic("u", TopicOptions::new()).map(drop),
         engine.delete_topic("t"),
         engine.producer(ProducerOptions::new()).map(drop),
+        engine.set_retention("t", Retention::new().retention_bytes(1)),
+        engine.delete_records(&topic, 0, 1).map(drop),
         engine.sync(),
         engine.publish_withheld(delayed.id, &[]),
     ];

@@ -8,6 +8,7 @@ pub(crate) mod storage;
 pub(crate) mod watchdog;
 
 use ringlane::{Backend, Consumer, ConsumerOptions, Engine, Options, Start, Topic};
+use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -50,6 +51,26 @@ pub(crate) fn small() -> Options {
         .record_bytes_max(256 << 10)
         .tail_cache_bytes(4 << 20)
         .index_cache_bytes(1 << 20)
+}
+
+/// What a kill at this moment would leave of a directory: the engine goes on, and never learns of it.
+///
+/// The engine makes and removes files meanwhile. A copy in which the manifest names a file that was not copied is none
+/// of one moment: it failed tests on a busy machine, twice. So the manifest must be the same afterwards.
+pub(crate) fn copy_of_a_moment(path: &Path) -> TempDir {
+    let manifests = || ["manifest-a", "manifest-b"].map(|name| std::fs::read(path.join(name)).unwrap());
+    loop {
+        let (before, copy) = (manifests(), directory());
+        let files = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        // The admin socket is no file.
+        let copied = files.filter(|file| file.is_file()).all(|file| {
+            let name = file.file_name().unwrap();
+            std::fs::copy(&file, copy.path().join(name)).is_ok()
+        });
+        if copied && manifests() == before {
+            return copy;
+        }
+    }
 }
 
 /// All values of a topic's partition, from the beginning.
