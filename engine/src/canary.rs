@@ -39,11 +39,13 @@ pub enum Canary {
     ForgetWithheld,
     /// The manifest switches to another number of lanes before the new logs know what the old ones did.
     SwitchEarly,
+    /// Records that the cleaner has moved are looked for where they were first written.
+    ResolveByAddress,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 15] = [
+    pub const ALL: [Canary; 16] = [
         Canary::SkipFlush,
         Canary::AcknowledgeEarly,
         Canary::SkipChecksum,
@@ -59,6 +61,7 @@ impl Canary {
         Canary::ShowUndurable,
         Canary::ForgetWithheld,
         Canary::SwitchEarly,
+        Canary::ResolveByAddress,
     ];
 
     /// Its name, for people.
@@ -79,6 +82,7 @@ impl Canary {
             Canary::ShowUndurable => "show-undurable",
             Canary::ForgetWithheld => "forget-withheld",
             Canary::SwitchEarly => "switch-early",
+            Canary::ResolveByAddress => "resolve-by-address",
         }
     }
 }

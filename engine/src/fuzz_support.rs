@@ -36,6 +36,7 @@ const SEGMENT: ManifestSegment = ManifestSegment {
     bytes: 1 << 20,
     end: Position(1 << 19),
     last_append_ms: 0,
+    copy_of: None,
 };
 
 /// A record: what parsing accepts is what encoding writes.
@@ -59,7 +60,7 @@ pub fn frame(bytes: &[u8]) {
     header.encode(&SEGMENT.context(), &mut again);
     assert_eq!(again, bytes[..again.len()], "a header has one encoding");
     match header.kind {
-        Kind::Records { .. } | Kind::Withheld { .. } => {
+        Kind::Records { .. } | Kind::Withheld { .. } | Kind::Moved { .. } => {
             let mut rest = body;
             while let Some((_, next)) = RecordRef::parse(rest) {
                 record(rest);
@@ -68,13 +69,12 @@ pub fn frame(bytes: &[u8]) {
         }
         Kind::Publish => drop(entries::decode_publish(body)),
         Kind::Discard => drop(entries::decode_discard(body)),
-        Kind::Relocate => drop(entries::decode_relocate(body)),
         Kind::Catalog => {
             if let Some(change) = CatalogChange::decode(body) {
                 assert_eq!(CatalogChange::decode(&change.encode()), Some(change), "it is read back");
             }
         }
-        Kind::Checkpoint => {
+        Kind::Checkpoint | Kind::Head => {
             checkpoint::previous_end(body);
             if let Ok(Some(state)) = Assembly::default().push(body) {
                 state.encode();
@@ -167,14 +167,23 @@ pub fn mend_sidecar_for_itself(bytes: &mut [u8]) {
 pub fn mend_sidecar(bytes: &mut [u8]) {
     const HEADER: usize = 64;
     const ENTRY: usize = 56;
+    const MOVED: usize = 24;
     if bytes.len() < HEADER {
         return;
     }
     bytes[..8].copy_from_slice(b"RINGLIDX");
     let salt = u64_at(bytes, 16);
-    let header = crc32c::crc32c(&bytes[..32]);
-    put_u32(bytes, 32, header);
-    for at in 0..(u32_at(bytes, 12) as usize).min((bytes.len() - HEADER) / ENTRY) {
+    let header = crc32c::crc32c(&bytes[..36]);
+    put_u32(bytes, 36, header);
+    let entries = (u32_at(bytes, 12) as usize).min((bytes.len() - HEADER) / ENTRY);
+    let moved = HEADER + entries * ENTRY;
+    for at in 0..(u32_at(bytes, 32) as usize).min((bytes.len() - moved) / MOVED) {
+        let entry = moved + at * MOVED;
+        let seed = crc32c::crc32c(&salt.to_le_bytes());
+        let checksum = crc32c::crc32c_append(seed, &bytes[entry..entry + 16]);
+        put_u32(bytes, entry + 16, checksum);
+    }
+    for at in 0..entries {
         let entry = HEADER + at * ENTRY;
         let (start, count) = (u64_at(bytes, entry + 32), u64::from(u32_at(bytes, entry + 40)));
         let end = start.checked_add(count).filter(|end| *end <= bytes.len() as u64);

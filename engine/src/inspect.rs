@@ -60,7 +60,7 @@ pub struct SegmentInfo {
     pub log: u32,
     /// The generation that wrote it.
     pub generation: u32,
-    /// `live`, `sealed`, `recycled`, `raw` or `reserve`.
+    /// `live`, `sealed`, `recycled`, `raw`, `reserve` or `retired`.
     pub state: &'static str,
     /// Its salt.
     pub salt: String,
@@ -70,6 +70,8 @@ pub struct SegmentInfo {
     pub bytes: u64,
     /// The end of its frames; none for segments that are not sealed.
     pub end: Option<u64>,
+    /// Of what the cleaner has copied: the stretch of the log that it stands for, first position and the one behind.
+    pub copy_of: Option<(u64, u64)>,
 }
 
 /// One frame.
@@ -95,6 +97,8 @@ pub struct FrameInfo {
     pub base_offset: Option<u64>,
     /// When its records become visible, if they are withheld; ms since 1970-01-01 UTC.
     pub due_ms: Option<i64>,
+    /// The position that a frame of withheld records is known by, where it was moved.
+    pub identity: Option<u64>,
     /// When it was appended, ms since 1970-01-01 UTC.
     pub append_time_ms: Option<i64>,
     /// What is wrong, if it is not a whole frame; then it is the last one.
@@ -129,7 +133,7 @@ pub fn inspect(path: impl AsRef<Path>) -> Result<Inspection> {
     let storage = open_storage(path)?;
     let (manifest, bad_copy) = load_manifest(&storage, path)?;
     let mut segments: Vec<ManifestSegment> = manifest.segments.clone();
-    segments.sort_by_key(|segment| (segment.state.is_free(), segment.log, segment.base));
+    segments.sort_by_key(|segment| (segment.state.is_free(), segment.log, segment.from()));
     Ok(Inspection {
         manifest: ManifestInfo {
             engine_id: format!("{:016x}", manifest.engine_id),
@@ -156,11 +160,13 @@ fn segment_info(segment: &ManifestSegment) -> SegmentInfo {
             SegmentState::Recycled => "recycled",
             SegmentState::Raw => "raw",
             SegmentState::Reserve => "reserve",
+            SegmentState::Retired => "retired",
         },
         salt: format!("{:016x}", segment.salt),
         base: segment.base.0,
         bytes: segment.bytes,
         end: (segment.state == SegmentState::Sealed).then_some(segment.end.0),
+        copy_of: segment.copy_of.map(|stretch| (stretch.from.0, stretch.to.0)),
     }
 }
 
@@ -212,6 +218,7 @@ fn frame_info(scan: &mut SegmentScan, segment: &ManifestSegment, position: Posit
         count: None,
         base_offset: None,
         due_ms: None,
+        identity: None,
         append_time_ms: None,
         problem: None,
     };
@@ -232,6 +239,10 @@ fn frame_info(scan: &mut SegmentScan, segment: &ManifestSegment, position: Posit
                 Kind::Withheld { slot, count, due_ms, append_time_ms, .. } => {
                     (info.slot, info.count) = (Some(slot), Some(count));
                     (info.due_ms, info.append_time_ms) = (Some(due_ms), Some(append_time_ms));
+                }
+                Kind::Moved { slot, count, due_ms, identity, .. } => {
+                    (info.slot, info.count) = (Some(slot), Some(count));
+                    (info.due_ms, info.identity) = (Some(due_ms), Some(identity.0));
                 }
                 _ => {}
             }

@@ -9,6 +9,7 @@
 //! - Nothing here is waited for on the way to a receipt, unless a load outruns the supply.
 
 use crate::canary::{self, Canary};
+use crate::cleaner::{self, Cleaner, Note};
 use crate::error::{Error, Result};
 use crate::io::{Access, Block, Clock, File, IoFailure, Latch, PAGE, Storage};
 use crate::lane::recovery::whole_checkpoint;
@@ -60,10 +61,16 @@ pub(crate) struct KeeperShared {
     pub(crate) disk_bytes: AtomicU64,
     pub(crate) segments: AtomicU64,
     pub(crate) recycled: AtomicU64,
+    /// Bytes that the cleaner has read and written, segments that it has copied, and into how many.
+    pub(crate) cleaned_bytes: AtomicU64,
+    pub(crate) cleaned_segments: AtomicU64,
+    pub(crate) copies: AtomicU64,
+    /// The cleaner has nothing to do.
+    pub(crate) is_clean: AtomicBool,
     /// Segments that are ready for a lane with every block written.
     pub(crate) prepared: AtomicU64,
     /// Retired segments whose files somebody still reads.
-    retiring: Mutex<Vec<Arc<Segment>>>,
+    pub(crate) retiring: Mutex<Vec<Arc<Segment>>>,
 }
 
 impl KeeperShared {
@@ -102,10 +109,10 @@ pub(crate) struct Keeper {
     /// A segment was sealed since retention was looked at.
     sealed_since: bool,
     /// By log and segment, a partition that had something there when it was last looked for.
-    alive: BTreeMap<(u32, Position), u32>,
-    /// Segments with withheld records, none of which is withheld any more, and behind which offsets those
-    /// that were published stand.
-    released: BTreeMap<(u32, Position), BTreeMap<u32, u64>>,
+    pub(crate) alive: BTreeMap<(u32, Position), u32>,
+    /// By log and segment, what is known of its withheld records.
+    pub(crate) notes: BTreeMap<(u32, Position), Note>,
+    pub(crate) cleaner: Cleaner,
 }
 
 impl Keeper {
@@ -138,7 +145,8 @@ impl Keeper {
             is_dropping: false,
             sealed_since: true,
             alive: BTreeMap::new(),
-            released: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            cleaner: Cleaner::default(),
         }
     }
 
@@ -178,8 +186,20 @@ impl Keeper {
         if waits || self.has_zeros_to_write() {
             return RETRY;
         }
-        let retention_ns = self.retainer.next_ns().saturating_sub(self.clock.monotonic_ns());
-        Duration::from_nanos(retention_ns).min(Duration::from_secs(60))
+        let now_ns = self.clock.monotonic_ns();
+        let retention = Duration::from_nanos(self.retainer.next_ns().saturating_sub(now_ns));
+        let pause = retention.min(Duration::from_secs(60));
+        let has_cleaner = self.options.cleaner_bytes_per_second_max > 0;
+        let cleaning = self.cleaner.pause(now_ns).filter(|_| has_cleaner);
+        cleaning.map_or(pause, |cleaning| cleaning.min(pause))
+    }
+
+    /// Whether any lane needs the device, or the keeper, more than the cleaner does.
+    pub(crate) fn is_bulk(&self, now_ns: u64) -> bool {
+        self.lanes.iter().any(|lane| {
+            let state = lock(&lane.supply.state);
+            state.starving || is_bulk(&state.taken, now_ns)
+        })
     }
 
     fn has_zeros_to_write(&self) -> bool {
@@ -209,25 +229,32 @@ impl Keeper {
         let spent = self.shared.look_for_spent.swap(false, Ordering::AcqRel);
         let truncated = self.lanes.iter().fold(false, |any, lane| lane.supply.take_truncated() | any);
         if self.shared.look_for_dead.swap(false, Ordering::AcqRel) | truncated {
+            self.cleaner.look_again();
             worked |= self.retire_dead(|_, _| true)?;
         } else if spent {
             worked |= self.retire_dead(reserve::is_small)?;
         }
         worked |= self.free_retired()?;
+        worked |= self.clean()?;
         self.export();
         Ok(worked)
     }
 
     /// How much the segment files may grow.
     fn disk_bytes_left(&self) -> u64 {
-        self.options.disk_bytes_max.map_or(u64::MAX, |bytes_max| bytes_max.saturating_sub(disk_bytes(&self.manifest)))
+        // A copy takes its room out of what is kept for it.
+        let room_bytes = cleaner::room_bytes(&self.options).max(self.cleaner.disk_bytes());
+        let taken_bytes = disk_bytes(&self.manifest) + room_bytes;
+        self.options.disk_bytes_max.map_or(u64::MAX, |bytes_max| bytes_max.saturating_sub(taken_bytes))
     }
 
     /// Shows the figures that statistics report.
     pub(crate) fn export(&self) {
         let recycled = self.manifest.segments.iter().filter(|s| s.state == SegmentState::Recycled).count();
         let written = |lane: &Arc<LaneShared>| lock(&lane.supply.state).ready.iter().filter(|p| p.is_written()).count();
-        self.shared.disk_bytes.store(disk_bytes(&self.manifest), Ordering::Relaxed);
+        self.shared.disk_bytes.store(disk_bytes(&self.manifest) + self.cleaner.disk_bytes(), Ordering::Relaxed);
+        let is_clean = self.options.cleaner_bytes_per_second_max == 0 || self.cleaner.is_idle();
+        self.shared.is_clean.store(is_clean, Ordering::Relaxed);
         self.shared.segments.store(self.manifest.segments.len() as u64, Ordering::Relaxed);
         self.shared.recycled.store(recycled as u64, Ordering::Relaxed);
         self.shared.prepared.store(self.lanes.iter().map(written).sum::<usize>() as u64, Ordering::Relaxed);
@@ -360,7 +387,7 @@ impl Keeper {
         self.manifest.logs.iter_mut().find(|log| log.id == id).expect("every lane has its log in the manifest")
     }
 
-    fn segment_mut(&mut self, file: u32) -> Option<&mut ManifestSegment> {
+    pub(crate) fn segment_mut(&mut self, file: u32) -> Option<&mut ManifestSegment> {
         self.manifest.segments.iter_mut().find(|segment| segment.file == file)
     }
 
@@ -505,6 +532,7 @@ impl Keeper {
             cut(&*self.storage, &full.manifest, full.end)?;
         }
         self.sealed_since = true;
+        self.cleaner.note_sealed(self.clock.monotonic_ns());
         if self.lanes.get(place).is_some_and(|lane| lane.supply.is_full()) {
             self.shared.look_for_spent.store(true, Ordering::Release);
         }
@@ -516,7 +544,9 @@ impl Keeper {
         let mut builder = SidecarBuilder::new(full.manifest);
         let limit = full.manifest.limit();
         for partition in self.table.of_log(log.id) {
-            let index = partition.index();
+            let mut index = partition.index();
+            // Recovery may have begun in a segment that was sealed before: what stands there is in its own index.
+            index.forget_below(full.manifest.base);
             let withheld = full.withheld.get(&partition.slot).copied().unwrap_or(0);
             let first_offset = index.resident_offset();
             builder.push(partition.slot, first_offset, index.timestamp_before_ms, withheld, index.runs_below(limit));
@@ -552,7 +582,8 @@ impl Keeper {
         let excess_bytes = match (self.options.at_disk_bound, self.options.disk_bytes_max) {
             (DiskBound::DropOldest, Some(bytes_max)) => {
                 let ahead = self.options.segment_bytes_limit() * u64::from(self.options.segments_prepared + 1);
-                (disk_bytes(&self.manifest) + ahead * self.lanes.len() as u64).saturating_sub(bytes_max)
+                let taken = disk_bytes(&self.manifest) + cleaner::room_bytes(&self.options);
+                (taken + ahead * self.lanes.len() as u64).saturating_sub(bytes_max)
             }
             _ => 0,
         };
@@ -580,28 +611,33 @@ impl Keeper {
     /// chooses. Returns whether there were any.
     fn retire_dead(&mut self, concerned: fn(&ManifestSegment, u64) -> bool) -> Result<bool> {
         let mut any = false;
-        let written: Vec<_> = self.logs[..self.lanes.len()].iter().map(|log| self.oldest_needed(log)).collect();
-        // What the logs of an earlier number of lanes said, each log that is written says since its first segment.
-        // So when all of these have their two whole checkpoints, opening needs nothing of those any more.
-        let of_older = written.iter().all(Option::is_some).then_some(self.logs[0].first_base);
-        for place in 0..self.logs.len() {
+        for (place, needed) in self.oldest_needed_of_logs().into_iter().enumerate() {
             let log = self.logs[place].clone();
             let lane = self.lanes.get(place).unwrap_or(&self.lanes[0]);
             let reserve_bytes = reserve::bytes_for(lock(&lane.supply.state).state_bytes);
-            let Some(oldest_needed) = written.get(place).copied().unwrap_or(of_older) else { continue };
+            let Some(needed) = needed else { continue };
             let sealed = self.manifest.sealed_of(log.id).into_iter();
-            for base in
-                sealed.take_while(|s| s.base < oldest_needed).filter(|s| concerned(s, reserve_bytes)).map(|s| s.base)
+            for base in sealed.take_while(|s| s.from() < needed).filter(|s| concerned(s, reserve_bytes)).map(|s| s.base)
             {
                 let Some(segment) = log.segment_at(base) else { continue };
-                if segment.end().is_some() && self.is_dead(&log, &segment)? {
-                    drop(segment);
-                    lock(&self.shared.retiring).extend(log.remove_segment(base));
+                let is_free = segment.end().is_some() && !self.cleaner.has(&segment);
+                if is_free && self.is_dead(&log, &segment)? {
+                    lock(&self.shared.retiring).extend(log.remove_segment(&segment));
                     any = true;
                 }
             }
         }
         Ok(any)
+    }
+
+    /// For each log, the place from which on opening may need its segments. `None`: it may need all of them.
+    pub(crate) fn oldest_needed_of_logs(&self) -> Vec<Option<Position>> {
+        let mut needed: Vec<_> = self.logs[..self.lanes.len()].iter().map(|log| self.oldest_needed(log)).collect();
+        // What the logs of an earlier number of lanes said, each log that is written says since its first segment.
+        // So when all of these have their two whole checkpoints, opening needs nothing of those any more.
+        let of_older = needed.iter().all(Option::is_some).then_some(self.logs[0].first_base);
+        needed.resize(self.logs.len(), of_older);
+        needed
     }
 
     /// The segment with the oldest of the whole checkpoints that opening may need. Those before it are
@@ -629,10 +665,10 @@ impl Keeper {
     /// withheld.
     fn is_dead(&mut self, log: &LogShared, segment: &Arc<Segment>) -> Result<bool> {
         let key = (log.id, segment.manifest.base);
-        let is_released = self.released.contains_key(&key) || log.withheld_from() < segment.manifest.limit();
+        let is_noted = self.notes.contains_key(&key) || log.withheld_from() < segment.manifest.to();
         let found = (|| {
             // What kept it the last time probably still does.
-            if let (true, Some(slot)) = (is_released, self.alive.get(&key)) {
+            if let (true, Some(slot)) = (is_noted, self.alive.get(&key)) {
                 let witness = sealed::entry_of(log, segment, *slot)?;
                 let still = self.first_alive(log, segment, witness.as_slice())?;
                 if still.is_some() {
@@ -640,8 +676,9 @@ impl Keeper {
                 }
             }
             let entries = sealed::entries(log, segment)?;
-            if !is_released {
-                self.note_released(key, &entries);
+            if !is_noted {
+                // Nothing is withheld any more, and what was published stands in the indexes.
+                self.notes.insert(key, Note::new([], &entries, &self.table));
             }
             self.first_alive(log, segment, &entries)
         })();
@@ -652,7 +689,7 @@ impl Keeper {
             }
             Ok(None) => {
                 self.alive.remove(&key);
-                self.released.remove(&key);
+                self.notes.remove(&key);
                 Ok(true)
             }
             // A damaged segment is nobody's to throw away, and no reason to stop writing others.
@@ -664,12 +701,11 @@ impl Keeper {
 
     /// The first partition that has something in a sealed segment that is kept or withheld.
     fn first_alive(&self, log: &LogShared, segment: &Arc<Segment>, entries: &[SidecarEntry]) -> Result<Option<u32>> {
-        let released = self.released.get(&(log.id, segment.manifest.base));
+        let note = self.notes.get(&(log.id, segment.manifest.base));
         for entry in entries.iter().filter(|entry| entry.has_bytes()) {
             let Some(partition) = self.table.get(entry.slot) else { continue };
             let first_offset = partition.index().first_offset;
-            let withheld_is_gone =
-                || released.and_then(|offsets| offsets.get(&entry.slot)).is_some_and(|behind| *behind <= first_offset);
+            let withheld_is_gone = || note.is_some_and(|note| note.is_dead(entry.slot, first_offset));
             if (entry.withheld_frames > 0 && !withheld_is_gone())
                 || (entry.has_runs() && sealed::end_offset_in(log, segment, entry)? > first_offset)
             {
@@ -680,19 +716,6 @@ impl Keeper {
             }
         }
         Ok(None)
-    }
-
-    /// Once nothing of a segment is withheld any more, what was published of it stands below the ends that its
-    /// partitions have then.
-    fn note_released(&mut self, key: (u32, Position), entries: &[SidecarEntry]) {
-        let withheld = entries.iter().filter(|entry| entry.withheld_frames > 0);
-        let offsets = withheld.filter_map(|entry| {
-            let partition = self.table.get(entry.slot)?;
-            let next_offset = partition.index().next_offset;
-            Some((entry.slot, next_offset))
-        });
-        let offsets = offsets.collect();
-        self.released.insert(key, offsets);
     }
 
     /// Recycles or removes the files of retired segments that nobody reads any more.
@@ -714,6 +737,8 @@ impl Keeper {
             let state = reserve::state_when_empty(&self.manifest, &segment.manifest, SegmentState::Recycled);
             let wanted = match state {
                 SegmentState::Reserve => true,
+                // A copy is as long as it must be.
+                _ if segment.manifest.copy_of.is_some() => false,
                 // One that was cut has no blocks to use again.
                 _ if segment.end().is_some_and(|end| cut_bytes(&segment.manifest, end).is_some()) => false,
                 _ => !reserve::is_size(segment.manifest.bytes) && recycled < recycled_max,
@@ -793,7 +818,7 @@ pub(crate) fn disk_bytes(manifest: &Manifest) -> u64 {
 /// What a segment takes of the disk.
 pub(crate) fn file_bytes(segment: &ManifestSegment) -> u64 {
     match segment.state {
-        SegmentState::Sealed => cut_bytes(segment, segment.end).unwrap_or(segment.bytes),
+        SegmentState::Sealed | SegmentState::Retired => cut_bytes(segment, segment.end).unwrap_or(segment.bytes),
         _ => segment.bytes,
     }
 }
@@ -884,6 +909,7 @@ pub(crate) fn occupy(
         bytes,
         end: Position(0),
         last_append_ms: 0,
+        copy_of: None,
     };
     let mut whole = false;
     let result = (|| {
@@ -984,14 +1010,25 @@ mod tests {
             bytes: 64 << 20,
             end: Position(0),
             last_append_ms: 0,
+            copy_of: None,
         };
         storage.open(&file_name(0), Access::Create).unwrap().allocate(64 << 20).unwrap();
         let (next_base, first_base) = (Position(128 << 20), Position(1 << 20));
         let logs = vec![ManifestLog { id: 0, generation: 2, next_base, first_base }];
         let segments = vec![free];
         let (engine_id, window_bytes, sealed_logs) = (1, 64 << 20, Vec::new());
-        let mut manifest =
-            Manifest { engine_id, sequence: 1, created_ms: 0, window_bytes, next_file: 1, logs, sealed_logs, segments };
+        let next_copy = Position::COPIES;
+        let mut manifest = Manifest {
+            engine_id,
+            sequence: 1,
+            created_ms: 0,
+            window_bytes,
+            next_file: 1,
+            next_copy,
+            logs,
+            sealed_logs,
+            segments,
+        };
         faults.limit_space(space_bytes);
         let prepared = prepare_segment(&*storage, &mut manifest, 0, 2, 2 << 20, 2 << 20, u64::MAX)?;
         Ok((prepared.manifest.file, prepared.manifest.bytes))

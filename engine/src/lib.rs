@@ -31,6 +31,7 @@ pub mod bench_support;
 mod bounds;
 #[doc(hidden)]
 pub mod canary;
+mod cleaner;
 mod consumer;
 mod engine;
 mod error;
@@ -72,6 +73,6 @@ pub use options::{DiskBound, Options, Recovery};
 pub use producer::{BatchHandle, Durability, Producer, ProducerOptions, Receipt, RecordId, SendHandle};
 pub use record::{Header, Headers, Record, RecordRef, Visibility};
 pub use repair::{LostOffsets, MovedOffsets, RepairProgress, RepairReport, repair};
-pub use stats::{LaneStats, OutsideLog, OutsideStats, Stats};
+pub use stats::{CleanerStats, LaneStats, OutsideLog, OutsideStats, Stats};
 pub use topic::{PartitionInfo, Retention, Topic, TopicOptions};
 pub use verify::{Finding, Severity, VerifyProgress, VerifyReport, verify};

@@ -168,6 +168,13 @@ options! {
     at_disk_bound: DiskBound = DiskBound::Refuse, |text| parse(text, "refuse or drop-oldest");
     /// Most records withheld (delayed) at once, per lane. Default 250,000.
     withheld_records_max: u64 = 250_000, |text| parse(text, "a number");
+    /// Most bytes a second that the cleaner reads and writes. It copies what is kept of segments whose other
+    /// records were given up, and puts the records of each partition together where many partitions lie
+    /// scattered. While senders come in bulk it takes an eighth of this. Default 128 MiB; 0: there is no cleaner,
+    /// and a segment goes only when nothing in it is kept.
+    cleaner_bytes_per_second_max: u64 = 128 << 20, |text| parse(text, "a number of bytes");
+    /// Most memory that the cleaner takes while it copies. Default 32 MiB.
+    cleaner_bytes_max: u64 = 32 << 20, |text| parse(text, "a number of bytes");
     /// The device writes a 512-byte sector wholly or not at all, and harms no neighbour. Where that
     /// is not so, set false: each group then fills whole pages. Default true (as SQLite assumes).
     power_safe_overwrite: bool = true, |text| parse(text, "true or false");
@@ -270,6 +277,12 @@ impl Options {
             self.index_cache_bytes.to_string(),
             "at least 1 MiB",
         )?;
+        check(
+            self.cleaner_bytes_max >= 1 << 20,
+            "cleaner_bytes_max",
+            self.cleaner_bytes_max.to_string(),
+            "at least 1 MiB",
+        )?;
         let disk = self.disk_bytes_max.unwrap_or(u64::MAX);
         check(
             disk / DISK_BYTES_FLOOR.max(self.first_segment_bytes() * 8) >= u64::from(lanes),
@@ -320,6 +333,7 @@ mod tests {
             ("tail_cache_bytes", "0"),
             ("lane_nice", "20"),
             ("disk_bytes_max", "1000000"),
+            ("cleaner_bytes_max", "1"),
             ("flush_interval_ms", "0"),
         ] {
             let mut options = Options::new();

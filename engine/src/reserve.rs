@@ -68,7 +68,7 @@ pub(crate) fn state_when_empty(
     segment: &ManifestSegment,
     otherwise: SegmentState,
 ) -> SegmentState {
-    let is_written = manifest.is_written(segment.log);
+    let is_written = manifest.is_written(segment.log) && segment.copy_of.is_none();
     let goes_back = is_written && is_size(segment.bytes) && level(manifest, segment.log).segments < SEGMENTS;
     if goes_back { SegmentState::Reserve } else { otherwise }
 }
@@ -188,6 +188,7 @@ fn add(storage: &dyn Storage, manifest: &mut Manifest, log: u32, bytes: u64) -> 
         bytes,
         end: Position(0),
         last_append_ms: 0,
+        copy_of: None,
     }));
     Ok(())
 }
@@ -302,7 +303,8 @@ fn is_bookkeeping(segment: ManifestSegment, file: Arc<dyn File>) -> bool {
         let Ok((header, _)) = scan.frame(position) else { return false };
         match header.kind {
             Kind::Checkpoint | Kind::Catalog | Kind::Discard | Kind::Truncate | Kind::Mark | Kind::End | Kind::Pad => {}
-            Kind::Records { .. } | Kind::Withheld { .. } | Kind::Publish | Kind::Relocate => return false,
+            Kind::Records { .. } | Kind::Withheld { .. } | Kind::Publish => return false,
+            Kind::Moved { .. } | Kind::Head => return false,
         }
         position = header.end();
     }

@@ -331,7 +331,7 @@ fn oldest(logs: &[LogView], excess_bytes: u64) -> (BTreeMap<u32, BTreeMap<u32, u
         };
         let Ok(entries) = sealed::entries(&view.log, &shared) else { continue };
         // What it withholds keeps it.
-        if view.log.withheld_from() < segment.limit() && entries.iter().any(|entry| entry.withheld_frames > 0) {
+        if view.log.withheld_from() < segment.to() && entries.iter().any(|entry| entry.withheld_frames > 0) {
             continue;
         }
         for entry in entries.iter().filter(|entry| entry.has_runs()) {

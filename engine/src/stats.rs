@@ -27,6 +27,8 @@ pub struct Stats {
     pub segments_recycled: u64,
     /// Segments that are ready for a lane, every block written.
     pub segments_prepared: u64,
+    /// What the cleaner did.
+    pub cleaner: CleanerStats,
     /// Memory of the tail caches.
     pub tail_cache_bytes: u64,
     /// Memory of the index page cache.
@@ -62,6 +64,21 @@ pub struct Stats {
     pub outside: Option<OutsideStats>,
     /// Whether other processes can ask this one.
     pub admin: crate::admin::AdminReport,
+}
+
+/// What the cleaner did since the engine was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct CleanerStats {
+    /// Bytes that it has read and written.
+    pub bytes: u64,
+    /// Segments that it has copied from.
+    pub segments: u64,
+    /// Copies that it has made of them.
+    pub copies: u64,
+    /// It has nothing to do, until something changes.
+    pub is_idle: bool,
 }
 
 /// What a reader from outside knows of the engine.
@@ -207,6 +224,12 @@ pub(crate) fn collect(inner: &EngineInner) -> Stats {
         segments: inner.keeper.segments.load(Ordering::Relaxed),
         segments_recycled: inner.keeper.recycled.load(Ordering::Relaxed),
         segments_prepared: inner.keeper.prepared.load(Ordering::Relaxed),
+        cleaner: CleanerStats {
+            bytes: inner.keeper.cleaned_bytes.load(Ordering::Relaxed),
+            segments: inner.keeper.cleaned_segments.load(Ordering::Relaxed),
+            copies: inner.keeper.copies.load(Ordering::Relaxed),
+            is_idle: inner.keeper.is_clean.load(Ordering::Relaxed),
+        },
         tail_cache_bytes: inner.logs.iter().map(|log| log.tail.bytes()).sum(),
         index_cache_bytes: inner.pages.bytes(),
         index_bytes,

@@ -17,6 +17,7 @@ use crate::log::manifest::{Manifest, ManifestSegment, SegmentState};
 use crate::log::position::Position;
 use crate::log::scan::{NoFrame, SegmentScan};
 use crate::log::segment::{file_name, sidecar_name};
+use crate::partition::copied::CopiedIndex;
 use crate::partition::page_cache::PageCache;
 use crate::partition::sidecar::Sidecar;
 use std::path::Path;
@@ -271,6 +272,7 @@ impl Verifier<'_> {
         let mut scan = SegmentScan::new(*segment, file.clone());
         let mut position = segment.first_frame();
         let mut checkpoint = Assembly::default();
+        let mut copied = segment.copy_of.map(|_| CopiedIndex::default());
         let start_done = self.done.bytes_done;
         self.done.file = file_name(segment.file);
         let goes_on = loop {
@@ -334,7 +336,9 @@ impl Verifier<'_> {
             let mut problem = chain.and_then(|expected| judge::accuse_chain(expected, &header));
             *chain = Some(header.header_checksum);
             match header.kind {
-                Kind::Records { count, .. } | Kind::Withheld { count, .. } => self.report.records += u64::from(count),
+                Kind::Records { count, .. } | Kind::Withheld { count, .. } | Kind::Moved { count, .. } => {
+                    self.report.records += u64::from(count);
+                }
                 _ => {}
             }
             if header.kind == Kind::Checkpoint {
@@ -343,6 +347,8 @@ impl Verifier<'_> {
                     Ok(None) => {}
                     Err(reason) => problem = problem.or(Some(reason.to_owned())),
                 }
+            } else if let Some(copied) = &mut copied {
+                problem = problem.or(copied.take(&header, body).err());
             } else if let Some(state) = state {
                 let applied = state.apply(segment.log, &header, body, &mut |_, _| {});
                 problem = problem.or(applied.err());

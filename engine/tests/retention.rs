@@ -4,60 +4,16 @@
 
 mod common;
 
+use common::clock::{MovedClock, open};
 use common::watchdog::watchdog;
-use common::{backends, directory, drain, read_from, small};
-use ringlane::io::{Clock, Directory, DirectoryOptions, SystemClock};
+use common::{backends, directory, drain, read_from, small, wait_until};
 use ringlane::*;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 const HOUR_MS: i64 = 3_600_000;
-
-/// A wall clock that a test moves; time passes on it as on the other one, or jumps.
-struct MovedClock {
-    system: SystemClock,
-    wall_ms: AtomicI64,
-    passed_ms: AtomicI64,
-}
-
-impl MovedClock {
-    fn new() -> Arc<MovedClock> {
-        let system = SystemClock::new();
-        let wall_ms = AtomicI64::new(system.wall_ms());
-        Arc::new(MovedClock { system, wall_ms, passed_ms: AtomicI64::new(0) })
-    }
-
-    /// Time passes: both clocks show it.
-    fn pass(&self, ms: i64) {
-        self.passed_ms.fetch_add(ms, Ordering::SeqCst);
-        self.wall_ms.fetch_add(ms, Ordering::SeqCst);
-    }
-
-    /// Somebody sets the wall clock.
-    fn jump(&self, ms: i64) {
-        self.wall_ms.fetch_add(ms, Ordering::SeqCst);
-    }
-}
-
-impl Clock for MovedClock {
-    fn monotonic_ns(&self) -> u64 {
-        self.system.monotonic_ns() + self.passed_ms.load(Ordering::SeqCst) as u64 * 1_000_000
-    }
-
-    fn wall_ms(&self) -> i64 {
-        self.wall_ms.load(Ordering::SeqCst)
-    }
-}
-
-fn open(path: &Path, options: Options, clock: &Arc<MovedClock>) -> Engine {
-    let clock: Arc<dyn Clock> = clock.clone();
-    let directory = DirectoryOptions { backend: options.backend, ..DirectoryOptions::default() };
-    let storage = Directory::open(path, directory, clock.clone()).unwrap();
-    Engine::open_on(path, Arc::new(storage), clock, options).unwrap()
-}
 
 /// An engine with a topic `t` that keeps so much, and a producer.
 fn bounded(path: &Path, clock: &Arc<MovedClock>, partitions: u32, retention: Retention) -> (Engine, Topic, Producer) {
@@ -65,14 +21,6 @@ fn bounded(path: &Path, clock: &Arc<MovedClock>, partitions: u32, retention: Ret
     let topic = engine.create_topic("t", TopicOptions::new().partitions(partitions).retention(retention)).unwrap();
     let producer = engine.producer(ProducerOptions::new()).unwrap();
     (engine, topic, producer)
-}
-
-fn wait_until(what: &str, done: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(60), "it never comes: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Sends records of 1 KiB, numbered, until the log has grown by so many bytes; returns how many.

@@ -44,6 +44,7 @@ fn kept(seed: u64, steps: &[usize], fingerprint: u64) -> Plan {
         digest.add_bytes(step.operation.to_string().as_bytes());
     }
     assert!(!plan.shape.changes_lanes, "seed {seed} opened with the same number of lanes every time");
+    assert!(!plan.shape.cleans, "seed {seed} had no cleaner");
     assert_eq!(digest.0, fingerprint, "seed {seed} is not the plan that failed: {:#x}", digest.0);
     plan
 }

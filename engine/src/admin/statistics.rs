@@ -5,7 +5,7 @@
 use super::value::Value;
 use crate::engine::RecoverySummary;
 use crate::io::IoReport;
-use crate::stats::{LaneStats, OutsideLog, OutsideStats, Stats};
+use crate::stats::{CleanerStats, LaneStats, OutsideLog, OutsideStats, Stats};
 
 /// The admin socket, as the statistics show it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +45,7 @@ impl From<Stats> for Value {
                 segments,
                 segments_recycled,
                 segments_prepared,
+                cleaner,
                 tail_cache_bytes,
                 index_cache_bytes,
                 index_bytes,
@@ -63,6 +64,12 @@ impl From<Stats> for Value {
                 admin,
             }
         )
+    }
+}
+
+impl From<CleanerStats> for Value {
+    fn from(stats: CleanerStats) -> Value {
+        map!(stats, CleanerStats { bytes, segments, copies, is_idle })
     }
 }
 

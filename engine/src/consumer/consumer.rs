@@ -274,7 +274,7 @@ impl Consumer {
             }
             match waiting {
                 Some(at) if records.is_empty() => match self.ahead.is_idle() {
-                    true => self.assignments[at].reader.read_alone()?,
+                    true => self.assignments[at].reader.read_alone(&mut self.ahead)?,
                     false => self.ahead.collect(true),
                 },
                 _ => return Ok(records),

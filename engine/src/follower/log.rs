@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::io::{File, Storage};
 use crate::lane::catalog::CatalogChange;
 use crate::lane::checkpoint::Assembly;
-use crate::lane::entries::{self, RelocateEntry, TruncateEntry};
+use crate::lane::entries::{self, TruncateEntry};
 use crate::lane::recovery::{self, LiveSegment, PROBE_BYTES};
 use crate::lane::state::LogState;
 use crate::log::frame::{BadFrame, FrameHeader, Kind, u64_at};
@@ -36,8 +36,6 @@ pub(super) enum Effect {
     Run(u32, Run),
     /// A topic came or went.
     Catalog(CatalogChange),
-    /// The bytes of identities stand elsewhere.
-    Relocated(Vec<RelocateEntry>),
     /// The fronts of partitions were given up.
     Truncated(Vec<TruncateEntry>),
 }
@@ -145,6 +143,7 @@ impl LogFollower {
     pub(super) fn follow(&mut self, context: &Context<'_>) -> Result<Step> {
         let segments = context.manifest.segments_of(self.shared.id);
         let mut step = Step::default();
+        take_over_copies(&self.shared, &segments);
         drop_gone(&self.shared, &segments);
         if (!self.is_on_course(&segments) || self.is_left_behind(context, &segments))
             && !self.begin(context, &segments)?
@@ -165,7 +164,7 @@ impl LogFollower {
         let Some(place) = &mut self.place else { return false };
         let Some(now) = segments.iter().find(|segment| segment.is_same_use(&place.segment)) else { return false };
         if now.state == SegmentState::Sealed {
-            let is_sealed_behind = |s: &&ManifestSegment| s.base > now.base && s.state == SegmentState::Sealed;
+            let is_sealed_behind = |s: &&ManifestSegment| s.from() > now.base && s.state == SegmentState::Sealed;
             let behind = segments.iter().filter(is_sealed_behind).count();
             if now.end < place.position || behind > usize::from(place.position == now.end) {
                 return false;
@@ -187,7 +186,7 @@ impl LogFollower {
         };
         is_at_the_end
             && !goes_on()
-            && segments.iter().filter(|segment| segment.base > place.segment.base).any(has_checkpoint)
+            && segments.iter().filter(|segment| segment.from() > place.segment.base).any(has_checkpoint)
     }
 
     /// Finds the newest checkpoint that counts. `false`: none was written yet.
@@ -246,9 +245,9 @@ impl LogFollower {
     fn find_sealed(&self, segments: &[ManifestSegment], step: &mut Step) {
         let Some(place) = &self.place else { return };
         for sealed in segments.iter().filter(|segment| segment.state == SegmentState::Sealed) {
-            let was_read = sealed.base < place.segment.base || place.position >= sealed.end;
+            let was_read = sealed.from() < place.segment.base || place.position >= sealed.end;
             if let Some(held) = self.shared.segment_at(sealed.base).filter(|held| held.end().is_none())
-                && sealed.base <= place.segment.base
+                && sealed.from() <= place.segment.base
                 && was_read
             {
                 step.sealed.push((held, sealed.end));
@@ -325,10 +324,6 @@ impl LogFollower {
                     Kind::Catalog => {
                         self.effects.extend(CatalogChange::decode(body).map(|change| (end, Effect::Catalog(change))));
                     }
-                    Kind::Relocate => {
-                        let entries = entries::decode_relocate(body);
-                        self.effects.extend(entries.map(|entries| (end, Effect::Relocated(entries))));
-                    }
                     Kind::Truncate => {
                         let entries = entries::decode_truncate(body);
                         self.effects.extend(entries.map(|entries| (end, Effect::Truncated(entries))));
@@ -401,7 +396,7 @@ impl LogFollower {
         if bad.was_durable_at(self.durable) {
             return Ok(Some(format!("a frame before it says that everything below {} was durable", self.durable)));
         }
-        for later in segments.iter().filter(|later| later.base >= segment.base) {
+        for later in segments.iter().filter(|later| later.from() >= segment.base) {
             let (mut from, limit) = match later.base == segment.base {
                 true => (*position, later.limit()),
                 false => (later.first_frame(), later.first_frame().advance(PROBE_BYTES).min(later.limit())),
@@ -434,7 +429,16 @@ fn differs(state: &LogState, checkpoint: &LogState) -> Option<u32> {
 pub(super) fn drop_gone(log: &LogShared, segments: &[ManifestSegment]) {
     for held in log.segments() {
         if !segments.iter().any(|segment| segment.is_same_use(&held.manifest)) {
-            log.remove_segment(held.manifest.base);
+            log.remove_segment(&held);
+        }
+    }
+}
+
+/// What the cleaner has copied since is read from the copies. They come before their sources go.
+pub(super) fn take_over_copies(log: &LogShared, segments: &[ManifestSegment]) {
+    for copy in segments.iter().filter(|segment| segment.copy_of.is_some()) {
+        if log.segment_at(copy.base).is_none() {
+            log.add_segment(Arc::new(Segment::new(*copy)));
         }
     }
 }

@@ -34,7 +34,7 @@ use crate::partition::tail_cache::TailCache;
 use crate::producer::dispatcher::Dispatcher;
 use crate::stats::{OutsideLog, OutsideStats};
 use crate::sync::lock;
-use log::{Context, Effect, LogFollower, Step, drop_gone};
+use log::{Context, Effect, LogFollower, Step, drop_gone, take_over_copies};
 use manifest::ManifestWatch;
 pub(crate) use manifest::load_settled;
 use std::collections::BTreeMap;
@@ -282,7 +282,9 @@ impl Follower {
         }
         self.manifest = manifest;
         for older in &inner.older_logs {
-            drop_gone(older, &self.manifest.segments_of(older.id));
+            let segments = self.manifest.segments_of(older.id);
+            take_over_copies(older, &segments);
+            drop_gone(older, &segments);
         }
         Ok(())
     }
@@ -305,7 +307,7 @@ impl Follower {
         let Step { restarted, effects, sealed } = step;
         match restarted {
             Some(state) => self.show_anew(inner, at, &state, effects)?,
-            None => effects.into_iter().try_for_each(|effect| self.show_effect(inner, at, effect))?,
+            None => effects.into_iter().try_for_each(|effect| self.show_effect(inner, effect))?,
         }
         for (segment, end) in sealed {
             self.seal(inner, at, &segment, end);
@@ -313,16 +315,10 @@ impl Follower {
         Ok(())
     }
 
-    fn show_effect(&mut self, inner: &EngineInner, at: usize, effect: Effect) -> Result<()> {
+    fn show_effect(&mut self, inner: &EngineInner, effect: Effect) -> Result<()> {
         match effect {
             Effect::Run(slot, run) => self.show_run(inner, slot, run),
             Effect::Catalog(change) => self.change_catalog(inner, &change),
-            Effect::Relocated(entries) => {
-                for entry in entries {
-                    self.logs[at].shared.relocate(entry.identity, entry.target);
-                }
-                Ok(())
-            }
             Effect::Truncated(entries) => {
                 for TruncateEntry { slot, first_offset } in entries {
                     match inner.table.get(slot) {
@@ -362,12 +358,10 @@ impl Follower {
             let index = PartitionIndex::new(partition.first_offset, partition.next_offset, partition.timestamp_max_ms);
             indexes.insert(slot, index);
         }
-        self.logs[at].shared.set_relocations(state.relocations().clone());
         for effect in effects {
             match effect {
                 Effect::Run(slot, run) => push(indexes.entry(slot).or_insert_with(empty), slot, run)?,
                 Effect::Catalog(change) => catalog.apply(&change).map_err(|reason| contradiction(reason.to_owned()))?,
-                effect @ Effect::Relocated(_) => self.show_effect(inner, at, effect)?,
                 Effect::Truncated(entries) => {
                     for TruncateEntry { slot, first_offset } in entries {
                         indexes.entry(slot).or_insert_with(empty).truncate(first_offset);

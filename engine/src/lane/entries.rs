@@ -1,10 +1,10 @@
-//! The bodies of Publish, Discard, Relocate and Truncate frames.
+//! The bodies of Publish, Discard and Truncate frames.
 //!
 //! Invariant: references name a withheld frame by its identity, the log and position it was first written
-//! at; an identity is never an address, and a relocation maps it to the place where the bytes stand now.
+//! at; an identity is never an address, and the segment that the bytes were copied to knows where they stand.
 
 use crate::log::codec::{Put, Reader};
-use crate::log::position::{Identity, Position};
+use crate::log::position::Identity;
 
 /// Bytes of an entry of a Publish frame without its extra headers.
 pub(crate) const PUBLISH_BYTES: usize = Identity::BYTES + 36;
@@ -29,13 +29,6 @@ pub(crate) struct PublishEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DiscardEntry {
     pub(crate) identity: Identity,
-}
-
-/// One entry of a Relocate frame: a withheld frame's bytes stand at `target` now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RelocateEntry {
-    pub(crate) identity: Identity,
-    pub(crate) target: Position,
 }
 
 /// One entry of a Truncate frame: the partition has no records below `first_offset` any more.
@@ -89,24 +82,6 @@ pub(crate) fn decode_discard(body: &[u8]) -> Option<Vec<DiscardEntry>> {
     decode_list(body, |reader| Some(DiscardEntry { identity: Identity::decode(reader)? }))
 }
 
-/// For the cleaner; until there is one, tests relocate.
-#[cfg_attr(not(test), allow(dead_code))]
-pub(crate) fn encode_relocate(entries: &[RelocateEntry]) -> Vec<u8> {
-    let mut body = Vec::new();
-    body.put_u32(entries.len() as u32);
-    for entry in entries {
-        entry.identity.encode(&mut body);
-        body.put_u64(entry.target.0);
-    }
-    body
-}
-
-pub(crate) fn decode_relocate(body: &[u8]) -> Option<Vec<RelocateEntry>> {
-    decode_list(body, |reader| {
-        Some(RelocateEntry { identity: Identity::decode(reader)?, target: Position(reader.u64()?) })
-    })
-}
-
 /// Bytes of the body of a Truncate frame with so many entries.
 pub(crate) fn truncate_body_bytes(entries: usize) -> usize {
     4 + entries * 12
@@ -139,6 +114,7 @@ fn decode_list<'a, T>(body: &'a [u8], one: impl Fn(&mut Reader<'a>) -> Option<T>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::position::Position;
 
     #[test]
     fn each_list_is_read_back_and_no_cut_one_is_accepted() {
@@ -159,9 +135,6 @@ mod tests {
         }
         let discard = vec![DiscardEntry { identity: Identity { log: 3, position: Position(16) } }];
         assert_eq!(decode_discard(&encode_discard(&discard)).unwrap(), discard);
-        let relocate =
-            vec![RelocateEntry { identity: Identity { log: 3, position: Position(16) }, target: Position(99) }];
-        assert_eq!(decode_relocate(&encode_relocate(&relocate)).unwrap(), relocate);
         let truncate = vec![TruncateEntry { slot: 3, first_offset: 9 }, TruncateEntry { slot: 4, first_offset: 1 }];
         let body = encode_truncate(&truncate);
         assert_eq!(body.len(), truncate_body_bytes(2));

@@ -26,8 +26,6 @@ pub(crate) fn hand_over(earlier: &[&LogState], lanes: u32) -> Result<Vec<LogStat
         }
         for target in &mut states {
             target.append_time_ms = target.append_time_ms.max(state.append_time_ms);
-            // Whose identity it is nobody knows any more; readers of every lane may look for it.
-            state.relocations().iter().for_each(|(identity, place)| target.relocate(*identity, *place));
         }
     }
     states[0].catalog = earlier[0].catalog.clone();

@@ -31,7 +31,7 @@ use crate::producer::Durability;
 use crate::producer::accumulator::{Accumulator, FilledBatch};
 use crate::producer::batch::{Content, Outcome, Part, PartOutcome, Ticket};
 use crate::producer::dispatcher::Dispatcher;
-use crate::sync::yield_now;
+use crate::sync::{lock, yield_now};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -617,6 +617,10 @@ impl Lane {
                 }
                 reply.set(Ok(()));
             }
+            Message::ListWithheld { log, stretch, list, reply } => {
+                lock(&list).extend(self.state.withheld_in(log, stretch));
+                self.answer_when_durable(reply);
+            }
             Message::Sync { reply } => {
                 self.urgent = true;
                 self.gather_for_sync();
@@ -1048,6 +1052,7 @@ fn control_bytes(message: &Message) -> u64 {
         Message::Truncate { entries, .. } => frame_bytes(Kind::Truncate, truncate_body_bytes(entries.len())),
         Message::Leave { .. }
         | Message::DropSlots { .. }
+        | Message::ListWithheld { .. }
         | Message::Sync { .. }
         | Message::Ready(_)
         | Message::Close { .. } => 0,

@@ -10,7 +10,8 @@ use super::entries::TruncateEntry;
 use super::supply::SegmentSupply;
 use crate::error::{Error, Result};
 use crate::io::{IoFailure, Latch, Wake};
-use crate::log::position::Identity;
+use crate::log::manifest::Stretch;
+use crate::log::position::{Identity, Position};
 use crate::producer::accumulator::Accumulator;
 use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU64, Ordering, fence};
 use crate::sync::{Event, Mutex, lock, yield_now};
@@ -46,6 +47,9 @@ pub(crate) enum Message {
     Truncate { entries: Vec<TruncateEntry>, reply: Answer },
     /// Go on in another segment, if this one has records: so that they can be given up.
     Leave { reply: Answer },
+    /// List the frames of a stretch of a log that this lane withholds. Answered when what it has published of the
+    /// others is durable, and stands in the indexes.
+    ListWithheld { log: u32, stretch: Stretch, list: Arc<Mutex<Vec<(Position, u32)>>>, reply: Answer },
     /// Reply when everything taken so far is durable.
     Sync { reply: Answer },
     /// Finish everything, write the closing mark, end.
@@ -62,6 +66,7 @@ impl Message {
             | Message::Publish { reply, .. }
             | Message::Truncate { reply, .. }
             | Message::Leave { reply }
+            | Message::ListWithheld { reply, .. }
             | Message::Sync { reply }
             | Message::Close { reply } => reply.set(Err(error.clone())),
             Message::Ready(accumulator) => accumulator.refuse_all(error),

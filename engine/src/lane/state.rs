@@ -1,4 +1,4 @@
-//! What a log says, taken together: next offsets, topics, withheld records, relocations.
+//! What a log says, taken together: next offsets, topics, withheld records.
 //!
 //! The lane changes it as it encodes frames; recovery changes it as it reads them. Both go through the
 //! same methods, so that what is recovered is what was.
@@ -14,6 +14,7 @@ use super::entries::{self, PublishEntry};
 use crate::bounds::{RECORD_BYTES_CEILING, SLOTS_MAX};
 use crate::log::codec::{Put, Reader};
 use crate::log::frame::{FrameHeader, Kind, WithheldReason};
+use crate::log::manifest::Stretch;
 use crate::log::position::{Identity, Position};
 use crate::partition::index::{Publication, Run};
 use crate::record::RecordRef;
@@ -23,8 +24,6 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) const PARTITION_BYTES: u64 = 28;
 /// What a withheld frame takes in a checkpoint.
 pub(crate) const WITHHELD_BYTES: u64 = 28 + Identity::BYTES as u64;
-/// What a relocation takes in a checkpoint.
-const RELOCATION_BYTES: u64 = 8 + Identity::BYTES as u64;
 
 /// One partition as the log's end sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +60,6 @@ pub(crate) struct LogState {
     withheld: BTreeMap<Identity, Withheld>,
     due: BTreeSet<(i64, Identity)>,
     withheld_records: u64,
-    relocations: BTreeMap<Identity, Position>,
     /// Append times never go back within a log, whatever the wall clock does.
     pub(crate) append_time_ms: i64,
 }
@@ -188,14 +186,11 @@ impl LogState {
         self.withheld.iter().map(|(identity, withheld)| (*identity, *withheld))
     }
 
-    /// Where the bytes of an identity stand now, if they were moved.
-    pub(crate) fn relocations(&self) -> &BTreeMap<Identity, Position> {
-        &self.relocations
-    }
-
-    /// Notes that the bytes of an identity were copied.
-    pub(crate) fn relocate(&mut self, identity: Identity, target: Position) {
-        self.relocations.insert(identity, target);
+    /// The frames that were written in a stretch of a log and are withheld, with their slots.
+    pub(crate) fn withheld_in(&self, log: u32, stretch: Stretch) -> impl Iterator<Item = (Position, u32)> + '_ {
+        let identity = |position| Identity { log, position };
+        let range = self.withheld.range(identity(stretch.from)..identity(stretch.to));
+        range.map(|(identity, withheld)| (identity.position, withheld.slot))
     }
 
     /// Gives up what the partitions of a deleted topic withhold. Their offsets go on counting, so that
@@ -286,12 +281,7 @@ impl LogState {
                 }
                 Ok(())
             }
-            Kind::Relocate => {
-                for entry in entries::decode_relocate(body).ok_or("its list cannot be read")? {
-                    self.relocate(entry.identity, entry.target);
-                }
-                Ok(())
-            }
+            Kind::Moved { .. } | Kind::Head => Err("only copied segments have such a frame".to_owned()),
             Kind::Catalog => {
                 let change = CatalogChange::decode(body).ok_or("its change cannot be read")?;
                 self.apply_catalog(&change)?;
@@ -348,7 +338,7 @@ impl LogState {
     pub(crate) fn encoded_bytes_max(&self) -> u64 {
         let partitions = self.partitions_used as u64 * PARTITION_BYTES;
         let withheld = self.withheld.len() as u64 * WITHHELD_BYTES;
-        self.catalog.encoded_bytes() + partitions + withheld + self.relocations.len() as u64 * RELOCATION_BYTES + 64
+        self.catalog.encoded_bytes() + partitions + withheld + 64
     }
 
     /// The state as the body of a checkpoint.
@@ -373,11 +363,6 @@ impl LogState {
             body.put_i64(withheld.due_ms);
             body.put_u32(withheld.frame_bytes);
             body.put_i64(withheld.timestamp_max_ms);
-        }
-        body.put_u32(self.relocations.len() as u32);
-        for (identity, target) in &self.relocations {
-            identity.encode(&mut body);
-            body.put_u64(target.0);
         }
         body
     }
@@ -415,10 +400,6 @@ impl LogState {
                 return None;
             }
             state.withhold(identity, withheld);
-        }
-        for _ in 0..reader.u32()? {
-            let identity = Identity::decode(&mut reader)?;
-            state.relocate(identity, Position(reader.u64()?));
         }
         reader.is_empty().then_some(state)
     }
@@ -483,7 +464,6 @@ mod tests {
         assert_eq!(state.assign(2, 1, 8), (5, 10));
         let withheld = Withheld { slot: 2, count: 1, due_ms: 50, frame_bytes: 184, timestamp_max_ms: 9 };
         state.withhold(at(4096), withheld);
-        state.relocate(at(8), Position(16));
         state
     }
 

@@ -534,6 +534,7 @@ mod tests {
             bytes: SEGMENT_BYTES,
             end: Position(0),
             last_append_ms: 0,
+            copy_of: None,
         };
         let written_bytes = if written { SEGMENT_BYTES } else { 0 };
         Prepared { manifest, file: disk.clone(), written_bytes, busy: false, reserved: false }

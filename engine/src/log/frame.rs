@@ -10,7 +10,7 @@
 //! 20  u32  previous_checksum    header checksum of the frame before it in the log
 //! 24  u32  body_checksum        CRC32C of the body
 //! 28  u32  header_checksum      CRC32C of bytes 0..28 and of the extension, seeded with log and generation
-//! 32       extension            24 bytes for Records, 32 for Withheld, none for the others
+//! 32       extension            24 bytes for Records, 32 for Withheld and Moved, none for the others
 //! ```
 //!
 //! Invariants:
@@ -50,6 +50,12 @@ pub(crate) enum WithheldReason {
     Delayed = 1,
 }
 
+impl WithheldReason {
+    fn decode(code: u32) -> Option<WithheldReason> {
+        (code == WithheldReason::Delayed as u32).then_some(WithheldReason::Delayed)
+    }
+}
+
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -61,8 +67,8 @@ pub(crate) enum Kind {
     Publish,
     /// Withheld records that will never be published.
     Discard,
-    /// A frame was copied: its identity, and its new place.
-    Relocate,
+    /// In a copied segment: a Withheld frame, with the position that it is known by.
+    Moved { slot: u32, count: u32, due_ms: i64, identity: Position, reason: WithheldReason },
     /// A topic was created or deleted.
     Catalog,
     /// A part of the state at the beginning of a segment.
@@ -75,6 +81,8 @@ pub(crate) enum Kind {
     Pad,
     /// Records of partitions that are given up, from the front.
     Truncate,
+    /// A part of what a copied segment begins with: where its partitions were then.
+    Head,
 }
 
 impl Kind {
@@ -82,6 +90,8 @@ impl Kind {
     pub(crate) const RECORDS_CODE: u8 = 1;
     /// Code of a Withheld frame.
     pub(crate) const WITHHELD_CODE: u8 = 2;
+    /// Code of a Moved frame.
+    pub(crate) const MOVED_CODE: u8 = 5;
     /// Header of a Withheld frame.
     pub(crate) const WITHHELD_HEADER_BYTES: usize = HEADER_BYTES + WITHHELD_EXTENSION_BYTES;
 
@@ -91,13 +101,14 @@ impl Kind {
             Kind::Withheld { .. } => 2,
             Kind::Publish => 3,
             Kind::Discard => 4,
-            Kind::Relocate => 5,
+            Kind::Moved { .. } => 5,
             Kind::Catalog => 6,
             Kind::Checkpoint => 7,
             Kind::Mark => 8,
             Kind::End => 9,
             Kind::Pad => 10,
             Kind::Truncate => 11,
+            Kind::Head => 12,
         }
     }
 
@@ -108,13 +119,14 @@ impl Kind {
             Kind::Withheld { .. } => "withheld",
             Kind::Publish => "publish",
             Kind::Discard => "discard",
-            Kind::Relocate => "relocate",
+            Kind::Moved { .. } => "moved",
             Kind::Catalog => "catalog",
             Kind::Checkpoint => "checkpoint",
             Kind::Mark => "mark",
             Kind::End => "end",
             Kind::Pad => "pad",
             Kind::Truncate => "truncate",
+            Kind::Head => "head",
         }
     }
 
@@ -126,8 +138,8 @@ impl Kind {
     pub(crate) fn header_bytes_of(code: u8) -> Option<usize> {
         match code {
             1 => Some(RECORDS_HEADER_BYTES),
-            2 => Some(HEADER_BYTES + WITHHELD_EXTENSION_BYTES),
-            3..=11 => Some(HEADER_BYTES),
+            2 | 5 => Some(HEADER_BYTES + WITHHELD_EXTENSION_BYTES),
+            3..=12 => Some(HEADER_BYTES),
             _ => None,
         }
     }
@@ -232,6 +244,14 @@ impl FrameHeader {
                 target[56..60].copy_from_slice(&(reason as u32).to_le_bytes());
                 target[60..64].copy_from_slice(&[0; 4]);
             }
+            Kind::Moved { slot, count, due_ms, identity, reason } => {
+                target[32..36].copy_from_slice(&slot.to_le_bytes());
+                target[36..40].copy_from_slice(&count.to_le_bytes());
+                target[40..48].copy_from_slice(&due_ms.to_le_bytes());
+                target[48..56].copy_from_slice(&identity.0.to_le_bytes());
+                target[56..60].copy_from_slice(&(reason as u32).to_le_bytes());
+                target[60..64].copy_from_slice(&[0; 4]);
+            }
             _ => {}
         }
         let checksum = context.checksum(target);
@@ -265,26 +285,30 @@ impl FrameHeader {
                 base_offset: u64_at(header, 40),
                 append_time_ms: u64_at(header, 48) as i64,
             },
-            2 if u32_at(header, 60) != 0 => return Err(BadFrame::Header),
+            2 | 5 if u32_at(header, 60) != 0 => return Err(BadFrame::Header),
             2 => Kind::Withheld {
                 slot: u32_at(header, 32),
                 count: u32_at(header, 36),
                 due_ms: u64_at(header, 40) as i64,
                 append_time_ms: u64_at(header, 48) as i64,
-                reason: match u32_at(header, 56) {
-                    1 => WithheldReason::Delayed,
-                    _ => return Err(BadFrame::Header),
-                },
+                reason: WithheldReason::decode(u32_at(header, 56)).ok_or(BadFrame::Header)?,
             },
             3 => Kind::Publish,
             4 => Kind::Discard,
-            5 => Kind::Relocate,
+            5 => Kind::Moved {
+                slot: u32_at(header, 32),
+                count: u32_at(header, 36),
+                due_ms: u64_at(header, 40) as i64,
+                identity: Position(u64_at(header, 48)),
+                reason: WithheldReason::decode(u32_at(header, 56)).ok_or(BadFrame::Header)?,
+            },
             6 => Kind::Catalog,
             7 => Kind::Checkpoint,
             8 => Kind::Mark,
             9 => Kind::End,
             10 => Kind::Pad,
             11 => Kind::Truncate,
+            12 => Kind::Head,
             _ => return Err(BadFrame::Header),
         };
         let distance = u64::from(u32_at(header, 16)) * FRAME_ALIGNMENT;
@@ -387,12 +411,14 @@ mod tests {
             Kind::Withheld { slot: 1, count: 2, due_ms: -3, append_time_ms: 4, reason: WithheldReason::Delayed },
             Kind::Publish,
             Kind::Discard,
-            Kind::Relocate,
+            Kind::Moved { slot: 1, count: 2, due_ms: -3, identity: Position(4096), reason: WithheldReason::Delayed },
             Kind::Catalog,
             Kind::Checkpoint,
             Kind::Mark,
             Kind::End,
             Kind::Pad,
+            Kind::Truncate,
+            Kind::Head,
         ]
     }
 

@@ -34,7 +34,7 @@ const MAGIC: &[u8; 8] = b"RINGLMAN";
 /// Version of the manifest's format.
 pub(crate) const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 32;
-const SEGMENT_ENTRY_BYTES: usize = 56;
+const SEGMENT_ENTRY_BYTES: usize = 72;
 /// The files of the copies have a multiple of this length.
 const GROWTH_BYTES: u64 = 16 << 10;
 
@@ -51,18 +51,27 @@ pub(crate) enum SegmentState {
     Raw,
     /// Holds nothing, every block is written: kept for a full disk; see [`crate::reserve`].
     Reserve,
+    /// Holds nothing that is not in its copy as well; somebody may still read it. Opening gives it back.
+    Retired,
 }
 
 impl SegmentState {
     /// Whether the segment holds nothing of any log at the moment.
     pub(crate) fn is_free(self) -> bool {
-        matches!(self, SegmentState::Recycled | SegmentState::Raw | SegmentState::Reserve)
+        matches!(self, SegmentState::Recycled | SegmentState::Raw | SegmentState::Reserve | SegmentState::Retired)
     }
 
     /// Whether any log may have the file for its next segment.
     pub(crate) fn is_for_all(self) -> bool {
         matches!(self, SegmentState::Recycled | SegmentState::Raw)
     }
+}
+
+/// A stretch of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub(crate) from: Position,
+    pub(crate) to: Position,
 }
 
 /// One segment file.
@@ -80,6 +89,8 @@ pub(crate) struct ManifestSegment {
     pub(crate) end: Position,
     /// Sealed: no record in it was appended later, ms.
     pub(crate) last_append_ms: i64,
+    /// The cleaner made it, and it stands for all that is kept of this stretch; see [`crate::cleaner`].
+    pub(crate) copy_of: Option<Stretch>,
 }
 
 /// One log.
@@ -114,6 +125,8 @@ pub(crate) struct Manifest {
     /// W: nothing is submitted further than this beyond the durable prefix.
     pub(crate) window_bytes: u64,
     pub(crate) next_file: u32,
+    /// Where the next copied segment begins.
+    pub(crate) next_copy: Position,
     /// The logs that lanes write, lane by lane.
     pub(crate) logs: Vec<ManifestLog>,
     /// The logs of earlier numbers of lanes that still have segments, oldest first.
@@ -122,11 +135,11 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
-    /// The segments of one log in the order of their positions, free ones left out.
+    /// The segments of one log in its order, free ones left out.
     pub(crate) fn segments_of(&self, log: u32) -> Vec<ManifestSegment> {
         let mut segments: Vec<_> =
             self.segments.iter().filter(|s| s.log == log && !s.state.is_free()).copied().collect();
-        segments.sort_by_key(|segment| segment.base);
+        segments.sort_by_key(|segment| segment.from());
         segments
     }
 
@@ -164,6 +177,7 @@ impl Manifest {
         body.put_i64(self.created_ms);
         body.put_u64(self.window_bytes);
         body.put_u32(self.next_file);
+        body.put_u64(self.next_copy.0);
         body.put_u32(self.logs.len() as u32);
         for log in &self.logs {
             body.put_u32(log.id);
@@ -189,12 +203,16 @@ impl Manifest {
                 SegmentState::Recycled => 3,
                 SegmentState::Raw => 4,
                 SegmentState::Reserve => 5,
+                SegmentState::Retired => 6,
             });
             body.put_u64(segment.salt);
             body.put_u64(segment.base.0);
             body.put_u64(segment.bytes);
             body.put_u64(segment.end.0);
             body.put_i64(segment.last_append_ms);
+            let Stretch { from, to } = segment.copy_of.unwrap_or(NO_STRETCH);
+            body.put_u64(from.0);
+            body.put_u64(to.0);
         }
         let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
         bytes.extend_from_slice(MAGIC);
@@ -232,7 +250,7 @@ impl Manifest {
     /// manifest that does not was never written by an engine, and what relies on it may rely on this.
     fn is_possible(&self) -> bool {
         let is_log = |log: &ManifestLog| {
-            let bases = log.first_base <= log.next_base && log.next_base.0 <= POSITION_MAX;
+            let bases = log.first_base <= log.next_base && log.next_base <= Position::COPIES;
             bases && log.generation < u32::MAX && log.id < u32::MAX - LANES_MAX
         };
         // The logs that are written have the largest ids and positions, and begin together.
@@ -244,17 +262,21 @@ impl Manifest {
         let ascend = self.sealed_logs.is_sorted_by(|a, b| a.id < b.id && a.first_base <= b.first_base);
         // Positions of sealed logs lie below all of those that are written.
         let is_in_its_place = |s: &ManifestSegment| match s.log < first.0 {
-            true => s.limit() <= first.1,
-            false => s.base >= first.1,
+            true => s.to() <= first.1,
+            false => s.from() >= first.1,
         };
         let in_place = || self.segments.iter().all(|s| s.state.is_free() || is_in_its_place(s));
+        let is_copied = |s: &ManifestSegment| s.copy_of.is_none() || s.limit() <= self.next_copy;
+        let copies = || self.segments.iter().all(is_copied);
         let logs = self.logs.len() <= LANES_MAX as usize && self.logs.iter().all(is_log) && together;
         logs && self.sealed_logs.iter().all(is_sealed_log)
             && ascend
             && self.sequence < u64::MAX / 2
             && self.next_file < u32::MAX
             && self.segments.iter().all(is_possible)
+            && (Position::COPIES..=Position(POSITION_MAX)).contains(&self.next_copy)
             && in_place()
+            && copies()
     }
 
     fn decode_body(body: &[u8], sequence: u64) -> Option<Manifest> {
@@ -265,6 +287,7 @@ impl Manifest {
             created_ms: reader.i64()?,
             window_bytes: reader.u64()?,
             next_file: reader.u32()?,
+            next_copy: Position(reader.u64()?),
             logs: Vec::new(),
             sealed_logs: Vec::new(),
             segments: Vec::new(),
@@ -296,6 +319,7 @@ impl Manifest {
                     3 => SegmentState::Recycled,
                     4 => SegmentState::Raw,
                     5 => SegmentState::Reserve,
+                    6 => SegmentState::Retired,
                     _ => return None,
                 },
                 salt: reader.u64()?,
@@ -303,13 +327,17 @@ impl Manifest {
                 bytes: reader.u64()?,
                 end: Position(reader.u64()?),
                 last_append_ms: reader.i64()?,
+                copy_of: Some(Stretch { from: Position(reader.u64()?), to: Position(reader.u64()?) })
+                    .filter(|stretch| *stretch != NO_STRETCH),
             });
         }
         (reader.is_empty() && manifest.is_possible()).then_some(manifest)
     }
 }
 
-/// No log comes near: it would have written for thousands of years.
+/// Segments that are no copies have none.
+const NO_STRETCH: Stretch = Stretch { from: Position(0), to: Position(0) };
+/// No log comes near [`Position::COPIES`], and no cleaner here: it would have written for thousands of years.
 const POSITION_MAX: u64 = 1 << 62;
 
 fn is_possible(segment: &ManifestSegment) -> bool {
@@ -317,7 +345,14 @@ fn is_possible(segment: &ManifestSegment) -> bool {
     let bytes = segment.bytes > PAGE as u64
         && segment.bytes <= SEGMENT_BYTES_CEILING
         && segment.bytes.is_multiple_of(PAGE as u64);
-    let base = segment.base.0 <= POSITION_MAX && segment.base.0.is_multiple_of(PAGE as u64);
+    let stretch = match segment.copy_of {
+        None => segment.base <= Position::COPIES,
+        Some(Stretch { from, to }) => {
+            let is_copy = segment.base.is_of_copy() && from < to && to <= Position::COPIES;
+            is_copy && matches!(segment.state, SegmentState::Sealed | SegmentState::Retired)
+        }
+    };
+    let base = segment.base.0 <= POSITION_MAX && segment.base.0.is_multiple_of(PAGE as u64) && stretch;
     let ends_within = || segment.end >= segment.first_frame() && segment.end <= segment.limit();
     bytes && base && segment.generation < u32::MAX && (segment.state != SegmentState::Sealed || ends_within())
 }
@@ -499,6 +534,7 @@ mod tests {
             created_ms: 9,
             window_bytes: 32 << 20,
             next_file: 5,
+            next_copy: Position(Position::COPIES.0 + (2 << 20)),
             logs: vec![ManifestLog {
                 id: 4,
                 generation: 2,
@@ -516,6 +552,7 @@ mod tests {
                 bytes: 1 << 20,
                 end: Position((1 << 20) + 8192),
                 last_append_ms: -5,
+                copy_of: None,
             }],
         }
     }
@@ -530,7 +567,24 @@ mod tests {
     /// A fuzzer made a whole manifest whose sealed segment ended before it began, and `verify` subtracted.
     #[test]
     fn a_manifest_that_cannot_be_is_damaged() {
-        let spoil: [fn(&mut Manifest); 13] = [
+        let copy_of = |manifest: &mut Manifest, from, to| {
+            let base = Position::COPIES.advance(1 << 20);
+            let end = base.advance(8192);
+            let copy_of = Some(Stretch { from: Position(from), to: Position(to) });
+            manifest.segments[0] = ManifestSegment { base, end, copy_of, ..manifest.segments[0] };
+        };
+        let mut copied = sample();
+        copy_of(&mut copied, 1 << 20, 3 << 20);
+        assert_eq!(Manifest::decode(&copied.encode()), Ok(copied.clone()));
+        copied.next_copy = Position::COPIES.advance(1 << 20);
+        assert_eq!(Manifest::decode(&copied.encode()), Err(BadManifest::Damaged), "it lies behind");
+        let spoil: [fn(&mut Manifest); 17] = [
+            |manifest| manifest.next_copy = Position(0),
+            |manifest| manifest.segments[0].copy_of = Some(Stretch { from: Position(1 << 20), to: Position(2 << 20) }),
+            |manifest| (manifest.segments[0].base, manifest.segments[0].end) = (Position::COPIES, Position::COPIES),
+            |manifest| {
+                manifest.segments[0].copy_of = Some(Stretch { from: Position(2 << 20), to: Position(2 << 20) });
+            },
             |manifest| manifest.segments[0].end = Position(0),
             |manifest| manifest.segments[0].end = Position(3 << 20),
             |manifest| manifest.segments[0].base = Position(u64::MAX - 4095),

@@ -4,6 +4,8 @@
 //! - Positions count the bytes of all segments a log ever had; a position is never used twice.
 //! - A segment covers the positions `base..base + bytes`; the file offset of a position is
 //!   `position - base`. The first page of a segment is its header, so no frame begins there.
+//! - What the cleaner has copied stands at positions from [`Position::COPIES`] on, which no lane comes to. They are
+//!   addresses only: nothing is named by one.
 //! - Logs that are written at the same time have the same positions; one that is begun later, when the
 //!   directory gets another number of lanes, has none that an earlier one had.
 
@@ -35,6 +37,14 @@ impl Identity {
 }
 
 impl Position {
+    /// Where the positions of copied segments begin.
+    pub(crate) const COPIES: Position = Position(1 << 60);
+
+    /// Whether it lies in a copied segment.
+    pub(crate) fn is_of_copy(self) -> bool {
+        self >= Position::COPIES
+    }
+
     /// The position `bytes` further on.
     pub(crate) fn advance(self, bytes: u64) -> Position {
         Position(self.0 + bytes)

@@ -66,6 +66,16 @@ impl ManifestSegment {
         self.base.advance(self.bytes)
     }
 
+    /// Where in the order of its log's segments it stands: its own base, or that of the first one it was copied from.
+    pub(crate) fn from(&self) -> Position {
+        self.copy_of.map_or(self.base, |stretch| stretch.from)
+    }
+
+    /// The end of the stretch of the log that it stands for.
+    pub(crate) fn to(&self) -> Position {
+        self.copy_of.map_or(self.limit(), |stretch| stretch.to)
+    }
+
     /// Whether both speak of the same use of the same file.
     pub(crate) fn is_same_use(&self, other: &ManifestSegment) -> bool {
         (self.file, self.salt, self.base) == (other.file, other.salt, other.base)
@@ -142,6 +152,7 @@ mod tests {
             bytes: 1 << 20,
             end: Position(0),
             last_append_ms: 0,
+            copy_of: None,
         }
     }
 

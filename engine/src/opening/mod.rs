@@ -84,6 +84,10 @@ impl Opening<'_> {
         if created {
             manifest.logs = self.new_logs();
         }
+        if !salvage {
+            // What is in a copy. Nobody reads it any more; the files go with those that no manifest names.
+            manifest.segments.retain(|segment| segment.state != SegmentState::Retired);
+        }
         let files = if salvage { None } else { Some(ManifestFiles::open(&*self.storage)?) };
         if let (true, Some(files)) = (is_new, &files) {
             // Before the first segment: one without a manifest is taken for damage.
@@ -209,6 +213,7 @@ impl Opening<'_> {
             created_ms: self.clock.wall_ms(),
             window_bytes: WINDOW_BYTES,
             next_file: 0,
+            next_copy: Position::COPIES,
             logs: self.new_logs(),
             sealed_logs: Vec::new(),
             segments: Vec::new(),
@@ -265,7 +270,6 @@ impl Opening<'_> {
             // Of the log that goes on behind this, nothing is withheld yet.
             let withheld_from = log.state.oldest_withheld(entry.id).unwrap_or(entry.next_base);
             shared.withheld_from.store(withheld_from.0, Ordering::Relaxed);
-            shared.set_relocations(log.state.relocations().clone());
             logs.push(Arc::new(shared));
         }
         // Nothing of them stands in memory.

@@ -97,7 +97,7 @@ pub(crate) fn holds(run: &Run, slot: u32, frames: &[u8]) -> bool {
     !first && (run.publication.is_some() || offset == run.end_offset())
 }
 
-/// What of a checked Records or Withheld frame tells which records it holds.
+/// What of a checked Records, Withheld or Moved frame tells which records it holds.
 struct RecordsHeader<'a> {
     is_withheld: bool,
     slot: u32,
@@ -112,7 +112,7 @@ impl<'a> RecordsHeader<'a> {
         let code = *frame.get(3)?;
         let is_withheld = match code {
             Kind::RECORDS_CODE => false,
-            Kind::WITHHELD_CODE => true,
+            Kind::WITHHELD_CODE | Kind::MOVED_CODE => true,
             _ => return None,
         };
         let start = Kind::header_bytes_of(code)?;

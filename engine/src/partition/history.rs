@@ -3,12 +3,14 @@
 //! Invariants:
 //! - A log that is begun later has no position that an earlier log of the same partition had: it begins above all of
 //!   them. So among the logs of a partition a position names its log, and positions rise with the offsets of what was
-//!   published there; whoever compares them need not know that there are several.
-//! - The earlier logs are sealed: nothing is written to them, and their segments only become fewer.
+//!   published there; whoever compares them need not know that there are several. Only what was copied stands elsewhere.
+//! - The earlier logs are sealed: no lane writes to them, and what they hold only becomes less.
 
+use super::sealed;
 use super::shared::{LogShared, Partition, Segment};
+use crate::error::Result;
 use crate::log::manifest::Manifest;
-use crate::log::position::{Identity, Position};
+use crate::log::position::Position;
 use std::sync::Arc;
 
 /// Of the logs of earlier numbers of lanes, those that a slot has stood in, oldest first.
@@ -21,6 +23,9 @@ impl Partition {
     /// The log that has a position.
     #[inline]
     pub(crate) fn log_at(&self, position: Position) -> &Arc<LogShared> {
+        if position.is_of_copy() {
+            return self.logs().find(|log| log.segment_at(position).is_some()).unwrap_or(&self.log);
+        }
         if position >= self.log.first_base {
             return &self.log;
         }
@@ -29,8 +34,13 @@ impl Partition {
     }
 
     /// Where the bytes of a frame that was first written at a position stand now.
-    pub(crate) fn resolve(&self, position: Position) -> Position {
-        self.log.resolve(Identity { log: self.log_at(position).id, position })
+    pub(crate) fn resolve(&self, position: Position) -> Result<Position> {
+        sealed::resolve(self.log_at(position), position)
+    }
+
+    /// Moves with each segment that leaves one of its logs.
+    pub(crate) fn departures(&self) -> u64 {
+        self.logs().map(|log| log.departures()).sum()
     }
 
     /// The segments of its logs that are complete, oldest first.
@@ -39,9 +49,9 @@ impl Partition {
         segments.filter(|segment| segment.end().is_some()).collect()
     }
 
-    /// The first segment behind the one that begins at `base`.
-    pub(crate) fn segment_behind(&self, base: Position) -> Option<Arc<Segment>> {
-        self.logs().find_map(|log| log.segment_behind(base))
+    /// The first segment behind a place in its logs.
+    pub(crate) fn segment_behind(&self, place: Position) -> Option<Arc<Segment>> {
+        self.logs().find_map(|log| log.segment_behind(place))
     }
 
     /// Its logs, oldest first.

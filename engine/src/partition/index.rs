@@ -112,6 +112,11 @@ impl PartitionIndex {
         self.runs.pop_back();
     }
 
+    /// Whether it has no runs.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
     /// The first resident offset; below it the sidecars know.
     pub(crate) fn resident_offset(&self) -> u64 {
         self.runs.front().map_or(self.next_offset, |run| run.base_offset)

@@ -1,6 +1,7 @@
 //! A partition: an index over its lane's log, and the ways to read it.
 
 pub(crate) mod cold;
+pub(crate) mod copied;
 pub(crate) mod history;
 pub(crate) mod index;
 pub(crate) mod page_cache;
@@ -8,6 +9,7 @@ mod published;
 pub(crate) mod read_ahead;
 pub(crate) mod reader;
 pub(crate) mod sealed;
+pub(crate) mod segments;
 pub(crate) mod shared;
 pub(crate) mod sidecar;
 pub(crate) mod table;

@@ -3,6 +3,8 @@
 //! Invariants:
 //! - Everything given out is durable, and what came from a file passed both checksums, once in this read.
 //! - Cold reads run on the thread that asks, and ahead of it; no lane waits for them.
+//! - A segment may leave while its runs are known here. What then cannot be read is looked up again; what can be
+//!   read is right, for no address is ever used twice.
 //! - The runs that were planned are the first ones behind the one that is being given out.
 //! - A chunk holds the memory it points into.
 
@@ -76,8 +78,10 @@ pub(crate) struct PartitionReader {
     waiting: bool,
     /// Looking further ahead for runs found none, or failed.
     known_end: bool,
-    /// The base of the last sealed segment whose runs were looked up.
-    sealed_base: Option<Position>,
+    /// Where the last sealed segment stands whose runs were looked up.
+    sealed_at: Option<Position>,
+    /// Segments that had left when runs were last looked up.
+    departures: u64,
     /// The last publish frame that was read for its headers.
     publish_frame: Option<(Position, Frames)>,
 }
@@ -99,7 +103,8 @@ impl PartitionReader {
             planned_count: 0,
             waiting: false,
             known_end: false,
-            sealed_base: None,
+            sealed_at: None,
+            departures: 0,
             publish_frame: None,
         }
     }
@@ -114,7 +119,23 @@ impl PartitionReader {
 
     /// The next chunk, of at most `count_max` records.
     pub(crate) fn next(&mut self, count_max: u32, ahead: &mut ReadAhead) -> Result<Next> {
-        self.find_next(count_max, ahead).map_err(|error| self.unless_truncated(error))
+        loop {
+            match self.find_next(count_max, ahead) {
+                Err(_) if self.must_look_again() => self.forget_runs(ahead),
+                found => return found.map_err(|error| self.unless_truncated(error)),
+            }
+        }
+    }
+
+    /// Whether a segment has left since runs were looked up: it may have been theirs.
+    fn must_look_again(&self) -> bool {
+        self.partition.departures() != self.departures
+    }
+
+    /// Forgets what was looked up and read ahead.
+    fn forget_runs(&mut self, ahead: &mut ReadAhead) {
+        self.seek(self.offset, ahead);
+        self.departures = self.partition.departures();
     }
 
     /// Records that were given up while they were looked for were not lost.
@@ -165,7 +186,7 @@ impl PartitionReader {
                 Next::Elsewhere => {
                     ahead.plan(std::slice::from_mut(self));
                     match ahead.is_idle() {
-                        true => self.read_alone()?,
+                        true => self.read_alone(ahead)?,
                         false => ahead.collect(true),
                     }
                 }
@@ -197,6 +218,9 @@ impl PartitionReader {
 
     /// Finds the runs from `offset` on. `false`: there is nothing yet.
     fn look_up(&mut self, offset: u64) -> Result<bool> {
+        if self.runs.is_empty() {
+            self.departures = self.partition.departures();
+        }
         {
             let index = self.partition.index();
             if offset < index.first_offset {
@@ -210,9 +234,9 @@ impl PartitionReader {
                 return Ok(true);
             }
         }
-        match sealed::runs_at_offset(&self.partition, offset, self.sealed_base)? {
+        match sealed::runs_at_offset(&self.partition, offset, self.sealed_at)? {
             Some((segment, runs)) => {
-                self.sealed_base = Some(segment.manifest.base);
+                self.sealed_at = Some(segment.manifest.from());
                 self.runs.extend(runs.into_iter().filter(|run| run.end_offset() > offset));
                 Ok(true)
             }
@@ -242,16 +266,16 @@ impl PartitionReader {
     }
 
     /// Where the frames of a run stand.
-    fn place(&self, run: &Run) -> Position {
+    fn place(&self, run: &Run) -> Result<Position> {
         match run.publication {
             Some(_) => self.partition.resolve(run.position),
-            None => run.position,
+            None => Ok(run.position),
         }
     }
 
     /// The frames of the first run, if they are in memory.
     fn find(&mut self, run: &Run, ahead: &mut ReadAhead) -> Result<Option<Frames>> {
-        let (place, bytes) = (self.place(run), run.bytes as usize);
+        let (place, bytes) = (self.place(run)?, run.bytes as usize);
         let Some(&(window, _)) = self.planned.front() else {
             let found = self.partition.log.tail.find(place, bytes);
             self.waiting = found.is_none();
@@ -265,12 +289,20 @@ impl PartitionReader {
     }
 
     /// Reads the first run, which could not be planned, by a blocking call: that tells why.
-    pub(crate) fn read_alone(&mut self) -> Result<()> {
+    pub(crate) fn read_alone(&mut self, ahead: &mut ReadAhead) -> Result<()> {
         let Some(run) = self.runs.front().copied() else { return Ok(()) };
-        let place = self.place(&run);
-        let read = cold::read_alone(self.partition.log_at(place), place, run.bytes as usize);
-        let begun = read.and_then(|frames| self.fit(&run, frames)).and_then(|frames| self.begin(&run, frames));
-        begun.map_err(|error| self.unless_truncated(error))
+        let read = self.place(&run).and_then(|place| {
+            let frames = cold::read_alone(self.partition.log_at(place), place, run.bytes as usize)?;
+            let frames = self.fit(&run, frames)?;
+            self.begin(&run, frames)
+        });
+        match read {
+            Err(_) if self.must_look_again() => {
+                self.forget_runs(ahead);
+                Ok(())
+            }
+            read => read.map_err(|error| self.unless_truncated(error)),
+        }
     }
 
     /// Frames from a file, if they hold the records of the run.
@@ -281,7 +313,7 @@ impl PartitionReader {
         }
         Err(Error::Damaged {
             file: format!("{} partition {}", self.partition.topic, self.partition.partition),
-            position: self.place(run).0,
+            position: run.position.0,
             file_offset: 0,
             bytes: u64::from(run.bytes),
             reason: format!("the index says that offset {} stands there, and other records do", run.base_offset),
@@ -332,12 +364,13 @@ impl PartitionReader {
     pub(crate) fn next_unplanned(&mut self) -> Option<Position> {
         let at = self.first_unplanned();
         // Somebody who reads from memory needs no look ahead.
-        if at == self.runs.len() && (self.planned_count > 0 || self.sealed_base.is_some()) && !self.known_end {
+        if at == self.runs.len() && (self.planned_count > 0 || self.sealed_at.is_some()) && !self.known_end {
             let offset = self.runs.back().map_or(self.offset, Run::end_offset);
             // An error comes again when its records are next.
             self.known_end = !self.look_up(offset).unwrap_or(false);
         }
-        let place = self.place(self.runs.get(at)?);
+        // What cannot be resolved is planned by nobody; reading it says why.
+        let place = self.place(self.runs.get(at)?).ok()?;
         (self.waits_unplanned() || !self.partition.log.tail.holds(place)).then_some(place)
     }
 
@@ -345,7 +378,7 @@ impl PartitionReader {
     pub(crate) fn unplanned_within(&self, low: Position, limit: Position, mut name: impl FnMut(Position, Position)) {
         let mut behind = low;
         for run in self.runs.range(self.first_unplanned().min(self.runs.len())..) {
-            let start = self.place(run);
+            let Ok(start) = self.place(run) else { return };
             let end = start.advance(u64::from(run.bytes));
             // One that begins it may be as long as it is.
             if start < behind || (end > limit && start != low) || start >= limit {

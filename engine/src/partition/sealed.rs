@@ -4,12 +4,15 @@
 //! Invariants:
 //! - No descriptor stays open for a sealed segment or its sidecar while nobody reads them.
 //! - A sidecar that is missing or damaged is made anew from its segment, by whoever needs it first.
+//! - A frame that was withheld is named by where it was first written; the sidecar of a copy says where it is now.
 //! - Sidecars list every partition that existed when they were made, so bisection over segments works;
 //!   a partition that is absent began later.
 
+use super::copied::CopiedIndex;
 use super::index::{PartitionIndex, Run};
 use super::shared::{LogShared, Partition, Segment};
 use super::sidecar::{MemoryFile, Sidecar, SidecarBuilder, SidecarEntry, SidecarFile};
+use crate::canary::{self, Canary};
 use crate::error::{Error, Result};
 use crate::io::Access;
 use crate::lane::state::LogState;
@@ -104,11 +107,29 @@ pub(crate) fn end_offset_in(log: &LogShared, segment: &Arc<Segment>, entry: &Sid
     Ok(runs.last().map_or(entry.first_offset, Run::end_offset))
 }
 
+/// Bytes of the runs of a partition in a sealed segment that hold records from an offset on.
+pub(crate) fn bytes_from(log: &LogShared, segment: &Arc<Segment>, entry: &SidecarEntry, offset: u64) -> Result<u64> {
+    let runs = runs_in(log, segment, entry.slot)?.unwrap_or_default();
+    Ok(runs.iter().filter(|run| run.end_offset() > offset).map(|run| u64::from(run.bytes)).sum())
+}
+
 /// What the index of a sealed segment says of all partitions, by slot.
 pub(crate) fn entries(log: &LogShared, segment: &Arc<Segment>) -> Result<Vec<SidecarEntry>> {
     let all = |sidecar: &Sidecar| (0..sidecar.entries()).map(|at| sidecar.entry_at(at, &log.pages)).collect();
     let read: Result<Vec<SidecarEntry>, _> = all(&sidecar(log, segment)?);
     read.or_else(|_| all(&rebuild(log, segment)?).map_err(|bad| unusable(segment, &bad.0)))
+}
+
+/// Where the bytes of a frame that was first written at a position of a log stand now.
+pub(crate) fn resolve(log: &LogShared, identity: Position) -> Result<Position> {
+    let copy = log.copy_for(identity).filter(|_| !canary::sings(Canary::ResolveByAddress));
+    let Some(copy) = copy else { return Ok(identity) };
+    let found = match sidecar(log, &copy)?.place_of(identity, &log.pages) {
+        Ok(found) => found,
+        Err(_) => rebuild(log, &copy)?.place_of(identity, &log.pages).map_err(|bad| unusable(&copy, &bad.0))?,
+    };
+    // What the copy does not have was given up; there is nothing at the old address any more.
+    Ok(found.unwrap_or(identity))
 }
 
 fn unusable(segment: &Segment, reason: &str) -> Error {
@@ -165,6 +186,10 @@ pub(crate) fn rebuild(log: &LogShared, segment: &Arc<Segment>) -> Result<Sidecar
 /// Makes a sidecar from its segment: the checkpoint at the beginning, then all frames.
 fn make(log: &LogShared, segment: &Arc<Segment>) -> Result<Sidecar> {
     let end = segment.end().expect("only sealed segments have sidecars");
+    if segment.manifest.copy_of.is_some() {
+        let bytes = CopiedIndex::of(segment.manifest, segment.file(&*log.storage)?)?.sidecar(segment.manifest, end);
+        return store(log, segment, end, &bytes);
+    }
     let (state, indexes, withheld) = replay(log, segment, end)?;
     let mut builder = SidecarBuilder::new(segment.manifest);
     for (slot, index) in &indexes {

@@ -3,24 +3,24 @@
 //! Invariants:
 //! - A segment is in its log's table before the first run points into it, and leaves the table before
 //!   its file is used again; who still holds the [`Segment`] keeps the file from being reused.
+//! - A segment may leave at any time, for a copy of it or for good; who has looked something up in it looks again.
 //! - A partition's index grows only by what is durable.
 
 use super::index::{PartitionIndex, Run};
 use super::page_cache::PageCache;
 use super::published::Published;
 use super::read_ahead::ColdCounters;
+use super::segments::Segments;
 use super::sidecar::Sidecar;
 use super::tail_cache::TailCache;
 use crate::error::{Error, Result};
 use crate::io::{Access, File, Storage};
 use crate::log::manifest::ManifestSegment;
-use crate::log::position::{Identity, Position};
+use crate::log::position::Position;
 use crate::log::segment::file_name;
 use crate::sync::{Signal, lock};
 use crate::topic::Retention;
 use crossbeam_utils::CachePadded;
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
@@ -76,9 +76,9 @@ pub(crate) struct LogShared {
     pub(crate) cold: ColdCounters,
     /// Nothing may be written, not even what is made anew.
     pub(crate) read_only: bool,
-    segments: RwLock<BTreeMap<Position, Arc<Segment>>>,
-    /// Identities whose bytes stand elsewhere now.
-    relocations: RwLock<BTreeMap<Identity, Position>>,
+    segments: RwLock<Segments>,
+    /// How often a segment has left.
+    departures: AtomicU64,
     /// The contiguous durable prefix ends here.
     pub(crate) durable: AtomicU64,
     /// Nothing below this position is withheld any more, and what was published of it stands in the indexes.
@@ -102,58 +102,57 @@ impl LogShared {
             pages,
             cold: ColdCounters::default(),
             read_only,
-            segments: RwLock::new(BTreeMap::new()),
-            relocations: RwLock::new(BTreeMap::new()),
+            segments: RwLock::default(),
+            departures: AtomicU64::new(0),
             durable: AtomicU64::new(0),
             withheld_from: AtomicU64::new(0),
         }
     }
 
     pub(crate) fn add_segment(&self, segment: Arc<Segment>) {
-        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
-        segments.insert(segment.manifest.base, segment);
+        self.segments.write().unwrap_or_else(PoisonError::into_inner).add(segment);
     }
 
-    pub(crate) fn remove_segment(&self, base: Position) -> Option<Arc<Segment>> {
-        self.segments.write().unwrap_or_else(PoisonError::into_inner).remove(&base)
+    pub(crate) fn remove_segment(&self, segment: &Segment) -> Option<Arc<Segment>> {
+        let removed = self.segments.write().unwrap_or_else(PoisonError::into_inner).remove(segment);
+        self.departures.fetch_add(1, Ordering::AcqRel);
+        removed
     }
 
-    /// The segment a position lies in.
-    pub(crate) fn segment_at(&self, position: Position) -> Option<Arc<Segment>> {
-        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        let (_, segment) = segments.range(..=position).next_back()?;
-        (position < segment.manifest.limit()).then(|| segment.clone())
+    /// Puts a copy in the place of those it was made from.
+    pub(crate) fn replace_segments(&self, sources: &[Arc<Segment>], copy: Arc<Segment>) {
+        self.segments.write().unwrap_or_else(PoisonError::into_inner).replace(sources, copy);
+        self.departures.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The first segment behind the one that begins at `base`.
-    pub(crate) fn segment_behind(&self, base: Position) -> Option<Arc<Segment>> {
-        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        segments.range((Bound::Excluded(base), Bound::Unbounded)).next().map(|(_, segment)| segment.clone())
+    /// Moves with each segment that leaves: what was found before must perhaps be looked up again.
+    pub(crate) fn departures(&self) -> u64 {
+        self.departures.load(Ordering::Acquire)
     }
 
-    /// All segments in the order of their positions.
+    /// The segment that an address lies in.
+    pub(crate) fn segment_at(&self, address: Position) -> Option<Arc<Segment>> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).at(address).cloned()
+    }
+
+    /// The copy that stands for a place in the log.
+    pub(crate) fn copy_for(&self, place: Position) -> Option<Arc<Segment>> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).copy_for(place).cloned()
+    }
+
+    /// The first segment behind a place in the log.
+    pub(crate) fn segment_behind(&self, place: Position) -> Option<Arc<Segment>> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).behind(place).cloned()
+    }
+
+    /// All segments in the order of the log.
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
-        self.segments.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-
-    /// Where the bytes of an identity stand.
-    pub(crate) fn resolve(&self, identity: Identity) -> Position {
-        let relocations = self.relocations.read().unwrap_or_else(PoisonError::into_inner);
-        relocations.get(&identity).copied().unwrap_or(identity.position)
-    }
-
-    pub(crate) fn set_relocations(&self, relocations: BTreeMap<Identity, Position>) {
-        *self.relocations.write().unwrap_or_else(PoisonError::into_inner) = relocations;
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).all().cloned().collect()
     }
 
     /// Below this nothing is withheld any more, and the indexes have what was published.
     pub(crate) fn withheld_from(&self) -> Position {
         Position(self.withheld_from.load(Ordering::Acquire))
-    }
-
-    /// The bytes of an identity stand elsewhere from now on.
-    pub(crate) fn relocate(&self, identity: Identity, target: Position) {
-        self.relocations.write().unwrap_or_else(PoisonError::into_inner).insert(identity, target);
     }
 
     pub(crate) fn durable(&self) -> Position {

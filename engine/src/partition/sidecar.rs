@@ -6,8 +6,9 @@
 //! 12  u32  entries
 //! 16  u64  salt             of the segment it belongs to
 //! 24  u64  end              of the segment's frames
-//! 32  u32  checksum         CRC32C of bytes 0..32
-//! 36       zero to 64
+//! 32  u32  moved            frames that are known by other positions than those where they stand
+//! 36  u32  checksum         CRC32C of bytes 0..36
+//! 40       zero to 64
 //! 64       entries, sorted by slot, 56 bytes each:
 //!           0  u32  slot
 //!           4  u32  runs_count
@@ -19,6 +20,11 @@
 //!          44  u32  runs_checksum
 //!          48  u32  withheld_frames  frames of it that were withheld here
 //!          52  u32  entry_checksum       CRC32C of bytes 0..52, seeded with the salt
+//!  .       moved frames, sorted by the position that they are known by, 24 bytes each:
+//!           0  u64  identity             the position that it is known by
+//!           8  u64  place                where it stands
+//!          16  u32  checksum             CRC32C of bytes 0..16, seeded with the salt
+//!          20  u32  zero
 //!  .       runs, delta-coded
 //! ```
 //!
@@ -43,6 +49,7 @@ const MAGIC: &[u8; 8] = b"RINGLIDX";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 64;
 const ENTRY_BYTES: usize = 56;
+const MOVED_BYTES: usize = 24;
 /// A run has at least five numbers.
 const RUN_BYTES_MIN: usize = 5;
 
@@ -66,6 +73,10 @@ impl SidecarEntry {
         self.runs_count > 0
     }
 
+    pub(crate) fn runs_count(&self) -> u32 {
+        self.runs_count
+    }
+
     /// Whether bytes of the partition stand in the segment.
     pub(crate) fn has_bytes(&self) -> bool {
         self.runs_count > 0 || self.withheld_frames > 0
@@ -76,12 +87,13 @@ impl SidecarEntry {
 pub(crate) struct SidecarBuilder {
     segment: ManifestSegment,
     entries: Vec<SidecarEntry>,
+    moved: Vec<(Position, Position)>,
     runs: Vec<u8>,
 }
 
 impl SidecarBuilder {
     pub(crate) fn new(segment: ManifestSegment) -> SidecarBuilder {
-        SidecarBuilder { segment, entries: Vec::new(), runs: Vec::new() }
+        SidecarBuilder { segment, entries: Vec::new(), moved: Vec::new(), runs: Vec::new() }
     }
 
     /// Adds a partition with its runs in this segment.
@@ -126,15 +138,22 @@ impl SidecarBuilder {
         self.entries.push(entry);
     }
 
+    /// Adds frames that are known by other positions than those where they stand: those, and these.
+    pub(crate) fn moved(&mut self, moved: impl IntoIterator<Item = (Position, Position)>) {
+        self.moved.extend(moved);
+        self.moved.sort_unstable();
+    }
+
     /// The file's bytes.
     pub(crate) fn finish(self, end: Position) -> Vec<u8> {
-        let runs_base = (HEADER_BYTES + self.entries.len() * ENTRY_BYTES) as u64;
+        let runs_base = (HEADER_BYTES + self.entries.len() * ENTRY_BYTES + self.moved.len() * MOVED_BYTES) as u64;
         let mut bytes = Vec::with_capacity(runs_base as usize + self.runs.len());
         bytes.extend_from_slice(MAGIC);
         bytes.put_u32(VERSION);
         bytes.put_u32(self.entries.len() as u32);
         bytes.put_u64(self.segment.salt);
         bytes.put_u64(end.0);
+        bytes.put_u32(self.moved.len() as u32);
         let checksum = crc32c::crc32c(&bytes);
         bytes.put_u32(checksum);
         bytes.resize(HEADER_BYTES, 0);
@@ -152,6 +171,14 @@ impl SidecarBuilder {
             let checksum = entry_checksum(self.segment.salt, &bytes[start..]);
             bytes.put_u32(checksum);
         }
+        for (identity, place) in &self.moved {
+            let start = bytes.len();
+            bytes.put_u64(identity.0);
+            bytes.put_u64(place.0);
+            let checksum = entry_checksum(self.segment.salt, &bytes[start..]);
+            bytes.put_u32(checksum);
+            bytes.put_u32(0);
+        }
         bytes.extend_from_slice(&self.runs);
         bytes
     }
@@ -167,6 +194,7 @@ pub(crate) struct Sidecar {
     file: Arc<dyn File>,
     segment: ManifestSegment,
     entries: u32,
+    moved: u32,
     /// Nothing that an entry speaks of lies behind it.
     length: u64,
 }
@@ -190,7 +218,7 @@ impl Sidecar {
         cache: &PageCache,
     ) -> Result<Sidecar, BadSidecar> {
         let header = cache.read(&*file, segment.salt, 0, HEADER_BYTES)?;
-        if &header[..8] != MAGIC || crc32c::crc32c(&header[..32]) != u32_at(&header, 32) {
+        if &header[..8] != MAGIC || crc32c::crc32c(&header[..36]) != u32_at(&header, 36) {
             return Err(BadSidecar("its header does not match its checksum".to_owned()));
         }
         if u32_at(&header, 8) != VERSION {
@@ -199,11 +227,12 @@ impl Sidecar {
         if u64_at(&header, 16) != segment.salt || u64_at(&header, 24) != end.0 {
             return Err(BadSidecar("it belongs to an earlier use of the segment".to_owned()));
         }
-        let (entries, length) = (u32_at(&header, 12), file.length()?);
-        if HEADER_BYTES as u64 + u64::from(entries) * ENTRY_BYTES as u64 > length {
+        let (entries, moved, length) = (u32_at(&header, 12), u32_at(&header, 32), file.length()?);
+        let listed = u64::from(entries) * ENTRY_BYTES as u64 + u64::from(moved) * MOVED_BYTES as u64;
+        if HEADER_BYTES as u64 + listed > length {
             return Err(BadSidecar("it ends within its entries".to_owned()));
         }
-        Ok(Sidecar { file, segment, entries, length })
+        Ok(Sidecar { file, segment, entries, moved, length })
     }
 
     /// The number of partitions it speaks of.
@@ -244,6 +273,30 @@ impl Sidecar {
             }
         }
         Ok(None)
+    }
+
+    /// Where the frame stands that is known by a position, if the segment has it.
+    pub(crate) fn place_of(&self, identity: Position, cache: &PageCache) -> Result<Option<Position>, BadSidecar> {
+        let (mut low, mut high) = (0, self.moved);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let (found, place) = self.moved_at(middle, cache)?;
+            match found.cmp(&identity) {
+                std::cmp::Ordering::Equal => return Ok(Some(place)),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        Ok(None)
+    }
+
+    fn moved_at(&self, at: u32, cache: &PageCache) -> Result<(Position, Position), BadSidecar> {
+        let offset = (HEADER_BYTES + self.entries as usize * ENTRY_BYTES + at as usize * MOVED_BYTES) as u64;
+        let bytes = cache.read(&*self.file, self.segment.salt, offset, MOVED_BYTES)?;
+        if entry_checksum(self.segment.salt, &bytes[..16]) != u32_at(&bytes, 16) {
+            return Err(BadSidecar(format!("moved frame {at} does not match its checksum")));
+        }
+        Ok((Position(u64_at(&bytes, 0)), Position(u64_at(&bytes, 8))))
     }
 
     /// The runs of an entry.
@@ -406,7 +459,18 @@ mod tests {
     fn sample_segment(salt: u64) -> ManifestSegment {
         let (base, end) = (Position(1 << 20), Position((1 << 20) + 900_000));
         let (state, bytes) = (SegmentState::Sealed, 1 << 20);
-        ManifestSegment { file: 1, log: 0, generation: 1, state, salt, base, bytes, end, last_append_ms: 0 }
+        ManifestSegment {
+            file: 1,
+            log: 0,
+            generation: 1,
+            state,
+            salt,
+            base,
+            bytes,
+            end,
+            last_append_ms: 0,
+            copy_of: None,
+        }
     }
 
     fn sample_runs(slot: u32) -> Vec<Run> {
@@ -501,7 +565,7 @@ mod tests {
     #[test]
     fn each_damaged_byte_is_noticed_by_who_looks_at_it() {
         let bytes = build(&[0, 5], 9);
-        for at in (0..36).chain(HEADER_BYTES..bytes.len()) {
+        for at in (0..40).chain(HEADER_BYTES..bytes.len()) {
             let mut damaged = bytes.clone();
             damaged[at] ^= 4;
             on_disk(&damaged, |file| {

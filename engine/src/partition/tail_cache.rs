@@ -61,7 +61,7 @@ impl TailCache {
     /// Whether a position is not older than what is held.
     pub(crate) fn holds(&self, position: Position) -> bool {
         let blocks = self.blocks.read().unwrap_or_else(PoisonError::into_inner);
-        blocks.front().is_some_and(|oldest| oldest.base <= position)
+        !position.is_of_copy() && blocks.front().is_some_and(|oldest| oldest.base <= position)
     }
 
     /// Memory it holds.

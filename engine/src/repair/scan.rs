@@ -40,8 +40,9 @@ pub(super) struct Run {
     pub(super) count: u32,
     /// First record in its frame.
     pub(super) first: u32,
-    /// The frame that holds the bytes, by its identity.
+    /// The frame that holds the bytes: where it stands, or, if the records were published later, its identity.
     pub(super) identity: Place,
+    pub(super) was_withheld: bool,
     /// The frame that gave them their offsets: runs are written again in this order.
     pub(super) order: Place,
     /// What a publication added.
@@ -82,7 +83,8 @@ pub(super) struct Source<'a> {
     pub(super) withheld: BTreeMap<Place, Withheld>,
     /// Whole frames of delayed records, wherever they stand.
     withheld_seen: BTreeSet<Place>,
-    relocations: BTreeMap<Place, Place>,
+    /// Where frames of delayed records stand that the cleaner has moved.
+    moved: BTreeMap<Place, Place>,
     pub(super) findings: Vec<Finding>,
     pub(super) withheld_lost: u64,
     pub(super) records_without_topic: u64,
@@ -119,7 +121,7 @@ impl<'a> Source<'a> {
             runs: Vec::new(),
             withheld: BTreeMap::new(),
             withheld_seen: BTreeSet::new(),
-            relocations: BTreeMap::new(),
+            moved: BTreeMap::new(),
             findings: Vec::new(),
             withheld_lost: 0,
             records_without_topic: 0,
@@ -216,7 +218,7 @@ impl<'a> Source<'a> {
                 Ok((header, body)) => {
                     let broken = chain.and_then(|expected| judge::accuse_chain(expected, &header));
                     chain = Some(header.header_checksum);
-                    let problem = self.take(segment.log, &header, body, &mut checkpoint).err().or(broken);
+                    let problem = self.take(segment, &header, body, &mut checkpoint).err().or(broken);
                     if let Some(what) = problem {
                         self.damage(segment, position, header.total_bytes(), what);
                     }
@@ -293,14 +295,32 @@ impl<'a> Source<'a> {
     }
 
     /// Takes what a whole frame says. `Err`: it cannot be read, or contradicts another one.
-    fn take(&mut self, log: u32, header: &FrameHeader, body: &[u8], checkpoint: &mut Assembly) -> Result<(), String> {
-        let order = (log, header.position);
-        if let Kind::Records { .. } | Kind::Withheld { .. } = header.kind {
+    fn take(
+        &mut self,
+        segment: &ManifestSegment,
+        header: &FrameHeader,
+        body: &[u8],
+        checkpoint: &mut Assembly,
+    ) -> Result<(), String> {
+        let log = segment.log;
+        let address = (log, header.position);
+        // In a copy the frames of a partition are in their order, somewhere in the stretch that it stands for.
+        let order = (log, segment.from().advance(header.position.since(segment.base)));
+        if let Kind::Records { .. } | Kind::Withheld { .. } | Kind::Moved { .. } = header.kind {
             self.record_bytes_max = self.record_bytes_max.max(body.len());
         }
         match header.kind {
             Kind::Records { slot, count, base_offset, .. } => {
-                let run = Run { slot, base_offset, count, first: 0, identity: order, order, extra_headers: None };
+                let run = Run {
+                    slot,
+                    base_offset,
+                    count,
+                    first: 0,
+                    identity: address,
+                    was_withheld: false,
+                    order,
+                    extra_headers: None,
+                };
                 if base_offset.checked_add(u64::from(count)).is_none() || count == 0 {
                     return Err("it has impossible offsets".to_owned());
                 }
@@ -308,8 +328,13 @@ impl<'a> Source<'a> {
                 self.runs.push(run);
             }
             Kind::Withheld { slot, count, due_ms, .. } => {
-                self.withheld_seen.insert(order);
-                self.withheld.insert(order, Withheld { slot, count, due_ms });
+                self.withheld_seen.insert(address);
+                self.withheld.insert(address, Withheld { slot, count, due_ms });
+            }
+            Kind::Moved { slot, count, due_ms, identity, .. } => {
+                self.withheld_seen.insert(address);
+                self.moved.insert((log, identity), address);
+                self.withheld.insert((log, identity), Withheld { slot, count, due_ms });
             }
             Kind::Publish => {
                 for entry in entries::decode_publish(body).ok_or("its list cannot be read")? {
@@ -324,6 +349,7 @@ impl<'a> Source<'a> {
                         count: entry.count,
                         first: entry.first,
                         identity,
+                        was_withheld: true,
                         order,
                         extra_headers: extra,
                     });
@@ -332,11 +358,6 @@ impl<'a> Source<'a> {
             Kind::Discard => {
                 for entry in entries::decode_discard(body).ok_or("its list cannot be read")? {
                     self.withheld.remove(&place(entry.identity));
-                }
-            }
-            Kind::Relocate => {
-                for entry in entries::decode_relocate(body).ok_or("its list cannot be read")? {
-                    self.relocations.insert(place(entry.identity), (log, entry.target));
                 }
             }
             Kind::Truncate => {
@@ -353,6 +374,11 @@ impl<'a> Source<'a> {
             Kind::Checkpoint => {
                 if let Some(state) = checkpoint.push(body)? {
                     self.take_checkpoint(log, &state);
+                }
+            }
+            Kind::Head => {
+                if let Some(state) = checkpoint.push(body)? {
+                    state.slots().for_each(|slot| self.reaches(slot, state.partition(slot).next_offset));
                 }
             }
             Kind::Mark | Kind::End | Kind::Pad => {}
@@ -379,8 +405,6 @@ impl<'a> Source<'a> {
             let (slot, count, due_ms) = (withheld.slot, withheld.count, withheld.due_ms);
             self.withheld.insert(place(identity), Withheld { slot, count, due_ms });
         }
-        self.relocations
-            .extend(state.relocations().iter().map(|(identity, target)| (place(*identity), (log, *target))));
     }
 
     /// Whether the bytes of a run that was published by reference are whole.
@@ -389,7 +413,7 @@ impl<'a> Source<'a> {
     }
 
     fn place_of(&self, identity: Place) -> Place {
-        self.relocations.get(&identity).copied().unwrap_or(identity)
+        self.moved.get(&identity).copied().unwrap_or(identity)
     }
 
     /// The body of the frame with this identity, read and checked once more.

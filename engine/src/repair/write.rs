@@ -50,7 +50,7 @@ pub(super) fn plan(source: &mut Source<'_>) -> Vec<Partition> {
     let mut by_slot: HashMap<u32, Vec<Run>> = HashMap::new();
     for run in std::mem::take(&mut source.runs) {
         // A publication whose record is lost is a hole like any other.
-        if run.identity == run.order || source.has_bytes(run.identity) {
+        if !run.was_withheld || source.has_bytes(run.identity) {
             by_slot.entry(run.slot).or_default().push(run);
         }
     }
@@ -299,7 +299,16 @@ mod tests {
 
     fn run(base_offset: u64, count: u32, position: u64) -> Run {
         let place = (0, Position(position));
-        Run { slot: 0, base_offset, count, first: 0, identity: place, order: place, extra_headers: None }
+        Run {
+            slot: 0,
+            base_offset,
+            count,
+            first: 0,
+            identity: place,
+            was_withheld: false,
+            order: place,
+            extra_headers: None,
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub(crate) mod child;
+pub(crate) mod clock;
 pub(crate) mod ledger;
 pub(crate) mod ring;
 pub(crate) mod storage;
@@ -9,7 +10,7 @@ pub(crate) mod watchdog;
 
 use ringlane::{Backend, Consumer, ConsumerOptions, Engine, Options, Start, Topic};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A directory on the disk the crate is built on.
@@ -70,6 +71,16 @@ pub(crate) fn copy_of_a_moment(path: &Path) -> TempDir {
         if copied && manifests() == before {
             return copy;
         }
+    }
+}
+
+/// Waits for what happens by itself.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(60), "it never comes: {what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

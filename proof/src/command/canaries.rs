@@ -59,7 +59,8 @@ mod with_canaries {
             | Canary::ForgetCheckpoint
             | Canary::ForgetTruncation
             | Canary::ShowUndurable
-            | Canary::ForgetWithheld => 200,
+            | Canary::ForgetWithheld
+            | Canary::ResolveByAddress => 200,
             // It needs a crash between the manifest and the checkpoints.
             Canary::SwitchEarly => 1_000,
         }

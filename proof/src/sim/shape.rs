@@ -37,6 +37,8 @@ pub struct Shape {
     pub outside: bool,
     /// Each opening may come with another number of lanes.
     pub changes_lanes: bool,
+    /// The engine has a cleaner.
+    pub cleans: bool,
 }
 
 /// The stream that chooses [`Shape::recycles`]: one of its own, so that all other seeds stay what they were, and
@@ -52,6 +54,10 @@ const RETAINS_ONE_IN: u64 = 4;
 /// tests open as they did when they failed.
 const CHANGES_LANES_STREAM: u64 = (1 << 42) + 1;
 const CHANGES_LANES_ONE_IN: u64 = 4;
+
+/// The stream that chooses [`Shape::cleans`]: as those before.
+const CLEANS_STREAM: u64 = (1 << 42) + 100;
+const CLEANS_ONE_IN: u64 = 2;
 
 /// The stream that chooses [`Shape::outside`], and one seed in how many it chooses.
 const OUTSIDE_STREAM: u64 = 1 << 42;
@@ -75,6 +81,7 @@ impl Shape {
         let recycles = random.fork(RECYCLES_STREAM).one_in(RECYCLES_ONE_IN);
         let retains = random.fork(RETAINS_STREAM).one_in(RETAINS_ONE_IN);
         let changes_lanes = !recycles && random.fork(CHANGES_LANES_STREAM).one_in(CHANGES_LANES_ONE_IN);
+        let cleans = random.fork(CLEANS_STREAM).one_in(CLEANS_ONE_IN);
         let large = random.one_in(3) || recycles || retains;
         let quiet = random.one_in(10);
         let record_bytes_max = if large { 48 << 10 } else { 8 << 10 };
@@ -96,6 +103,8 @@ impl Shape {
             .segments_prepared(random.between(1, 2) as u32)
             .segments_recycled_max(random.below(4) as u32)
             .withheld_records_max(*random.pick(&[3, 1_000, 1_000]))
+            .cleaner_bytes_per_second_max(if cleans { 1 << 30 } else { 0 })
+            .cleaner_bytes_max(1 << 20)
             .power_safe_overwrite(!garbage);
         let clients = random.between(1, 4) as usize;
         Shape {
@@ -112,6 +121,7 @@ impl Shape {
             retains,
             outside: random.fork(OUTSIDE_STREAM).one_in(OUTSIDE_ONE_IN),
             changes_lanes,
+            cleans,
         }
     }
 }

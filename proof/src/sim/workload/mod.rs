@@ -5,6 +5,7 @@
 
 mod batch;
 mod cancel;
+mod clean;
 mod clock;
 mod close;
 mod crash;
@@ -97,8 +98,10 @@ pub struct Beside {
 }
 
 /// All kinds that come beside others. New ones come last.
-pub const BESIDE: &[Beside] =
-    &[Beside { name: "look from outside", one_in: |shape| if shape.outside { 10 } else { 0 }, make: outside::make }];
+pub const BESIDE: &[Beside] = &[
+    Beside { name: "look from outside", one_in: |shape| if shape.outside { 10 } else { 0 }, make: outside::make },
+    Beside { name: "leave it to the cleaner", one_in: clean::one_in, make: clean::make },
+];
 
 /// A topic's name.
 fn any_name(random: &mut Random) -> usize {

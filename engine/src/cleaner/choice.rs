@@ -1,0 +1,149 @@
+//! Which segments are copied next.
+//!
+//! | why | which | what it brings |
+//! |---|---|---|
+//! | reclaim | neighbours of which at most half is kept | disk |
+//! | merge | many small neighbours | files, and what opening looks at |
+//! | regroup | neighbours whose partitions lie scattered | cold reads |
+//!
+//! Invariants:
+//! - Only neighbours are copied together: a copy stands for one stretch of the log.
+//! - Nothing is copied again and again: reclaiming halves, merging needs many, what was regrouped is not scattered.
+
+use std::ops::Range;
+
+/// Small neighbours that are merged, at least.
+const MERGE_MIN: usize = 8;
+/// A segment is small when so many of them make a large one.
+const SMALL_SHARE: u64 = 8;
+/// Below this, little would be won.
+const RECLAIM_BYTES_MIN: u64 = 256 << 10;
+
+/// What is known of a segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Candidate {
+    /// What its file takes.
+    pub(super) file_bytes: u64,
+    /// What of it is kept, about.
+    pub(super) kept_bytes: u64,
+    /// Who reads one of its partitions reads much more of the others.
+    pub(super) is_scattered: bool,
+}
+
+/// What bounds a choice.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// The largest copy.
+    pub(super) copy_bytes_max: u64,
+    /// A segment of full size.
+    pub(super) segment_bytes: u64,
+    /// Room on the disk.
+    pub(super) room_bytes: u64,
+    /// Nothing was sealed for a while: what is there need not wait for company.
+    pub(super) is_quiet: bool,
+}
+
+/// Chooses neighbours out of a log's segments, in their order; `None` there cannot be copied.
+pub(super) fn choose(candidates: &[Option<Candidate>], bounds: &Bounds) -> Option<Range<usize>> {
+    reclaim(candidates, bounds).or_else(|| merge(candidates, bounds)).or_else(|| regroup(candidates, bounds))
+}
+
+fn reclaim(candidates: &[Option<Candidate>], bounds: &Bounds) -> Option<Range<usize>> {
+    let is_sparse = |candidate: &Candidate| candidate.kept_bytes <= candidate.file_bytes / 2;
+    let won = |range: &Range<usize>| {
+        candidates[range.clone()].iter().flatten().map(|one| one.file_bytes - one.kept_bytes).sum::<u64>()
+    };
+    stretches(candidates, is_sparse, |one| one.kept_bytes, bounds)
+        .into_iter()
+        .filter(|range| won(range) >= RECLAIM_BYTES_MIN)
+        .max_by_key(won)
+}
+
+fn merge(candidates: &[Option<Candidate>], bounds: &Bounds) -> Option<Range<usize>> {
+    let is_small = |candidate: &Candidate| candidate.file_bytes <= bounds.segment_bytes / SMALL_SHARE;
+    let small = stretches(candidates, is_small, |one| one.file_bytes, bounds);
+    small.into_iter().filter(|range| range.len() >= MERGE_MIN).max_by_key(|range| range.len())
+}
+
+fn regroup(candidates: &[Option<Candidate>], bounds: &Bounds) -> Option<Range<usize>> {
+    let bytes =
+        |range: &Range<usize>| candidates[range.clone()].iter().flatten().map(|one| one.file_bytes).sum::<u64>();
+    let is_worth = |range: &Range<usize>| {
+        range.len() > 1 && (bounds.is_quiet || bytes(range) + bounds.segment_bytes > bounds.copy_bytes_max)
+    };
+    let scattered = stretches(candidates, |one| one.is_scattered, |one| one.file_bytes, bounds);
+    scattered.into_iter().find(is_worth)
+}
+
+/// Neighbours that are all `fit`, each stretch as long as a copy may be.
+fn stretches(
+    candidates: &[Option<Candidate>],
+    is_fit: impl Fn(&Candidate) -> bool,
+    weight: impl Fn(&Candidate) -> u64,
+    bounds: &Bounds,
+) -> Vec<Range<usize>> {
+    let bytes_max = bounds.copy_bytes_max.min(bounds.room_bytes);
+    let mut found: Vec<Range<usize>> = Vec::new();
+    let mut bytes = 0;
+    for (at, candidate) in candidates.iter().enumerate() {
+        let Some(candidate) = candidate.as_ref().filter(|one| is_fit(one) && weight(one) <= bytes_max) else {
+            continue;
+        };
+        match found.last_mut() {
+            Some(last) if last.end == at && bytes + weight(candidate) <= bytes_max => last.end = at + 1,
+            _ => {
+                found.push(at..at + 1);
+                bytes = 0;
+            }
+        }
+        bytes += weight(candidate);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const BOUNDS: Bounds =
+        Bounds { copy_bytes_max: 256 * MIB, segment_bytes: 64 * MIB, room_bytes: u64::MAX, is_quiet: false };
+
+    fn kept(share: u64) -> Option<Candidate> {
+        Some(Candidate { file_bytes: 64 * MIB, kept_bytes: 64 * MIB * share / 100, is_scattered: false })
+    }
+
+    fn scattered() -> Option<Candidate> {
+        kept(100).map(|one| Candidate { is_scattered: true, ..one })
+    }
+
+    #[test]
+    fn what_brings_most_disk_goes_first() {
+        let candidates = [kept(50), kept(100), kept(10), kept(1), None, kept(20), scattered(), scattered()];
+        assert_eq!(choose(&candidates, &BOUNDS), Some(2..4));
+        let room = Bounds { room_bytes: 2 * MIB, ..BOUNDS };
+        assert_eq!(choose(&candidates, &room), Some(3..4), "no more than there is room for");
+        assert_eq!(choose(&candidates, &Bounds { room_bytes: 0, ..BOUNDS }), None);
+        assert_eq!(choose(&[kept(51), kept(100)], &BOUNDS), None);
+    }
+
+    #[test]
+    fn many_small_neighbours_become_one() {
+        let small = Some(Candidate { file_bytes: MIB, kept_bytes: MIB, is_scattered: false });
+        let mut candidates = vec![kept(100)];
+        candidates.extend([small; 7]);
+        assert_eq!(choose(&candidates, &BOUNDS), None);
+        candidates.push(small);
+        assert_eq!(choose(&candidates, &BOUNDS), Some(1..9));
+    }
+
+    #[test]
+    fn scattered_segments_wait_for_each_other_unless_it_is_quiet() {
+        let candidates = [scattered(), scattered(), scattered(), scattered(), scattered()];
+        assert_eq!(choose(&candidates[..3], &BOUNDS), None);
+        assert_eq!(choose(&candidates, &BOUNDS), Some(0..4));
+        assert_eq!(choose(&candidates[..2], &Bounds { is_quiet: true, ..BOUNDS }), Some(0..2));
+        assert_eq!(choose(&candidates[..1], &Bounds { is_quiet: true, ..BOUNDS }), None, "one alone gains little");
+        assert_eq!(choose(&[scattered(), None, scattered(), kept(100)], &BOUNDS), None);
+    }
+}

@@ -1,0 +1,487 @@
+//! The cleaner: copies what is kept of sealed segments into new ones, and lets the old ones go.
+//!
+//! ```text
+//!  log order    | 1 mostly given up | 2 mostly given up | 3 |        | copy of 1 and 2 | 3 |
+//!  manifest      1, 2, 3                                      -->      copy, 3; 1 and 2 retired
+//! ```
+//!
+//! A copy stands in the order of the log where its sources stood, at an address of its own. Offsets, identities and
+//! the log itself stay what they were: nothing is appended, no lane writes for it, no checkpoint grows. Where the
+//! bytes of an identity stand now, the sidecar of its copy says.
+//!
+//! Invariants:
+//! - One replacement of the manifest puts the copy in the place of its sources; before it the copy is durable. A crash
+//!   leaves the sources, or the copy.
+//! - Segments that opening may need are left alone.
+//! - It works piece by piece on the keeper's thread, and waits after each for as long as
+//!   [`Options::cleaner_bytes_per_second_max`](crate::Options::cleaner_bytes_per_second_max) says.
+//! - What cannot be read is left where it is.
+
+mod choice;
+mod copy;
+mod target;
+mod withheld;
+
+use crate::error::{Error, Result};
+use crate::keeper::{self, Keeper};
+use crate::lane::state::PartitionState;
+use crate::log::manifest::{ManifestSegment, SegmentState, Stretch};
+use crate::log::position::Position;
+use crate::log::segment::{file_name, sidecar_name};
+use crate::options::Options;
+use crate::partition::sealed;
+use crate::partition::shared::{LogShared, Segment};
+use crate::sync::lock;
+use choice::{Bounds, Candidate, choose};
+use copy::{Copying, NoCopy, Source, Step};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+pub(crate) use withheld::Note;
+use withheld::Question;
+
+/// It looks no sooner again than this after it has looked, and no sooner than ten times as long as looking took.
+const LOOK_INTERVAL_NS: u64 = 500_000_000;
+/// Nothing was sealed for so long: what is scattered need not wait for company.
+const QUIET_NS: u64 = 5_000_000_000;
+/// An answer of the lanes is looked for after this time.
+const ANSWER_NS: u64 = 1_000_000;
+/// A segment is scattered when so many partitions have runs in it that are no longer than this, in the mean.
+const SCATTERED_PARTITIONS: u64 = 4;
+const SCATTERED_RUN_BYTES: u64 = 16 << 10;
+/// Segments of full size that are regrouped together, where nothing bounds the disk.
+const SEGMENTS_TOGETHER: u64 = 4;
+/// While a lane writes in bulk the cleaner takes this part of what it may.
+const BULK_SHARE: u64 = 8;
+/// What looking at one partition of a segment counts.
+const ENTRY_BYTES: u64 = 64;
+
+/// A segment, by its log and its place in it.
+type Key = (u32, Position);
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Cleaner {
+    /// There may be something to do.
+    wanted: bool,
+    /// Not before this, monotonic ns.
+    next_ns: u64,
+    /// When a segment was sealed last, unless that was looked at since.
+    sealed_ns: Option<u64>,
+    look: Option<Look>,
+    copying: Option<Copying>,
+    /// Segments that could not be copied.
+    left_alone: BTreeSet<Key>,
+}
+
+/// One time through all segments.
+struct Look {
+    started_ns: u64,
+    /// What is looked at, in order.
+    segments: Vec<(Arc<LogShared>, Arc<Segment>)>,
+    next: usize,
+    candidates: Vec<Option<Candidate>>,
+    question: Option<Question>,
+}
+
+impl Cleaner {
+    /// Records were given up, a topic is gone: segments may have become sparse.
+    pub(crate) fn look_again(&mut self) {
+        self.wanted = true;
+    }
+
+    /// A segment was sealed.
+    pub(crate) fn note_sealed(&mut self, now_ns: u64) {
+        (self.wanted, self.sealed_ns) = (true, Some(now_ns));
+    }
+
+    /// Whether there is nothing to do for now.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.wanted && self.sealed_ns.is_none() && self.look.is_none() && self.copying.is_none()
+    }
+
+    /// How long it can wait; `None`: until there is news.
+    pub(crate) fn pause(&self, now_ns: u64) -> Option<Duration> {
+        let is_at_it = self.wanted || self.look.is_some() || self.copying.is_some();
+        let quiet_ns = self.sealed_ns.map(|sealed_ns| sealed_ns + QUIET_NS);
+        let next_ns = if is_at_it { Some(self.next_ns) } else { quiet_ns.map(|quiet_ns| quiet_ns.max(self.next_ns)) };
+        next_ns.map(|next_ns| Duration::from_nanos(next_ns.saturating_sub(now_ns)))
+    }
+
+    /// Whether a segment is being copied: it stays until that has ended.
+    pub(crate) fn has(&self, segment: &Segment) -> bool {
+        let is_it = |source: &Source| source.segment.manifest.is_same_use(&segment.manifest);
+        self.copying.as_ref().is_some_and(|copying| copying.sources.iter().any(is_it))
+    }
+
+    /// Bytes of the disk that a copy has taken, and the manifest does not know of.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.copying.as_ref().map_or(0, Copying::allocated_bytes)
+    }
+
+    fn wait_for(&mut self, now_ns: u64, bytes: u64, bytes_per_second: u64) {
+        let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(bytes_per_second.max(1));
+        self.next_ns = now_ns + u64::try_from(nanoseconds).unwrap_or(u64::MAX / 2);
+    }
+}
+
+/// The largest copy.
+pub(crate) fn copy_bytes_max(options: &Options) -> u64 {
+    let segment_bytes = options.segment_bytes_limit();
+    let together = if options.disk_bytes_max.is_some() { 1 } else { SEGMENTS_TOGETHER };
+    (segment_bytes * together).min(crate::bounds::SEGMENT_BYTES_CEILING)
+}
+
+/// What of a bound on the disk is kept for copies.
+pub(crate) fn room_bytes(options: &Options) -> u64 {
+    if options.cleaner_bytes_per_second_max == 0 { 0 } else { copy_bytes_max(options) }
+}
+
+impl Keeper {
+    /// Does the next piece of cleaning, if it is time. `false`: there is none now.
+    pub(crate) fn clean(&mut self) -> Result<bool> {
+        let now_ns = self.clock.monotonic_ns();
+        let rate = self.options.cleaner_bytes_per_second_max;
+        // What recovery left without an index comes first.
+        if rate == 0 || now_ns < self.cleaner.next_ns || !self.unindexed.is_empty() {
+            return Ok(false);
+        }
+        if let Some(copying) = self.cleaner.copying.take() {
+            let bytes = self.copy_on(copying)?;
+            let rate = if self.is_bulk(now_ns) { rate / BULK_SHARE } else { rate };
+            self.cleaner.wait_for(self.clock.monotonic_ns(), bytes, rate);
+            return Ok(true);
+        }
+        if let Some(look) = self.cleaner.look.take() {
+            let bytes = self.look_on(look)?;
+            if bytes > 0 {
+                self.cleaner.wait_for(now_ns, bytes, rate);
+            }
+            return Ok(true);
+        }
+        let is_quiet = self.cleaner.sealed_ns.is_some_and(|sealed_ns| now_ns >= sealed_ns + QUIET_NS);
+        if !self.cleaner.wanted && !is_quiet {
+            return Ok(false);
+        }
+        self.cleaner.wanted = false;
+        self.cleaner.look = Some(Look {
+            started_ns: now_ns,
+            segments: self.cleanable(),
+            next: 0,
+            candidates: Vec::new(),
+            question: None,
+        });
+        Ok(true)
+    }
+
+    /// The sealed segments that opening does not need, log by log.
+    fn cleanable(&self) -> Vec<(Arc<LogShared>, Arc<Segment>)> {
+        let mut cleanable = Vec::new();
+        for (log, needed) in self.logs.iter().zip(self.oldest_needed_of_logs()) {
+            let Some(needed) = needed else { continue };
+            let sealed = log.segments().into_iter().filter(|segment| segment.end().is_some());
+            let sealed = sealed.take_while(|segment| segment.manifest.from() < needed);
+            cleanable.extend(sealed.map(|segment| (log.clone(), segment)));
+        }
+        cleanable
+    }
+
+    // ----- looking -----
+
+    /// Looks at the next segment, or chooses when all were looked at. Returns what that counts.
+    fn look_on(&mut self, mut look: Look) -> Result<u64> {
+        let Some((log, segment)) = look.segments.get(look.next).cloned() else {
+            self.end_look(&look)?;
+            return Ok(0);
+        };
+        if let Some(question) = look.question.take() {
+            if !question.is_answered() {
+                look.question = Some(question);
+                self.cleaner.look = Some(look);
+                self.cleaner.next_ns = self.clock.monotonic_ns() + ANSWER_NS;
+                return Ok(0);
+            }
+            self.note_answer(&log, &segment, question)?;
+        } else if let Some(question) = self.question(&log, &segment)? {
+            look.question = Some(question);
+            self.cleaner.look = Some(look);
+            self.cleaner.next_ns = self.clock.monotonic_ns() + ANSWER_NS;
+            return Ok(0);
+        }
+        let is_left_alone = self.cleaner.left_alone.contains(&(log.id, segment.manifest.from()));
+        let (candidate, bytes) = match is_left_alone {
+            true => (None, 0),
+            false => self.candidate(&log, &segment)?,
+        };
+        look.candidates.push(candidate);
+        look.next += 1;
+        self.cleaner.look = Some(look);
+        Ok(bytes.max(1))
+    }
+
+    /// What the lanes must be asked before a segment with withheld records is judged.
+    fn question(&self, log: &LogShared, segment: &Arc<Segment>) -> Result<Option<Question>> {
+        let manifest = segment.manifest;
+        let is_open = match self.notes.get(&(log.id, manifest.base)) {
+            Some(note) => note.is_worn(&self.table),
+            None => log.withheld_from() < manifest.to(),
+        };
+        let has_withheld = || match sealed::entries(log, segment) {
+            Ok(entries) => Ok(entries.iter().any(|entry| entry.withheld_frames > 0)),
+            Err(error) => unless_damaged(error, false),
+        };
+        if !is_open || !has_withheld()? {
+            return Ok(None);
+        }
+        let stretch = Stretch { from: manifest.from(), to: manifest.to() };
+        Ok(Some(Question::ask(&self.lanes, log.id, stretch)))
+    }
+
+    fn note_answer(&mut self, log: &LogShared, segment: &Arc<Segment>, question: Question) -> Result<()> {
+        let Some(withheld) = question.answer() else { return Ok(()) };
+        match sealed::entries(log, segment) {
+            Ok(entries) => {
+                let note = Note::new(withheld, &entries, &self.table);
+                self.notes.insert((log.id, segment.manifest.base), note);
+                // Perhaps nothing else has kept it.
+                self.shared.look_for_dead.store(true, Ordering::Release);
+                Ok(())
+            }
+            Err(error) => unless_damaged(error, ()),
+        }
+    }
+
+    /// What is known of a segment; and what looking counts.
+    fn candidate(&self, log: &LogShared, segment: &Arc<Segment>) -> Result<(Option<Candidate>, u64)> {
+        match self.judge(log, segment) {
+            Ok(judged) => Ok(judged),
+            Err(error) => unless_damaged(error, (None, 0)),
+        }
+    }
+
+    fn judge(&self, log: &LogShared, segment: &Arc<Segment>) -> Result<(Option<Candidate>, u64)> {
+        let entries = sealed::entries(log, segment)?;
+        let note = self.notes.get(&(log.id, segment.manifest.base));
+        let used_bytes = segment.end().map_or(0, |end| end.since(segment.manifest.base));
+        let record_bytes: u64 = entries.iter().map(|entry| entry.record_bytes).sum();
+        let withheld_frames: u64 = entries.iter().map(|entry| u64::from(entry.withheld_frames)).sum();
+        // About: what is not records that were visible at once.
+        let withheld_bytes = used_bytes.saturating_sub(record_bytes) / withheld_frames.max(1);
+        let (mut kept_bytes, mut runs, mut partitions) = (0, 0, 0);
+        for entry in entries.iter().filter(|entry| entry.has_bytes()) {
+            let Some(partition) = self.table.get(entry.slot) else { continue };
+            let first_offset = partition.index().first_offset;
+            if entry.has_runs() {
+                let kept = match entry.first_offset >= first_offset {
+                    true => entry.record_bytes,
+                    false => sealed::bytes_from(log, segment, entry, first_offset)?,
+                };
+                kept_bytes += kept;
+                (runs, partitions) = (runs + u64::from(entry.runs_count()), partitions + 1);
+            }
+            let withheld = match note {
+                Some(note) if note.others_are_gone(entry.slot, first_offset) => note.undecided(entry.slot),
+                _ => u64::from(entry.withheld_frames),
+            };
+            kept_bytes += withheld * withheld_bytes;
+        }
+        let is_copy = segment.manifest.copy_of.is_some();
+        let is_scattered =
+            !is_copy && partitions >= SCATTERED_PARTITIONS && record_bytes / runs.max(1) < SCATTERED_RUN_BYTES;
+        let file_bytes = keeper::file_bytes(&segment.manifest);
+        let candidate = Candidate { file_bytes, kept_bytes: kept_bytes.min(file_bytes), is_scattered };
+        Ok((Some(candidate), entries.len() as u64 * ENTRY_BYTES))
+    }
+
+    /// All segments were looked at: chooses what is copied.
+    fn end_look(&mut self, look: &Look) -> Result<()> {
+        let now_ns = self.clock.monotonic_ns();
+        let took_ns = now_ns.saturating_sub(look.started_ns);
+        self.cleaner.next_ns = now_ns + LOOK_INTERVAL_NS.max(took_ns * 10);
+        let is_quiet = self.cleaner.sealed_ns.is_some_and(|sealed_ns| now_ns >= sealed_ns + QUIET_NS);
+        let bounds = self.bounds(is_quiet)?;
+        let mut from = 0;
+        while let Some((log, _)) = look.segments.get(from) {
+            let count = look.segments[from..].iter().take_while(|(other, _)| other.id == log.id).count();
+            let chosen = choose(&look.candidates[from..from + count], &bounds);
+            if let Some(range) = chosen {
+                let sources = look.segments[from + range.start..from + range.end].iter().map(|(_, one)| one.clone());
+                if self.begin_copy(log, sources.collect())? {
+                    // And then there is perhaps more.
+                    self.cleaner.wanted = true;
+                    self.cleaner.next_ns = now_ns;
+                    return Ok(());
+                }
+            }
+            from += count;
+        }
+        if is_quiet {
+            self.cleaner.sealed_ns = None;
+        }
+        Ok(())
+    }
+
+    fn bounds(&self, is_quiet: bool) -> Result<Bounds> {
+        let free = self.storage.free_bytes();
+        let free_bytes = free.map_err(|error| Error::io("measure the space for", "a copy", None, &error))?;
+        // On a disk that is full for everybody else a small one still fits.
+        let free_bytes = free_bytes.saturating_sub(keeper::FREE_BYTES_MIN / 4);
+        let bound = self.options.disk_bytes_max.unwrap_or(u64::MAX);
+        let room_bytes = free_bytes.min(bound.saturating_sub(keeper::disk_bytes(&self.manifest)));
+        let segment_bytes = self.options.segment_bytes_limit();
+        Ok(Bounds { copy_bytes_max: copy_bytes_max(&self.options), segment_bytes, room_bytes, is_quiet })
+    }
+
+    // ----- copying -----
+
+    /// `false`: not now.
+    fn begin_copy(&mut self, log: &Arc<LogShared>, segments: Vec<Arc<Segment>>) -> Result<bool> {
+        // Retired since it was looked at, perhaps.
+        let is_there =
+            |one: &Arc<Segment>| log.segment_at(one.manifest.base).is_some_and(|held| Arc::ptr_eq(&held, one));
+        let (Some(first), Some(last)) = (segments.first(), segments.last()) else { return Ok(false) };
+        if !segments.iter().all(is_there) {
+            return Ok(false);
+        }
+        let partitions = match self.kept_partitions(log, &segments) {
+            Ok(partitions) => partitions,
+            Err(error) => return unless_damaged(error, false),
+        };
+        let segment = ManifestSegment {
+            file: self.manifest.next_file,
+            log: log.id,
+            generation: last.manifest.generation,
+            state: SegmentState::Sealed,
+            salt: self.storage.random(),
+            base: self.manifest.next_copy,
+            bytes: 0,
+            end: Position(0),
+            last_append_ms: segments.iter().map(|one| one.manifest.last_append_ms).max().unwrap_or(0),
+            copy_of: Some(Stretch { from: first.manifest.from(), to: last.manifest.to() }),
+        };
+        // Its number is taken, whatever comes of it.
+        self.manifest.next_file += 1;
+        let used_bytes = segments.iter().map(|one| one.manifest.limit().since(one.manifest.base)).sum::<u64>();
+        let source = |segment: Arc<Segment>| {
+            let note = self.notes.get(&(log.id, segment.manifest.base)).cloned();
+            Source { segment, note }
+        };
+        let sources: Vec<Source> = segments.into_iter().map(source).collect();
+        let keys: Vec<Key> = sources.iter().map(|source| (log.id, source.segment.manifest.from())).collect();
+        let memory_bytes_max = self.options.cleaner_bytes_max as usize;
+        match Copying::begin(&*self.storage, log.clone(), sources, segment, &partitions, memory_bytes_max, used_bytes) {
+            Ok(copying) => self.cleaner.copying = Some(copying),
+            Err(error) => self.give_up_copy(segment.file, &keys, NoCopy::of(error))?,
+        }
+        Ok(self.cleaner.copying.is_some())
+    }
+
+    /// The partitions that segments speak of and that there are still: where they begin now, and what they were
+    /// when the first of the segments began.
+    fn kept_partitions(
+        &self,
+        log: &LogShared,
+        segments: &[Arc<Segment>],
+    ) -> Result<BTreeMap<u32, (u64, PartitionState)>> {
+        let mut kept = BTreeMap::new();
+        for segment in segments {
+            for entry in sealed::entries(log, segment)? {
+                let Some(partition) = self.table.get(entry.slot) else { continue };
+                let (next_offset, timestamp_max_ms) = (entry.first_offset, entry.timestamp_before_ms);
+                kept.entry(entry.slot).or_insert_with(|| {
+                    let first_offset = partition.index().first_offset;
+                    (first_offset, PartitionState { first_offset: 0, next_offset, timestamp_max_ms })
+                });
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Copies the next piece; returns how many bytes were read or written.
+    fn copy_on(&mut self, mut copying: Copying) -> Result<u64> {
+        let file = copying.file();
+        let keys: Vec<Key> = copying.sources.iter().map(|one| (copying.log.id, one.segment.manifest.from())).collect();
+        match copying.step(&*self.storage) {
+            Ok(Step::Worked(bytes)) => {
+                self.shared.cleaned_bytes.fetch_add(bytes, Ordering::Relaxed);
+                self.cleaner.copying = Some(copying);
+                return Ok(bytes);
+            }
+            Ok(Step::Done) => {
+                if let Err(no_copy) = self.end_copy(copying) {
+                    self.give_up_copy(file, &keys, no_copy)?;
+                }
+            }
+            Err(no_copy) => self.give_up_copy(file, &keys, no_copy)?,
+        }
+        Ok(0)
+    }
+
+    /// The copy is whole: it takes the place of its sources.
+    fn end_copy(&mut self, copying: Copying) -> Result<(), NoCopy> {
+        let log = copying.log.clone();
+        let (sources, target) = copying.into_target();
+        let (engine_id, window_bytes) = (self.manifest.engine_id, self.manifest.window_bytes);
+        let finished = target.finish(&*self.storage, engine_id, window_bytes);
+        let (manifest, index) = finished.map_err(NoCopy::of)?;
+        let copy = Arc::new(Segment::new(manifest));
+        let sidecar = sealed::store(&log, &copy, manifest.end, &index).map_err(NoCopy::of)?;
+        *lock(&copy.sidecar) = Some(sidecar);
+        let before = self.manifest.clone();
+        for source in &sources {
+            if let Some(entry) = self.segment_mut(source.segment.manifest.file) {
+                entry.state = SegmentState::Retired;
+            }
+        }
+        self.manifest.next_copy = manifest.limit();
+        self.manifest.segments.push(manifest);
+        if let Err(error) = self.files.commit(&mut self.manifest) {
+            let no_copy = NoCopy::of(error);
+            // No block was there for a longer manifest: neither of its copies was touched.
+            self.manifest = crate::log::manifest::Manifest { sequence: self.manifest.sequence, ..before };
+            return Err(no_copy);
+        }
+        let sources: Vec<Arc<Segment>> = sources.into_iter().map(|source| source.segment).collect();
+        // Where recovery began to read in a segment that was sealed before, its runs stand in memory as well.
+        for partition in self.table.of_log(log.id) {
+            partition.index().forget_below(manifest.to());
+        }
+        log.replace_segments(&sources, copy);
+        for source in &sources {
+            self.notes.remove(&(log.id, source.manifest.base));
+            self.alive.remove(&(log.id, source.manifest.base));
+        }
+        self.shared.cleaned_segments.fetch_add(sources.len() as u64, Ordering::Relaxed);
+        self.shared.copies.fetch_add(1, Ordering::Relaxed);
+        lock(&self.shared.retiring).extend(sources);
+        Ok(())
+    }
+
+    /// There will be no copy; the sources stay.
+    fn give_up_copy(&mut self, file: u32, keys: &[Key], no_copy: NoCopy) -> Result<()> {
+        for name in [file_name(file), sidecar_name(file)] {
+            let _ = self.storage.remove(&name);
+        }
+        match no_copy {
+            NoCopy::Damaged(from) => {
+                let log = keys.first().map_or(0, |(log, _)| *log);
+                self.cleaner.left_alone.insert((log, from));
+            }
+            NoCopy::TooLarge => self.cleaner.left_alone.extend(keys),
+            // Looked at again when something has changed.
+            NoCopy::NoSpace => self.cleaner.wanted = false,
+            NoCopy::Failed(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Damage is told to who reads it, a full disk to who writes; neither is a reason to stop.
+fn unless_damaged<T>(error: Error, otherwise: T) -> Result<T> {
+    match error {
+        Error::Damaged { .. } => Ok(otherwise),
+        Error::Io(failure) if failure.is_no_space() => Ok(otherwise),
+        error => Err(error),
+    }
+}
