@@ -296,8 +296,11 @@ impl Keeper {
                 // Whether that passes must be known now.
                 self.sealed_since = true;
                 self.retain();
-                // Old records that are on their way out make room: whoever waits for it need not be refused.
-                shared.supply.set_no_space(Some((needed_bytes, free_bytes)), self.is_dropping);
+                // Old records that are on their way out make room: whoever waits for it need not be refused. Which
+                // they are is not known before all indexes are there.
+                let drops = (self.options.at_disk_bound, self.options.disk_bytes_max.is_some());
+                let is_to_look = drops == (DiskBound::DropOldest, true) && !self.unindexed.is_empty();
+                shared.supply.set_no_space(Some((needed_bytes, free_bytes)), self.is_dropping || is_to_look);
                 let given = self.give_reserve(lane)?;
                 if shared.supply.take_waiting() || news {
                     shared.nudge();
@@ -593,13 +596,13 @@ impl Keeper {
             self.is_dropping = false;
         } else {
             let manifest = &self.manifest;
-            let view = |(lane, log): (&'_ Arc<LaneShared>, _)| LogView {
-                lane: lane.clone(),
-                log: Arc::clone(log),
-                sealed: manifest.sealed_of(lane.log),
-                partitions: self.table.of_log(lane.log),
+            let view = |(place, log): (usize, &Arc<LogShared>)| LogView {
+                lane: self.lanes.get(place).cloned(),
+                log: log.clone(),
+                sealed: manifest.sealed_of(log.id),
+                partitions: self.table.standing_in(log.id),
             };
-            let views: Vec<LogView> = self.lanes.iter().zip(&self.logs).map(view).collect();
+            let views: Vec<LogView> = self.logs.iter().enumerate().map(view).collect();
             self.is_dropping = self.retainer.pass(&views, wall_ms, now_ns, excess_bytes);
         }
         self.shared.clock_ahead_ms.store(self.retainer.clock().ahead_ms(), Ordering::Relaxed);

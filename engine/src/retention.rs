@@ -9,6 +9,8 @@
 //! Invariants:
 //! - Nothing is given up but by a Truncate frame in its log; who asks for it gets a typed `Truncated`.
 //! - A partition is cut where a segment ends, so that what is kept is never less than its bounds say.
+//! - All logs that a partition stands in count, those of earlier numbers of lanes as well; the lane that has the
+//!   partition now is asked, whichever log is cut.
 //! - Ages are append times against a clock that does not follow jumps ahead of the wall clock.
 //! - What a pass has asked for and was not done, because the disk was full, a later pass asks for again; but no
 //!   lane is asked while it has not answered the last time.
@@ -75,6 +77,9 @@ impl RetentionClock {
     }
 }
 
+/// Up to which offset partitions are to be given up: by the log that is written for them now, and slot.
+type Cuts = BTreeMap<u32, BTreeMap<u32, u64>>;
+
 /// What the sealed segments of a log hold of each partition whose bytes are bounded.
 #[derive(Default)]
 struct Sizes {
@@ -97,49 +102,71 @@ impl Pieces {
             self.bytes -= bytes;
         }
     }
+}
 
-    /// The offset behind the oldest pieces that can go, so that at least `bytes_min` are kept.
-    fn cut(&self, bytes_min: u64) -> Option<u64> {
-        let mut left = self.bytes;
-        let mut cut = None;
-        for (end, bytes) in &self.pieces {
-            left -= bytes;
-            if left < bytes_min {
-                break;
-            }
-            cut = Some(*end);
+/// The offset behind the oldest pieces that can go, so that at least `bytes_min` are kept. `held` is what the logs of
+/// a partition have, oldest first.
+fn cut(held: &[&Pieces], bytes_min: u64) -> Option<u64> {
+    let mut left: u64 = held.iter().map(|pieces| pieces.bytes).sum();
+    let mut cut = None;
+    for (end, bytes) in held.iter().flat_map(|pieces| &pieces.pieces) {
+        left -= bytes;
+        if left < bytes_min {
+            break;
         }
-        cut
+        cut = Some(*end);
     }
+    cut
 }
 
 /// One log, as a pass sees it.
 pub(crate) struct LogView {
-    pub(crate) lane: Arc<LaneShared>,
+    /// The lane that writes it; `None`: it is of an earlier number of lanes.
+    pub(crate) lane: Option<Arc<LaneShared>>,
     pub(crate) log: Arc<LogShared>,
     /// In the order of their positions.
     pub(crate) sealed: Vec<ManifestSegment>,
+    /// Those that stand in it, in the order of their slots.
     pub(crate) partitions: Vec<Arc<Partition>>,
 }
+
+/// The partitions of a log with what is kept of them.
+type Bounds<'a> = [(&'a Arc<Partition>, Retention)];
 
 impl LogView {
     /// Sealed segments that could be retired, if nothing in them were kept.
     fn droppable(&self) -> &[ManifestSegment] {
-        &self.sealed[..self.sealed.len().saturating_sub(CHECKPOINTS)]
+        match self.lane {
+            // The newest of each log that is written are needed to open it.
+            Some(_) => &self.sealed[..self.sealed.len().saturating_sub(CHECKPOINTS)],
+            None => &self.sealed,
+        }
     }
 
-    /// The offset of a partition behind the sealed segment number `at`. `None`: nobody can tell now.
-    fn offset_behind(&self, at: usize, partition: &Partition) -> Option<u64> {
-        for next in &self.sealed[at + 1..] {
-            // One that is being retired holds nothing that is kept.
-            let Some(segment) = self.log.segment_at(next.base) else { continue };
-            // What is damaged is told to who reads it, and kept.
-            if let Some(first_offset) = sealed::first_offset_in(&self.log, &segment, partition.slot).ok()? {
-                return Some(first_offset);
-            }
-        }
-        Some(partition.index().resident_offset())
+    fn bounds(&self) -> Vec<(&Arc<Partition>, Retention)> {
+        self.partitions.iter().map(|partition| (partition, *lock(&partition.retention))).collect()
     }
+
+    fn partition(&self, slot: u32) -> Option<&Arc<Partition>> {
+        let found = self.partitions.binary_search_by_key(&slot, |partition| partition.slot);
+        found.ok().map(|at| &self.partitions[at])
+    }
+}
+
+/// The offset of a partition behind the sealed segment that begins at `base`, in whichever of its logs it goes on.
+/// `None`: nobody can tell now.
+fn offset_behind(mut base: Position, partition: &Partition) -> Option<u64> {
+    // One that is being retired holds nothing that is kept, and is not found.
+    while let Some(segment) = partition.segment_behind(base)
+        && segment.end().is_some()
+    {
+        // What is damaged is told to who reads it, and kept.
+        if let Some(first_offset) = sealed::first_offset_in(&partition.log, &segment, partition.slot).ok()? {
+            return Some(first_offset);
+        }
+        base = segment.manifest.base;
+    }
+    Some(partition.index().resident_offset())
 }
 
 /// The bounds at work.
@@ -151,7 +178,7 @@ pub(crate) struct Retainer {
     /// Whether any topic had bounds at the last pass; `true` also where nobody has looked since they changed.
     has_bounds: bool,
     next_ns: u64,
-    /// What lanes were asked, by log.
+    /// What lanes were asked, by the log that they write.
     asked: BTreeMap<u32, Vec<Arc<Reply>>>,
 }
 
@@ -202,20 +229,26 @@ impl Retainer {
     pub(crate) fn pass(&mut self, logs: &[LogView], wall_ms: i64, monotonic_ns: u64, excess_bytes: u64) -> bool {
         let now_ms = self.clock.look(wall_ms, monotonic_ns);
         let mut interval = INTERVAL_MAX;
-        let (mut dropped, any_dropped) = oldest(logs, excess_bytes);
+        let (mut cuts, any_dropped) = oldest(logs, excess_bytes);
+        let mut uncounted = BTreeSet::new();
+        for view in logs {
+            let bounds = view.bounds();
+            self.by_time(view, &bounds, now_ms, &mut cuts);
+            if !self.count(view, &bounds) {
+                uncounted.insert(view.log.id);
+            }
+        }
         self.has_bounds = false;
         for view in logs {
-            let mut cuts = dropped.remove(&view.log.id).unwrap_or_default();
-            let bounds: Vec<(&Arc<Partition>, Retention)> =
-                view.partitions.iter().map(|partition| (partition, *lock(&partition.retention))).collect();
+            let Some(lane) = &view.lane else { continue };
+            let bounds = view.bounds();
             self.has_bounds |= bounds.iter().any(|(_, retention)| *retention != Retention::new());
-            self.by_time(view, &bounds, now_ms, &mut cuts);
-            self.by_bytes(view, &bounds, &mut cuts);
+            self.by_bytes(&bounds, &uncounted, &mut cuts);
             let asked = self.asked.entry(view.log.id).or_default();
             asked.retain(|reply| !reply.is_there());
             if asked.is_empty() {
-                asked.extend(truncate(&view.lane, cuts));
-                asked.extend(leave_if_old(view, &bounds, now_ms));
+                asked.extend(truncate(lane, cuts.remove(&view.log.id).unwrap_or_default()));
+                asked.extend(leave_if_old(lane, &bounds, now_ms));
             }
             if let Some(shortest) = bounds.iter().filter_map(|(_, retention)| retention.retention_ms).min() {
                 interval = interval.min(Duration::from_millis(shortest / 10).max(INTERVAL_MIN));
@@ -226,13 +259,7 @@ impl Retainer {
     }
 
     /// What was appended longer ago than it is kept.
-    fn by_time(
-        &mut self,
-        view: &LogView,
-        bounds: &[(&Arc<Partition>, Retention)],
-        now_ms: i64,
-        cuts: &mut BTreeMap<u32, u64>,
-    ) {
+    fn by_time(&mut self, view: &LogView, bounds: &Bounds<'_>, now_ms: i64, cuts: &mut Cuts) {
         let times: BTreeSet<u64> = bounds.iter().filter_map(|(_, retention)| retention.retention_ms).collect();
         for kept_ms in times {
             let oldest_ms = now_ms.saturating_sub_unsigned(kept_ms);
@@ -246,7 +273,7 @@ impl Retainer {
             let mut all_gone = true;
             for (partition, retention) in bounds {
                 if retention.retention_ms == Some(kept_ms) {
-                    let first_offset = view.offset_behind(last, partition);
+                    let first_offset = offset_behind(base, partition);
                     all_gone &= first_offset.is_some_and(|first| !wants(cuts, partition, first));
                 }
             }
@@ -256,26 +283,35 @@ impl Retainer {
         }
     }
 
-    /// What stands before the bytes that are kept.
-    fn by_bytes(&mut self, view: &LogView, bounds: &[(&Arc<Partition>, Retention)], cuts: &mut BTreeMap<u32, u64>) {
-        let bounded = || bounds.iter().filter_map(|(partition, bound)| Some((*partition, bound.retention_bytes?)));
-        if bounded().next().is_none() {
-            return;
+    /// Counts what a log has of the partitions whose bytes are bounded. `false`: that cannot be counted now, and is
+    /// counted from the beginning the next time.
+    fn count(&mut self, view: &LogView, bounds: &Bounds<'_>) -> bool {
+        let mut bounded = bounds.iter().filter(|(_, bound)| bound.retention_bytes.is_some()).peekable();
+        if bounded.peek().is_none() {
+            return true;
         }
         let sizes = self.sizes.entry(view.log.id).or_default();
-        for (partition, _) in bounded() {
-            sizes.held.entry(partition.slot).or_default();
+        for (partition, _) in bounded {
+            sizes.held.entry(partition.slot).or_default().forget_below(partition.index().first_offset);
         }
-        if !sizes.count(view) {
-            // What cannot be counted now is counted from the beginning the next time.
-            *sizes = Sizes::default();
-            return;
+        let is_counted = sizes.count(view);
+        if !is_counted {
+            self.sizes.remove(&view.log.id);
         }
-        for (partition, bytes_min) in bounded() {
-            let Some(held) = sizes.held.get_mut(&partition.slot) else { continue };
-            held.forget_below(partition.index().first_offset);
-            if let Some(cut) = held.cut(bytes_min) {
-                wants(cuts, partition, cut);
+        is_counted
+    }
+
+    /// What stands before the bytes that are kept.
+    fn by_bytes(&self, bounds: &Bounds<'_>, uncounted: &BTreeSet<u32>, cuts: &mut Cuts) {
+        for (partition, bound) in bounds {
+            let Some(bytes_min) = bound.retention_bytes else { continue };
+            if partition.logs().any(|log| uncounted.contains(&log.id)) {
+                continue;
+            }
+            let of_log = |log: &Arc<LogShared>| self.sizes.get(&log.id)?.held.get(&partition.slot);
+            let held: Vec<&Pieces> = partition.logs().filter_map(of_log).collect();
+            if let Some(first_offset) = cut(&held, bytes_min) {
+                wants(cuts, partition, first_offset);
             }
         }
     }
@@ -285,19 +321,18 @@ impl Sizes {
     /// Counts the segments that were sealed since. `false`: an index cannot be read.
     fn count(&mut self, view: &LogView) -> bool {
         let from = view.sealed.partition_point(|segment| Some(segment.base) <= self.counted);
-        for at in from..view.sealed.len() {
-            let base = view.sealed[at].base;
+        for base in view.sealed[from..].iter().map(|segment| segment.base) {
             let Some(segment) = view.log.segment_at(base) else { continue };
             let Ok(entries) = sealed::entries(&view.log, &segment) else { return false };
             for SidecarEntry { slot, record_bytes: bytes, .. } in entries.into_iter().filter(SidecarEntry::has_runs) {
                 let Some(held) = self.held.get_mut(&slot) else { continue };
-                let partition = view.partitions.binary_search_by_key(&slot, |partition| partition.slot);
-                let partition = partition.ok().map(|found| &view.partitions[found]);
-                let Some(end) = partition.and_then(|partition| view.offset_behind(at, partition)) else {
-                    return false;
-                };
-                held.pieces.push_back((end, bytes));
-                held.bytes += bytes;
+                let Some(partition) = view.partition(slot) else { return false };
+                let Some(end) = offset_behind(base, partition) else { return false };
+                // What is given up stands in its segment until that is retired.
+                if end > partition.index().first_offset {
+                    held.pieces.push_back((end, bytes));
+                    held.bytes += bytes;
+                }
             }
             self.counted = Some(base);
         }
@@ -306,13 +341,12 @@ impl Sizes {
 }
 
 /// What the oldest segments hold of all partitions, segment by segment, until they are `excess_bytes` of the
-/// disk: by log, slot and the offset behind it. And whether there are such segments, perhaps on their way out.
-fn oldest(logs: &[LogView], excess_bytes: u64) -> (BTreeMap<u32, BTreeMap<u32, u64>>, bool) {
-    let mut cuts: BTreeMap<u32, BTreeMap<u32, u64>> = BTreeMap::new();
+/// disk. And whether there are such segments, perhaps on their way out.
+fn oldest(logs: &[LogView], excess_bytes: u64) -> (Cuts, bool) {
+    let mut cuts = Cuts::new();
     if excess_bytes == 0 {
         return (cuts, false);
     }
-    // The newest of each log are needed to open it.
     let mut candidates = Vec::new();
     for view in logs {
         candidates.extend(view.droppable().iter().map(|segment| (segment, view)));
@@ -335,9 +369,9 @@ fn oldest(logs: &[LogView], excess_bytes: u64) -> (BTreeMap<u32, BTreeMap<u32, u
             continue;
         }
         for entry in entries.iter().filter(|entry| entry.has_runs()) {
-            let found = view.partitions.binary_search_by_key(&entry.slot, |partition| partition.slot);
-            if let (Ok(at), Ok(end)) = (found, sealed::end_offset_in(&view.log, &shared, entry)) {
-                wants(cuts.entry(view.log.id).or_default(), &view.partitions[at], end);
+            let end = sealed::end_offset_in(&view.log, &shared, entry);
+            if let (Some(partition), Ok(end)) = (view.partition(entry.slot), end) {
+                wants(&mut cuts, partition, end);
             }
         }
         (left, any) = (left.saturating_sub(file_bytes(segment)), true);
@@ -346,11 +380,11 @@ fn oldest(logs: &[LogView], excess_bytes: u64) -> (BTreeMap<u32, BTreeMap<u32, u
 }
 
 /// Notes that a partition's records below an offset may go. `false`: they are gone.
-fn wants(cuts: &mut BTreeMap<u32, u64>, partition: &Partition, first_offset: u64) -> bool {
+fn wants(cuts: &mut Cuts, partition: &Partition, first_offset: u64) -> bool {
     if partition.index().first_offset >= first_offset {
         return false;
     }
-    let cut = cuts.entry(partition.slot).or_default();
+    let cut = cuts.entry(partition.log.id).or_default().entry(partition.slot).or_default();
     *cut = first_offset.max(*cut);
     true
 }
@@ -373,12 +407,12 @@ fn truncate(lane: &LaneShared, cuts: BTreeMap<u32, u64>) -> Vec<Arc<Reply>> {
 }
 
 /// Where little is written, old records would stay in the segment that is written for long: the lane leaves it.
-fn leave_if_old(view: &LogView, bounds: &[(&Arc<Partition>, Retention)], now_ms: i64) -> Option<Arc<Reply>> {
-    if !view.lane.has_records() {
+fn leave_if_old(lane: &LaneShared, bounds: &Bounds<'_>, now_ms: i64) -> Option<Arc<Reply>> {
+    if !lane.has_records() {
         return None;
     }
     // Where the lane has just left it there is nothing old.
-    let age_ms = now_ms.saturating_sub(view.lane.records_since_ms.load(Ordering::Acquire));
+    let age_ms = now_ms.saturating_sub(lane.records_since_ms.load(Ordering::Acquire));
     let is_old = |kept_ms: u64| age_ms > LEAVE_MS_MIN && age_ms as u64 > kept_ms;
     let has_old = bounds.iter().any(|(partition, retention)| {
         let has_records = || {
@@ -387,7 +421,7 @@ fn leave_if_old(view: &LogView, bounds: &[(&Arc<Partition>, Retention)], now_ms:
         };
         retention.retention_ms.is_some_and(is_old) && has_records()
     });
-    has_old.then(|| ask(&view.lane, |reply| Message::Leave { reply }))
+    has_old.then(|| ask(lane, |reply| Message::Leave { reply }))
 }
 
 #[cfg(test)]
@@ -419,13 +453,17 @@ mod tests {
     #[test]
     fn at_least_the_bound_is_kept_and_the_oldest_pieces_go() {
         let mut held = Pieces { pieces: [(10, 100), (20, 100), (30, 100)].into(), bytes: 300 };
-        assert_eq!(held.cut(301), None);
-        assert_eq!(held.cut(300), None);
-        assert_eq!(held.cut(201), None);
-        assert_eq!(held.cut(200), Some(10));
-        assert_eq!(held.cut(1), Some(20));
-        assert_eq!(held.cut(0), Some(30));
+        for (bytes_min, expected) in
+            [(301, None), (300, None), (201, None), (200, Some(10)), (1, Some(20)), (0, Some(30))]
+        {
+            assert_eq!(cut(&[&held], bytes_min), expected);
+        }
         held.forget_below(19);
-        assert_eq!((held.bytes, held.cut(100)), (200, Some(20)));
+        assert_eq!((held.bytes, cut(&[&held], 100)), (200, Some(20)));
+        // The log that was begun behind it counts as well, and is cut when nothing before it is kept.
+        let next = Pieces { pieces: [(40, 50), (50, 50)].into(), bytes: 100 };
+        for (bytes_min, expected) in [(300, None), (200, Some(20)), (100, Some(30)), (50, Some(40)), (0, Some(50))] {
+            assert_eq!(cut(&[&held, &next], bytes_min), expected);
+        }
     }
 }

@@ -308,3 +308,147 @@ fn the_bound_on_the_disk_refuses_or_drops_the_oldest() {
     engine.close().unwrap();
     assert!(!verify(scratch.path(), &mut |_| {}).unwrap().is_damaged());
 }
+
+/// Numbers of lanes that a directory is opened with, one after the other: up, down, and twice.
+const LANE_COUNTS: [&[u32]; 3] = [&[1, 3], &[3, 1], &[2, 1, 4]];
+const PARTITIONS: u32 = 3;
+
+/// Opens a directory under other numbers of lanes in turn, each of which writes a little; the last one has these
+/// options. Nearly everything stands in the logs of the first number then.
+fn under_other_lanes(path: &Path, counts: &[u32], last: Options, clock: &Arc<MovedClock>, sent: &mut [u64]) -> Engine {
+    for (at, lanes) in counts.iter().enumerate().skip(1) {
+        let options = if at + 1 == counts.len() { last.clone() } else { small() };
+        let engine = open(path, options.lanes(Some(*lanes)), clock);
+        assert_eq!(engine.stats().lanes.len(), *lanes as usize);
+        fill_all(&engine, 5 * 1024, sent);
+        if at + 1 == counts.len() {
+            return engine;
+        }
+        engine.close().unwrap();
+    }
+    unreachable!("there is no other number in {counts:?}");
+}
+
+/// Sends so many bytes to each partition, one after the other.
+fn fill_all(engine: &Engine, bytes: u64, sent: &mut [u64]) {
+    let topic = engine.topic("t").unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    for (partition, sent) in (0..).zip(sent) {
+        *sent += fill(&producer, &topic, partition, *sent, bytes);
+    }
+}
+
+/// An engine with an unbounded topic of which the first number of lanes has written so much to each partition.
+fn filled(path: &Path, lanes: u32, clock: &Arc<MovedClock>, bytes: u64) -> (Engine, [u64; PARTITIONS as usize]) {
+    let engine = open(path, small().lanes(Some(lanes)), clock);
+    engine.create_topic("t", TopicOptions::new().partitions(PARTITIONS)).unwrap();
+    let mut sent = [0; PARTITIONS as usize];
+    fill_all(&engine, bytes, &mut sent);
+    (engine, sent)
+}
+
+/// The story: what was old stood in logs that were left while it was young. No pass looked there, so it went only
+/// when the whole log was old.
+#[test]
+fn old_records_go_from_logs_of_earlier_numbers_of_lanes() {
+    let _watchdog = watchdog(240, "retention");
+    for counts in LANE_COUNTS {
+        let (scratch, clock) = (directory(), MovedClock::new());
+        let (engine, mut sent) = filled(scratch.path(), counts[0], &clock, 5 * MIB / 2);
+        let old = sent[0];
+        clock.pass(HOUR_MS / 2);
+        fill_all(&engine, MIB, &mut sent);
+        engine.close().unwrap();
+        let engine = under_other_lanes(scratch.path(), counts, small(), &clock, &mut sent);
+        let before = sealed(scratch.path());
+        let retention = Retention::new().retention_ms(HOUR_MS as u64);
+        engine.set_retention("t", retention).unwrap();
+        let topic = engine.topic("t").unwrap();
+        for partition in 0..PARTITIONS {
+            assert_eq!(check_end(&engine, &topic, partition, sent[partition as usize]), 0, "all of it is young");
+        }
+        clock.pass(HOUR_MS / 2 + 60_000);
+        engine.set_retention("t", retention).unwrap();
+        for partition in 0..PARTITIONS {
+            // What is left of it shares a segment with young ones.
+            wait_until("old ones go", || topic.partition_info(partition).unwrap().first_offset >= old - MIB / 1024);
+            let first = check_end(&engine, &topic, partition, sent[partition as usize]);
+            assert!(first <= old, "{counts:?}, partition {partition}: {first}, but {old} is half an hour old");
+        }
+        wait_until("their segments go", || sealed(scratch.path()) + 4 <= before);
+        engine.close().unwrap();
+        assert!(!verify(scratch.path(), &mut |_| {}).unwrap().is_damaged());
+    }
+}
+
+/// The story: what stood in logs that were left was not counted, so it stayed until the new log alone held as much as
+/// the bound keeps.
+#[test]
+fn bytes_in_logs_of_earlier_numbers_of_lanes_count() {
+    let _watchdog = watchdog(240, "retention");
+    for counts in LANE_COUNTS {
+        let (scratch, clock) = (directory(), MovedClock::new());
+        let (engine, mut sent) = filled(scratch.path(), counts[0], &clock, 5 * MIB);
+        engine.close().unwrap();
+        let engine = under_other_lanes(scratch.path(), counts, small(), &clock, &mut sent);
+        engine.set_retention("t", Retention::new().retention_bytes(2 * MIB)).unwrap();
+        let topic = engine.topic("t").unwrap();
+        let held = |partition: u32, sent: &[u64]| {
+            (sent[partition as usize] - topic.partition_info(partition).unwrap().first_offset) * 1024
+        };
+        let mut firsts = Vec::new();
+        for partition in 0..PARTITIONS {
+            wait_until("old ones go", || held(partition, &sent) < 7 * MIB / 2);
+            firsts.push(check_end(&engine, &topic, partition, sent[partition as usize]));
+            assert!(held(partition, &sent) >= 2 * MIB, "{counts:?}: {firsts:?} of {sent:?}");
+        }
+        // Half of what is kept stands on either side of the border, and then none on the other.
+        let producer = engine.producer(ProducerOptions::new()).unwrap();
+        for _ in 0..4 {
+            sent[1] += fill(&producer, &topic, 1, sent[1], MIB);
+            wait_until("older ones go", || held(1, &sent) < 5 * MIB);
+            check_end(&engine, &topic, 1, sent[1]);
+            assert!(held(1, &sent) >= 2 * MIB, "{counts:?}: {sent:?}");
+        }
+        for partition in [0, 2] {
+            let first = check_end(&engine, &topic, partition, sent[partition as usize]);
+            assert_eq!(first, firsts[partition as usize], "{counts:?}: each has its own bound");
+        }
+        drop((producer, topic));
+        engine.close().unwrap();
+        assert!(!verify(scratch.path(), &mut |_| {}).unwrap().is_damaged());
+    }
+}
+
+/// The story: only the logs that are written could give anything up, so a full disk refused producers while the oldest
+/// stood in logs that were left.
+#[test]
+fn the_oldest_go_from_logs_of_earlier_numbers_of_lanes_first() {
+    let _watchdog = watchdog(240, "retention");
+    for counts in LANE_COUNTS {
+        let (scratch, clock) = (directory(), MovedClock::new());
+        // The least bound that there may be is 32 MiB for each lane.
+        let each = 12 * MIB * u64::from(*counts.last().unwrap());
+        let (engine, mut sent) = filled(scratch.path(), counts[0], &clock, each);
+        let bound = engine.stats().disk_bytes - 4 * MIB;
+        engine.close().unwrap();
+        let bounded = small().disk_bytes_max(Some(bound)).at_disk_bound(DiskBound::DropOldest);
+        let engine = under_other_lanes(scratch.path(), counts, bounded, &clock, &mut sent);
+        let topic = engine.topic("t").unwrap();
+        let producer = engine.producer(ProducerOptions::new()).unwrap();
+        for _ in 0..8 {
+            sent[2] += fill(&producer, &topic, 2, sent[2], MIB);
+        }
+        wait_until("the oldest go", || topic.partition_info(0).unwrap().first_offset > 0);
+        wait_until("there is room", || engine.stats().disk_bytes <= bound);
+        let firsts: Vec<u64> =
+            (0..PARTITIONS).map(|partition| check_end(&engine, &topic, partition, sent[partition as usize])).collect();
+        // Partition 0 was filled first, then 1, then 2.
+        let all = each / 1024;
+        assert!(firsts[0] > 0 && firsts[2] == 0, "{counts:?}: {firsts:?}");
+        assert!(firsts[1] == 0 || firsts[0] + MIB / 1024 >= all, "{counts:?}: {firsts:?}");
+        drop((producer, topic));
+        engine.close().unwrap();
+        assert!(!verify(scratch.path(), &mut |_| {}).unwrap().is_damaged());
+    }
+}

@@ -55,7 +55,7 @@ impl Partition {
     }
 
     /// Its logs, oldest first.
-    fn logs(&self) -> impl Iterator<Item = &Arc<LogShared>> {
+    pub(crate) fn logs(&self) -> impl Iterator<Item = &Arc<LogShared>> {
         self.older.iter().chain([&self.log])
     }
 }

@@ -39,6 +39,13 @@ impl PartitionTable {
         partitions.iter().flatten().filter(|partition| partition.log.id == log).cloned().collect()
     }
 
+    /// All partitions that a log is or was written for, in the order of their slots.
+    pub(crate) fn standing_in(&self, log: u32) -> Vec<Arc<Partition>> {
+        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        let stands = |partition: &&Arc<Partition>| partition.logs().any(|its| its.id == log);
+        partitions.iter().flatten().filter(stands).cloned().collect()
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
