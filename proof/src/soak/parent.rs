@@ -54,9 +54,9 @@ const SAMPLE: Duration = Duration::from_secs(1);
 /// The files are looked at again so often before it is said that they are too many: while one look is taken a file may
 /// go and another come.
 const LOOKS_MAX: u32 = 4;
-/// An opening with another number of lanes makes a reserve and two small segments for each of the new logs, also where
-/// the bound is reached: each may bring it so much beyond.
-const LANES_CHANGE_BYTES_MAX: u64 = LANES_MAX * (6 << 20);
+/// An opening makes the first segments of its lanes, and with another number of lanes their reserves, also where the
+/// bound is reached: each that finds it that near may bring the files so much beyond.
+const OPENING_BYTES_MAX: u64 = LANES_MAX * (6 << 20);
 /// Lines of processes that wait to be judged.
 const LINES_MAX: usize = 4_096;
 
@@ -107,6 +107,7 @@ pub fn run(options: &SoakOptions, progress: &mut dyn FnMut(&Sample)) -> Result<S
         figures: Figures::default(),
         refused_before: 0,
         was_closed: false,
+        openings_at_bound: 0,
         bound_broken: [false; 2],
         progress,
     };
@@ -156,6 +157,8 @@ struct Soak<'a> {
     figures: Figures,
     refused_before: u64,
     was_closed: bool,
+    /// Openings that found the disk full up to its bound, or nearly.
+    openings_at_bound: u64,
     /// By the files, by the engine's own figure: it is said once.
     bound_broken: [bool; 2],
     progress: &'a mut dyn FnMut(&Sample),
@@ -353,6 +356,8 @@ impl Soak<'_> {
                     was_closed: self.was_closed,
                 };
                 self.lines.push(line)?;
+                let is_near = disk_of(&self.directory()).segment_bytes + OPENING_BYTES_MAX > self.plan.disk_bytes_max;
+                self.openings_at_bound += u64::from(is_near);
             }
             Message::Ready => life.ready = Some(Instant::now()),
             Message::Figures(figures) => self.figures = *figures,
@@ -465,10 +470,8 @@ impl Soak<'_> {
     fn disk(&mut self) -> Disk {
         let directory = self.directory();
         let lie = if self.options.lie == Some(Lie::DiskBound) { 4 } else { 1 };
-        let is_change = |line: &&Line| matches!(line, Line::Open { lanes_before: Some(_), .. });
-        let changes = self.lines.all.iter().filter(is_change).count() as u64;
         // A lie is not to be hidden behind it.
-        let beyond = if lie == 1 { changes * LANES_CHANGE_BYTES_MAX } else { 0 };
+        let beyond = if lie == 1 { self.openings_at_bound * OPENING_BYTES_MAX } else { 0 };
         let bytes_max = self.judge.disk_bytes_max() / lie + beyond;
         let mut disk = disk_of(&directory);
         for _ in 1..LOOKS_MAX {

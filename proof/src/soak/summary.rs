@@ -58,7 +58,7 @@ pub struct Summary {
     pub refused: u64,
     /// Bytes of the directory.
     pub disk_bytes: Course,
-    /// By so much the segment files were beyond the bound at most: openings with another number of lanes may do that.
+    /// By so much the segment files were beyond the bound at most: openings may do that.
     pub beyond_bound_bytes_max: u64,
     /// Memory of the child.
     pub rss_bytes: Course,
