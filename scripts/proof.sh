@@ -67,6 +67,8 @@ while [ $SECONDS -lt $end ]; do
     [ $SECONDS -lt $end ] || break
     part "$proof" kill --rounds 300 --seed $((from + round))
     [ $SECONDS -lt $end ] || break
+    part "$proof" soak --minutes 3 --seed $((from + round))
+    [ $SECONDS -lt $end ] || break
     part "$proof" blocklog --cuts 1000 --seed $((from + round))
     [ $SECONDS -lt $end ] || break
     part "$proof" error-device --rounds 5 --seed $((from + round))

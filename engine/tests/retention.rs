@@ -245,6 +245,44 @@ fn what_is_withheld_is_kept_and_so_is_what_was_published_of_it() {
     assert_eq!(error.code(), "truncated");
 }
 
+/// A delayed record counts from when it became visible. Publish frames say no time: so the segment in which one stood
+/// alone was as old as what had been sent before, and records that were delayed by more than they are kept were gone as
+/// soon as they were there. The soak found it on a full disk, where for a while nothing else is written.
+#[test]
+fn a_delayed_record_is_kept_as_long_as_any_other_from_when_it_became_visible() {
+    let _watchdog = watchdog(120, "retention");
+    // In the first case the lane leaves its segment because of its old records; in the other one opening seals it.
+    for (kept_ms, reopens) in [(HOUR_MS, false), (20_000, true)] {
+        let scratch = directory();
+        let clock = MovedClock::new();
+        let retention = Retention::new().retention_ms(kept_ms as u64);
+        let (mut engine, mut topic, producer) = bounded(scratch.path(), &clock, 1, retention);
+        let delay = Duration::from_millis(kept_ms as u64 * 2);
+        producer.send(&topic, Record::new(b"delayed").partition(0).visible_after(delay)).unwrap().wait().unwrap();
+        drop(producer);
+        let before = sealed(scratch.path());
+        clock.pass(kept_ms * 2 + 1);
+        wait_until("it is published", || topic.partition_info(0).unwrap().next_offset == 1);
+        if reopens {
+            engine.close().unwrap();
+            engine = open(scratch.path(), small(), &clock);
+            topic = engine.topic("t").unwrap();
+        }
+        // Asked for the same again, it is looked at now and not when so much time has passed on the real clock.
+        let look = |engine: &Engine| engine.set_retention("t", retention).unwrap();
+        look(&engine);
+        wait_until("its segment is sealed", || sealed(scratch.path()) > before);
+        clock.pass(kept_ms / 2);
+        look(&engine);
+        // Time for what must not happen; that it happens later shows that somebody looks.
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(read_from(&engine, &topic, 0, Start::Beginning).len(), 1, "{kept_ms} ms have not passed");
+        clock.pass(kept_ms);
+        look(&engine);
+        wait_until("it goes", || topic.partition_info(0).unwrap().first_offset == 1);
+    }
+}
+
 #[test]
 fn the_bound_on_the_disk_refuses_or_drops_the_oldest() {
     let _watchdog = watchdog(240, "retention");

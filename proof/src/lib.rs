@@ -11,5 +11,6 @@ pub mod fuzz;
 pub mod history;
 pub mod kill;
 pub mod sim;
+pub mod soak;
 pub mod value;
 mod witness;

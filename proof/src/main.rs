@@ -44,13 +44,25 @@ enum Command {
     Canaries(command::canaries::CanariesArguments),
     /// Run the engine on simulated disks, crash it, and judge what it did
     Sim(command::sim::SimArguments),
+    /// Write many times the disk bound, with every kind of retention, kills and lane changes; what is used stays flat
+    Soak(command::soak::SoakArguments),
+    /// The process that the soak kills
+    #[command(hide = true)]
+    SoakChild,
+    /// The process that looks at the soak from outside
+    #[command(hide = true)]
+    SoakWatcher,
     /// Crash every short workload at every point, with every set of sectors that may survive
     Exhaustive(command::exhaustive::ExhaustiveArguments),
 }
 
 fn main() -> ExitCode {
-    keep_memory();
-    let ending = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    // The soak measures memory as an application would have it.
+    if !matches!(command, Command::SoakChild) {
+        keep_memory();
+    }
+    let ending = match command {
         Command::BlockLog(arguments) => command::blocklog::run(&arguments),
         Command::BlockLogChild(arguments) => command::blocklog::run_child(&arguments),
         Command::ErrorDevice(arguments) => command::blocklog::run_error_device(&arguments),
@@ -60,6 +72,9 @@ fn main() -> ExitCode {
         Command::Kill(arguments) => command::kill::run(&arguments),
         Command::KillChild(arguments) => command::kill::run_child(&arguments),
         Command::Sim(arguments) => command::sim::run(&arguments),
+        Command::Soak(arguments) => command::soak::run(&arguments),
+        Command::SoakChild => command::soak::run_child(),
+        Command::SoakWatcher => command::soak::run_watcher(),
         Command::Exhaustive(arguments) => command::exhaustive::run(&arguments),
     };
     ending.report()

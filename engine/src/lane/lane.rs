@@ -700,6 +700,8 @@ impl Lane {
     fn publish_identities(&mut self, identities: Vec<(Identity, Vec<u8>)>) -> usize {
         // The frame may open a new segment, whose checkpoint must not yet know of the publication.
         self.roll_if_full(frame_bytes(Kind::Publish, publish_body_bytes(&identities)));
+        // Now the records are appended to their partitions, and now retention begins to count for them.
+        self.state.clamp_append_time(self.parts.clock.wall_ms());
         let published: Vec<_> = identities
             .into_iter()
             .filter_map(|(identity, extra_headers)| {

@@ -85,6 +85,8 @@ pub(crate) struct RecoveryContext<'a> {
     pub(crate) salvage: bool,
     /// What was read behind the last position that is known to be durable is written once more.
     pub(crate) rewrites_tail: bool,
+    /// The wall clock.
+    pub(crate) now_ms: i64,
 }
 
 /// A segment that is looked into, with its file.
@@ -104,6 +106,8 @@ struct Walk<'a> {
     checkpoint: Assembly,
     /// The segment that is being walked has more than a part of its checkpoint.
     entered: bool,
+    /// Records became visible behind the last frame that says a time: when, no frame says.
+    published_behind: bool,
     previous_checksum: Option<u32>,
     /// The largest durable position that any valid frame carried.
     durable: Position,
@@ -134,6 +138,7 @@ pub(crate) fn recover(context: &RecoveryContext<'_>, log: u32) -> Result<Recover
         withheld: BTreeMap::new(),
         checkpoint: Assembly::default(),
         entered: false,
+        published_behind: false,
         previous_checksum: None,
         durable: Position(0),
         clean: false,
@@ -399,6 +404,11 @@ impl Walk<'_> {
                         }
                         Kind::Mark => self.clean = body.first() == Some(&1),
                         _ => {
+                            match header.kind {
+                                Kind::Publish => self.published_behind = true,
+                                Kind::Records { .. } | Kind::Withheld { .. } => self.published_behind = false,
+                                _ => {}
+                            }
                             if let Kind::Withheld { slot, .. } = header.kind {
                                 *self.withheld.entry(segment.base).or_default().entry(slot).or_default() += 1;
                             }
@@ -417,7 +427,12 @@ impl Walk<'_> {
 
     /// A segment that was read holds frames up to `end`.
     fn note_used(&mut self, segment: ManifestSegment, end: Position) {
-        self.used.push((ManifestSegment { last_append_ms: self.state.append_time_ms, ..segment }, end));
+        // What became visible there did so before now, and retention must not take it for older than it is.
+        let last_append_ms = match self.published_behind {
+            true => self.state.clamp_append_time(self.context.now_ms),
+            false => self.state.append_time_ms,
+        };
+        self.used.push((ManifestSegment { last_append_ms, ..segment }, end));
     }
 
     /// Behind a sealed segment a later generation may have begun. If its checkpoint were whole, the walk

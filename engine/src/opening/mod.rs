@@ -100,6 +100,7 @@ impl Opening<'_> {
             salvage,
             // See `Walk::rewrite_tail`.
             rewrites_tail: self.options.power_safe_overwrite || !self.storage.report().direct,
+            now_ms: self.clock.wall_ms(),
         };
         let mut recovered = Vec::new();
         let sealed = manifest.sealed_logs.iter().flat_map(|log| manifest.segments_of(log.id));

@@ -7,6 +7,7 @@ pub mod corruption;
 pub mod exhaustive;
 pub mod kill;
 pub mod sim;
+pub mod soak;
 
 use std::process::ExitCode;
 

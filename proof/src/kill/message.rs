@@ -45,7 +45,7 @@ pub(crate) enum Message {
 static TURN: Mutex<()> = Mutex::new(());
 
 /// Says a message to the parent, in one line; it is made when it is this thread's turn.
-pub(crate) fn say(message: impl FnOnce() -> Message) {
+pub(crate) fn say<M: Serialize>(message: impl FnOnce() -> M) {
     let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let mut line = serde_json::to_string(&message()).expect("messages are plain values");
     line.push('\n');
