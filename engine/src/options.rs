@@ -190,8 +190,9 @@ impl Options {
         Self::default()
     }
 
-    /// Lanes of a new engine: one. On one device more lanes make more and smaller flushes;
-    /// docs/PERFORMANCE.md has the measurements.
+    /// Lanes of a new engine: one. On one device more lanes make more and smaller flushes: two lanes flush two
+    /// to three times as often, four lanes four to eight times, and on a quiet machine each of the measured
+    /// workloads was slower with them. docs/PERFORMANCE.md has the figures, and says which were not quiet.
     pub fn default_lanes() -> u32 {
         1
     }
