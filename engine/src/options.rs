@@ -191,8 +191,8 @@ impl Options {
     }
 
     /// Lanes of a new engine: one. On one device more lanes make more and smaller flushes: two lanes flush two
-    /// to three times as often, four lanes four to eight times, and on a quiet machine each of the measured
-    /// workloads was slower with them. docs/PERFORMANCE.md has the figures, and says which were not quiet.
+    /// to four times as often, four lanes three to eight times, and on a quiet machine each of the measured
+    /// workloads was slower with them. Beside a busy process some were faster: see docs/PERFORMANCE.md.
     pub fn default_lanes() -> u32 {
         1
     }
