@@ -74,6 +74,9 @@ enum Command {
     /// The process in which `bench open` opens
     #[command(hide = true)]
     BenchOpener(bench::OpenerArguments),
+    /// The process in which `bench index` opens and reads
+    #[command(hide = true)]
+    BenchSeeker(bench::SeekerArguments),
 }
 
 fn main() -> ExitCode {
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Command::DemoWriter(arguments) => demo::run_writer(&arguments),
         Command::BenchWriter(arguments) => bench::run_writer(&arguments),
         Command::BenchOpener(arguments) => bench::run_opener(&arguments),
+        Command::BenchSeeker(arguments) => bench::run_seeker(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -197,8 +197,9 @@ impl Options {
         Self::default()
     }
 
-    /// Lanes of a new engine: one. On one device more lanes make more and smaller flushes;
-    /// docs/PERFORMANCE.md has the measurements.
+    /// Lanes of a new engine: one. On one device more lanes make more and smaller flushes: two lanes flush two
+    /// to four times as often, four lanes three to eight times, and on a quiet machine each of the measured
+    /// workloads was slower with them. Beside a busy process some were faster: see docs/PERFORMANCE.md.
     pub fn default_lanes() -> u32 {
         1
     }

@@ -16,7 +16,7 @@ mod scratch;
 mod setup;
 mod workloads;
 
-pub use other_process::{OpenerArguments, WriterArguments, run_opener, run_writer};
+pub use other_process::{OpenerArguments, SeekerArguments, WriterArguments, run_opener, run_seeker, run_writer};
 pub use scratch::Scratch;
 
 use crate::arguments::OptionArguments;
@@ -60,6 +60,12 @@ pub struct BenchArguments {
     /// Records that `bulk` and `grow` send with one call
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: u32,
+    /// Records that `index` writes, each a run of its own
+    #[arg(long, value_name = "RECORDS", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
+    records: u64,
+    /// Most time for `index` to write them; it measures what is there by then
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = crate::text::parse_duration)]
+    fill_max: Duration,
     /// A directory on the device to be measured [default: a fresh one in the current directory, removed afterwards]
     #[arg(long = "dir", value_name = "DIR", env = "RINGLANE_DIR")]
     directory: Option<PathBuf>,
@@ -92,6 +98,8 @@ pub enum Workload {
     Open,
     /// All of these
     All,
+    /// The sealed index: --records one-record runs in 10,000 partitions whose writer was killed
+    Index,
     /// Only the device, at several block sizes and depths
     Device,
 }
@@ -114,7 +122,9 @@ How to read it:
                the line `cold-interleaved` reads one of 1,000 interleaved partitions, the line
                `cold-interleaved-all` all of them with one consumer
   open         limit: raw sequential reads of one segment, and 50 ms; p50 over p50. `open-empty` opens an
-               engine that is not there yet; its limit is the goal of 20 ms. Both in fresh processes";
+               engine that is not there yet; its limit is the goal of 20 ms. Both in fresh processes
+  index        as for `open`, the line `index-open`; `index-seek` is about 1,000 random places, `index-pass`
+               about one partition from its beginning to its end; they have no limit. Not part of `all`";
 
 impl Workload {
     const ALL: [Workload; 10] = [
@@ -142,6 +152,7 @@ impl Workload {
             Workload::Tail => workloads::tail::run(setup, report),
             Workload::Cold => workloads::cold::run(setup, report),
             Workload::Open => workloads::open::run(setup, report),
+            Workload::Index => workloads::index::run(setup, report),
             Workload::Device => workloads::device::run(setup, report),
             Workload::All => Workload::ALL.into_iter().try_for_each(|workload| workload.run(setup, report)),
         }
@@ -162,6 +173,8 @@ pub fn run(arguments: &BenchArguments) -> Result {
         slices: arguments.slices as usize,
         slice: arguments.duration / arguments.slices,
         log_bytes: u64::from(arguments.log_mib) << 20,
+        index_records: arguments.records,
+        fill_max: arguments.fill_max,
         batch: arguments.batch as usize,
         options: arguments.options.clone(),
     };

@@ -29,6 +29,30 @@ pub struct Row {
     /// Further keys, of rows about opening only.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub opening: Option<Opening>,
+    /// Further keys, of the row about the sealed index only.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub indexing: Option<Indexing>,
+}
+
+/// How large the log of `index` became, and its memory: the most over all slices.
+#[derive(Serialize)]
+pub struct Indexing {
+    /// Durable records, each a run of its own.
+    pub records: u64,
+    /// How long writing them took.
+    pub fill_s: f64,
+    /// Blocks of all files in the engine's directory.
+    pub disk_bytes: u64,
+    /// Memory of the process that opened it: when it was open,
+    pub memory_opened_bytes: u64,
+    /// after random places were read,
+    pub memory_sought_bytes: u64,
+    /// after one partition was read from its beginning to its end,
+    pub memory_passed_bytes: u64,
+    /// and the most of all moments.
+    pub memory_peak_bytes: u64,
+    /// The most memory of the process that wrote the log, until it was killed.
+    pub memory_peak_writing_bytes: u64,
 }
 
 /// What opening takes beside time: the most over all slices.

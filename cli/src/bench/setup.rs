@@ -24,6 +24,10 @@ pub struct Setup {
     pub slice: Duration,
     /// How much of the log a slice fills, where that is what ends it.
     pub log_bytes: u64,
+    /// Records that `index` writes.
+    pub index_records: u64,
+    /// Most time for that.
+    pub fill_max: Duration,
     /// Records that one call sends, where as many as possible are sent.
     pub batch: usize,
     /// Options of the engine from the command line.

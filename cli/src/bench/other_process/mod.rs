@@ -7,16 +7,20 @@
 //! - Children get the options of the engine that the run was asked for.
 
 mod opener;
+mod seeker;
 mod writer;
 
 pub use opener::{Opened, OpenerArguments, open, run_opener};
-pub use writer::{WriterArguments, run_writer, write_and_kill};
+pub use seeker::{SeekerArguments, Sought, run_seeker, seek};
+pub use writer::{Until, WriterArguments, run_writer, write_and_kill};
 
 use super::setup::Setup;
 use crate::arguments::EngineArguments;
 use crate::failure::{Failure, Result};
 use clap::Args;
 use ringlane::{Engine, Options};
+use serde::de::DeserializeOwned;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -69,15 +73,36 @@ fn start(setup: &Setup, directory: &Path, command: &str, arguments: &[String]) -
     Ok(Running(child.spawn().map_err(Failure::io(format!("starting {command}")))?))
 }
 
-/// The most memory a process has had at once, in bytes: what the kernel calls its high water mark.
-fn memory_peak_bytes(process: u32) -> Result<u64> {
-    let path = format!("/proc/{process}/status");
-    let status = std::fs::read_to_string(&path).map_err(Failure::io(format!("reading {path}")))?;
-    peak_in(&status).ok_or_else(|| Failure::Check(format!("{path} has no line VmHWM: is that process alive?")))
+/// What a child that ends by itself printed: one line of JSON.
+fn answer<T: DeserializeOwned>(mut child: Running) -> Result<T> {
+    let mut text = String::new();
+    let mut output = child.0.stdout.take().ok_or_else(|| Failure::Check("the child has no output".to_owned()))?;
+    output.read_to_string(&mut text).map_err(Failure::io("reading what the child found"))?;
+    let status = child.0.wait().map_err(Failure::io("waiting for the child"))?;
+    if !status.success() {
+        return Err(Failure::Check(format!("opening in another process failed ({status}); its message is above")));
+    }
+    serde_json::from_str(&text).map_err(|error| Failure::Check(format!("the child printed {text:?}: {error}")))
 }
 
-fn peak_in(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+/// The most memory a process has had at once, in bytes: what the kernel calls its high water mark.
+fn memory_peak_bytes(process: u32) -> Result<u64> {
+    memory_figure(process, "VmHWM:")
+}
+
+/// The memory a process has now, in bytes.
+fn memory_bytes(process: u32) -> Result<u64> {
+    memory_figure(process, "VmRSS:")
+}
+
+fn memory_figure(process: u32, name: &str) -> Result<u64> {
+    let path = format!("/proc/{process}/status");
+    let status = std::fs::read_to_string(&path).map_err(Failure::io(format!("reading {path}")))?;
+    figure_in(&status, name).ok_or_else(|| Failure::Check(format!("{path} has no line {name} is that process alive?")))
+}
+
+fn figure_in(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()? << 10)
 }
 
@@ -86,9 +111,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_peak_is_read_in_bytes() {
-        assert_eq!(peak_in("Name:\tringlane\nVmPeak:\t  9 kB\nVmHWM:\t     216 kB\nVmRSS:\t 5 kB\n"), Some(216 << 10));
-        assert_eq!(peak_in("Name:\tringlane\nState:\tZ (zombie)\n"), None);
+    fn memory_is_read_in_bytes() {
+        let status = "Name:\tringlane\nVmPeak:\t  9 kB\nVmHWM:\t     216 kB\nVmRSS:\t 5 kB\n";
+        assert_eq!(figure_in(status, "VmHWM:"), Some(216 << 10));
+        assert_eq!(figure_in(status, "VmRSS:"), Some(5 << 10));
+        assert_eq!(figure_in("Name:\tringlane\nState:\tZ (zombie)\n", "VmHWM:"), None);
         assert!(memory_peak_bytes(std::process::id()).unwrap() > 1 << 20);
     }
 }

@@ -7,7 +7,6 @@ use crate::output::Output;
 use clap::Args;
 use ringlane::{ConsumerOptions, Engine, Error, Start, Topic};
 use serde::{Deserialize, Serialize};
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -102,7 +101,7 @@ fn read(engine: &Engine, topic: &Topic, partition: u32, start: u64) -> Result<u6
 }
 
 /// Blocks that the files of a directory take.
-fn disk_bytes(directory: &Path) -> Result<u64> {
+pub fn disk_bytes(directory: &Path) -> Result<u64> {
     let failure = || Failure::io(format!("measuring {}", directory.display()));
     let mut bytes = 0;
     for entry in std::fs::read_dir(directory).map_err(failure())? {
@@ -113,13 +112,6 @@ fn disk_bytes(directory: &Path) -> Result<u64> {
 
 /// Opens the engine in `directory` in a fresh process; every partition must have `records_min` records.
 pub fn open(setup: &Setup, directory: &Path, records_min: u64) -> Result<Opened> {
-    let mut opener = start(setup, directory, "bench-opener", &["--records-min".to_owned(), records_min.to_string()])?;
-    let mut text = String::new();
-    let mut output = opener.0.stdout.take().ok_or_else(|| Failure::Check("the opener has no output".to_owned()))?;
-    output.read_to_string(&mut text).map_err(Failure::io("reading what the opener found"))?;
-    let status = opener.0.wait().map_err(Failure::io("waiting for the opener"))?;
-    if !status.success() {
-        return Err(Failure::Check(format!("opening in another process failed ({status}); its message is above")));
-    }
-    serde_json::from_str(&text).map_err(|error| Failure::Check(format!("the opener printed {text:?}: {error}")))
+    let child = start(setup, directory, "bench-opener", &["--records-min".to_owned(), records_min.to_string()])?;
+    super::answer(child)
 }

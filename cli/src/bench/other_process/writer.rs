@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Rounds of one record for each partition that wait for the device at once.
 const ROUNDS_IN_FLIGHT: usize = 3;
@@ -70,8 +71,26 @@ pub struct Killed {
     pub memory_peak_bytes: u64,
 }
 
-/// Starts a writer, and kills it with SIGKILL amid its work when it has written `log_bytes`.
-pub fn write_and_kill(setup: &Setup, directory: &Path, partitions: u32, log_bytes: u64) -> Result<Killed> {
+/// When a writer has written enough: the log's bytes and the records both, or the time is over.
+#[derive(Clone, Copy, Default)]
+pub struct Until {
+    /// Bytes of the log.
+    pub log_bytes: u64,
+    /// Records.
+    pub records: u64,
+    /// However little there is by then.
+    pub time: Option<Duration>,
+}
+
+impl Until {
+    fn is_reached(self, log_bytes: u64, records: u64, elapsed: Duration) -> bool {
+        (log_bytes >= self.log_bytes && records >= self.records) || self.time.is_some_and(|time| elapsed >= time)
+    }
+}
+
+/// Starts a writer, and kills it with SIGKILL amid its work when it has written enough.
+pub fn write_and_kill(setup: &Setup, directory: &Path, partitions: u32, until: Until) -> Result<Killed> {
+    let begin = Instant::now();
     let mut writer = start(setup, directory, "bench-writer", &["--partitions".to_owned(), partitions.to_string()])?;
     let output = writer.0.stdout.take().ok_or_else(|| Failure::Check("the writer has no output".to_owned()))?;
     let mut killed = Killed { rounds: 0, memory_peak_bytes: 0 };
@@ -82,7 +101,7 @@ pub fn write_and_kill(setup: &Setup, directory: &Path, partitions: u32, log_byte
         if interrupt::came() {
             return Err(Failure::Check("interrupted".to_owned()));
         }
-        if written >= log_bytes {
+        if until.is_reached(written, rounds * u64::from(partitions), begin.elapsed()) {
             killed.memory_peak_bytes = memory_peak_bytes(writer.0.id())?;
             break;
         }
@@ -108,6 +127,15 @@ fn parse(line: &str) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn enough_is_all_that_was_asked_for_or_the_time() {
+        let until = Until { log_bytes: 10, records: 5, time: Some(Duration::from_secs(3)) };
+        let second = Duration::from_secs(1);
+        assert!(!until.is_reached(10, 4, second) && !until.is_reached(9, 5, second));
+        assert!(until.is_reached(10, 5, second) && until.is_reached(0, 0, second * 3));
+        assert!(!Until { time: None, ..until }.is_reached(0, 0, second * 3));
+    }
 
     #[test]
     fn a_report_is_two_numbers() {

@@ -5,6 +5,7 @@ pub(super) mod cold;
 pub(super) mod device;
 pub(super) mod group;
 pub(super) mod grow;
+pub(super) mod index;
 pub(super) mod inflight;
 pub(super) mod lone;
 pub(super) mod many;

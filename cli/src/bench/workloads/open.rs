@@ -3,7 +3,7 @@
 use super::feed;
 use crate::bench::limit::{self, Amount, Operation, RawFile};
 use crate::bench::measure::median_of;
-use crate::bench::other_process::{self, Opened};
+use crate::bench::other_process::{self, Opened, Until};
 use crate::bench::report::{Limit, Opening, Report, Row, in_words};
 use crate::bench::setup::{Setup, drop_page_cache, raw};
 use crate::failure::{Failure, Result};
@@ -12,9 +12,9 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How many.
-const PARTITIONS: u32 = 10_000;
+pub const PARTITIONS: u32 = 10_000;
 /// What opening may take beside reading a segment.
-const BESIDE_READING: Duration = Duration::from_millis(50);
+pub const BESIDE_READING: Duration = Duration::from_millis(50);
 /// What opening an empty engine may take: a goal of its own, there is nothing to read.
 const EMPTY: Duration = Duration::from_millis(20);
 
@@ -50,7 +50,8 @@ fn after_a_kill(setup: &Setup, report: &mut Report) -> Result {
         // The whole log first, then as much more as fills the segment at hand: each opening meets a log
         // whose writer was killed at work.
         let bytes = if slice == 0 { setup.log_bytes } else { segment_bytes };
-        let killed = other_process::write_and_kill(setup, &path, PARTITIONS, bytes)?;
+        let killed =
+            other_process::write_and_kill(setup, &path, PARTITIONS, Until { log_bytes: bytes, ..Until::default() })?;
         rounds += killed.rounds;
         memory_peak_writing_bytes = memory_peak_writing_bytes.max(killed.memory_peak_bytes);
         drop_page_cache(&path)?;

@@ -43,7 +43,8 @@ fn consume(engine: &Engine, topic: &Topic, records: u64, duration: Duration) -> 
     let deadline = Deadline::after(duration);
     let mut operations = 0;
     while !deadline.is_over() {
-        consumer.assign(topic, 0, Start::Beginning)?;
+        // One partition for each lane: all of them hold the records together.
+        consumer.assign_all(topic, Start::Beginning)?;
         let mut read = 0;
         while read < records {
             let batch = consumer.poll(Duration::from_secs(10))?;
@@ -95,6 +96,23 @@ fn walk(memory: &[u8], duration: Duration) -> Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringlane::{Record, TopicOptions};
+
+    /// With two lanes the topic has two partitions; one was read, and the rest waited for in vain.
+    #[test]
+    fn the_records_of_all_partitions_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = Engine::open(directory.path().join("tail"), Options::new()).unwrap();
+        let topic = engine.create_topic("bench", TopicOptions::new().partitions(2)).unwrap();
+        let producer = engine.producer(ProducerOptions::new()).unwrap();
+        for turn in 0..100 {
+            drop(producer.send(&topic, Record::new(b"value").partition(turn % 2)).unwrap());
+        }
+        producer.flush().unwrap();
+        let read = consume(&engine, &topic, 100, Duration::from_millis(1)).unwrap();
+        assert!(read.operations > 0 && read.operations.is_multiple_of(100), "{}", read.operations);
+        engine.close().unwrap();
+    }
 
     #[test]
     fn the_walk_meets_every_record() {
