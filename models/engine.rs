@@ -76,6 +76,12 @@ pub(crate) mod log {
             pub(crate) log: u32,
             pub(crate) position: Position,
         }
+
+        #[derive(Clone, Copy)]
+        pub(crate) struct Stretch {
+            pub(crate) from: Position,
+            pub(crate) to: Position,
+        }
     }
 }
 

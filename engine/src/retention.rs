@@ -153,18 +153,18 @@ impl LogView {
     }
 }
 
-/// The offset of a partition behind the sealed segment that begins at `base`, in whichever of its logs it goes on.
+/// The offset of a partition behind the sealed segment that stands at `place`, in whichever of its logs it goes on.
 /// `None`: nobody can tell now.
-fn offset_behind(mut base: Position, partition: &Partition) -> Option<u64> {
+fn offset_behind(mut place: Position, partition: &Partition) -> Option<u64> {
     // One that is being retired holds nothing that is kept, and is not found.
-    while let Some(segment) = partition.segment_behind(base)
+    while let Some(segment) = partition.segment_behind(place)
         && segment.end().is_some()
     {
         // What is damaged is told to who reads it, and kept.
         if let Some(first_offset) = sealed::first_offset_in(&partition.log, &segment, partition.slot).ok()? {
             return Some(first_offset);
         }
-        base = segment.manifest.base;
+        place = segment.manifest.from();
     }
     Some(partition.index().resident_offset())
 }
@@ -266,19 +266,19 @@ impl Retainer {
             // Append times never go back within a log.
             let expired = view.sealed.partition_point(|segment| segment.last_append_ms < oldest_ms);
             let Some(last) = expired.checked_sub(1) else { continue };
-            let base = view.sealed[last].base;
-            if self.expired.get(&(view.log.id, kept_ms)) == Some(&base) {
+            let place = view.sealed[last].from();
+            if self.expired.get(&(view.log.id, kept_ms)) == Some(&place) {
                 continue;
             }
             let mut all_gone = true;
             for (partition, retention) in bounds {
                 if retention.retention_ms == Some(kept_ms) {
-                    let first_offset = offset_behind(base, partition);
+                    let first_offset = offset_behind(place, partition);
                     all_gone &= first_offset.is_some_and(|first| !wants(cuts, partition, first));
                 }
             }
             if all_gone {
-                self.expired.insert((view.log.id, kept_ms), base);
+                self.expired.insert((view.log.id, kept_ms), place);
             }
         }
     }
@@ -320,21 +320,21 @@ impl Retainer {
 impl Sizes {
     /// Counts the segments that were sealed since. `false`: an index cannot be read.
     fn count(&mut self, view: &LogView) -> bool {
-        let from = view.sealed.partition_point(|segment| Some(segment.base) <= self.counted);
-        for base in view.sealed[from..].iter().map(|segment| segment.base) {
-            let Some(segment) = view.log.segment_at(base) else { continue };
+        let from = view.sealed.partition_point(|segment| Some(segment.from()) <= self.counted);
+        for counted in &view.sealed[from..] {
+            let Some(segment) = view.log.segment_at(counted.base) else { continue };
             let Ok(entries) = sealed::entries(&view.log, &segment) else { return false };
             for SidecarEntry { slot, record_bytes: bytes, .. } in entries.into_iter().filter(SidecarEntry::has_runs) {
                 let Some(held) = self.held.get_mut(&slot) else { continue };
                 let Some(partition) = view.partition(slot) else { return false };
-                let Some(end) = offset_behind(base, partition) else { return false };
+                let Some(end) = offset_behind(counted.from(), partition) else { return false };
                 // What is given up stands in its segment until that is retired.
                 if end > partition.index().first_offset {
                     held.pieces.push_back((end, bytes));
                     held.bytes += bytes;
                 }
             }
-            self.counted = Some(base);
+            self.counted = Some(counted.from());
         }
         true
     }
@@ -351,7 +351,7 @@ fn oldest(logs: &[LogView], excess_bytes: u64) -> (Cuts, bool) {
     for view in logs {
         candidates.extend(view.droppable().iter().map(|segment| (segment, view)));
     }
-    candidates.sort_by_key(|(segment, view)| (segment.last_append_ms, view.log.id, segment.base));
+    candidates.sort_by_key(|(segment, view)| (segment.last_append_ms, view.log.id, segment.from()));
     let mut left = excess_bytes;
     let mut any = false;
     for (segment, view) in candidates {

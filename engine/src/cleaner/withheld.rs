@@ -8,8 +8,7 @@
 //! the indexes.
 
 use crate::lane::shared::{LaneShared, Message, Reply};
-use crate::log::manifest::Stretch;
-use crate::log::position::Position;
+use crate::log::position::{Position, Stretch};
 use crate::partition::sidecar::SidecarEntry;
 use crate::partition::table::PartitionTable;
 use crate::sync::lock;

@@ -21,7 +21,7 @@
 
 use super::codec::{Put, Reader};
 use super::frame::{u32_at, u64_at};
-use super::position::Position;
+use super::position::{Position, Stretch};
 use crate::bounds::{LANES_MAX, SEGMENT_BYTES_CEILING};
 use crate::error::{Error, Result};
 use crate::io::{Access, Block, File, PAGE, Storage};
@@ -65,13 +65,6 @@ impl SegmentState {
     pub(crate) fn is_for_all(self) -> bool {
         matches!(self, SegmentState::Recycled | SegmentState::Raw)
     }
-}
-
-/// A stretch of a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stretch {
-    pub(crate) from: Position,
-    pub(crate) to: Position,
 }
 
 /// One segment file.

@@ -22,6 +22,14 @@ pub(crate) struct Identity {
     pub(crate) position: Position,
 }
 
+/// A stretch of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub(crate) from: Position,
+    /// Behind its end.
+    pub(crate) to: Position,
+}
+
 impl Identity {
     /// Its size in the log.
     pub(crate) const BYTES: usize = 12;

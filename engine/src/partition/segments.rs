@@ -71,7 +71,8 @@ impl Segments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::manifest::{ManifestSegment, SegmentState, Stretch};
+    use crate::log::manifest::{ManifestSegment, SegmentState};
+    use crate::log::position::Stretch;
 
     fn segment(file: u32, base: u64, copy_of: Option<(u64, u64)>) -> Arc<Segment> {
         let copy_of = copy_of.map(|(from, to)| Stretch { from: Position(from), to: Position(to) });
