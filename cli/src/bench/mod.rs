@@ -94,6 +94,8 @@ pub enum Workload {
     Tail,
     /// Consume from the device: sequentially, and one and all of 1,000 interleaved partitions
     Cold,
+    /// A lone sender and a bulk load while the cleaner is at work
+    Clean,
     /// Open: an empty engine, and a log of 10,000 partitions whose writer was killed; with memory and disk
     Open,
     /// All of these
@@ -120,14 +122,16 @@ How to read it:
   tail         limit: the same bytes walked record by record in plain memory
   cold         limit: raw sequential reads, the best of 256 KiB to 1 MiB blocks, one to eight deep;
                the line `cold-interleaved` reads one of 1,000 interleaved partitions, the line
-               `cold-interleaved-all` all of them with one consumer
+               `cold-interleaved-all` all of them with one consumer; `cold-regrouped` and
+               `cold-regrouped-all` the same when the cleaner has put each partition together
+  clean        limit: the same engine without a cleaner. `lone-cleaning`: p50 over p50; `bulk-cleaning`: records/s
   open         limit: raw sequential reads of one segment, and 50 ms; p50 over p50. `open-empty` opens an
                engine that is not there yet; its limit is the goal of 20 ms. Both in fresh processes
   index        as for `open`, the line `index-open`; `index-seek` is about 1,000 random places, `index-pass`
                about one partition from its beginning to its end; they have no limit. Not part of `all`";
 
 impl Workload {
-    const ALL: [Workload; 10] = [
+    const ALL: [Workload; 11] = [
         Workload::Lone,
         Workload::Busy,
         Workload::Group,
@@ -137,6 +141,7 @@ impl Workload {
         Workload::Many,
         Workload::Tail,
         Workload::Cold,
+        Workload::Clean,
         Workload::Open,
     ];
 
@@ -151,6 +156,7 @@ impl Workload {
             Workload::Many => workloads::many::run(setup, report),
             Workload::Tail => workloads::tail::run(setup, report),
             Workload::Cold => workloads::cold::run(setup, report),
+            Workload::Clean => workloads::clean::run(setup, report),
             Workload::Open => workloads::open::run(setup, report),
             Workload::Index => workloads::index::run(setup, report),
             Workload::Device => workloads::device::run(setup, report),

@@ -59,6 +59,10 @@ fn every_workload_has_its_lines_and_every_line_its_keys() {
         "cold",
         "cold-interleaved",
         "cold-interleaved-all",
+        "cold-regrouped",
+        "cold-regrouped-all",
+        "lone-cleaning",
+        "bulk-cleaning",
         "open-empty",
         "open",
     ];

@@ -75,11 +75,20 @@ pub(crate) struct Cleaner {
     left_alone: BTreeSet<Key>,
 }
 
+/// A sealed segment.
+#[derive(Clone)]
+struct Sealed {
+    log: Arc<LogShared>,
+    segment: Arc<Segment>,
+    /// As the manifest has it: what readers hold was made when the segment was begun.
+    entry: ManifestSegment,
+}
+
 /// One time through all segments.
 struct Look {
     started_ns: u64,
     /// What is looked at, in order.
-    segments: Vec<(Arc<LogShared>, Arc<Segment>)>,
+    segments: Vec<Sealed>,
     next: usize,
     candidates: Vec<Option<Candidate>>,
     question: Option<Question>,
@@ -176,13 +185,16 @@ impl Keeper {
     }
 
     /// The sealed segments that opening does not need, log by log.
-    fn cleanable(&self) -> Vec<(Arc<LogShared>, Arc<Segment>)> {
+    fn cleanable(&self) -> Vec<Sealed> {
         let mut cleanable = Vec::new();
         for (log, needed) in self.logs.iter().zip(self.oldest_needed_of_logs()) {
             let Some(needed) = needed else { continue };
-            let sealed = log.segments().into_iter().filter(|segment| segment.end().is_some());
-            let sealed = sealed.take_while(|segment| segment.manifest.from() < needed);
-            cleanable.extend(sealed.map(|segment| (log.clone(), segment)));
+            for entry in self.manifest.sealed_of(log.id).into_iter().take_while(|entry| entry.from() < needed) {
+                // One that is being retired is not there any more.
+                if let Some(segment) = log.segment_at(entry.base) {
+                    cleanable.push(Sealed { log: log.clone(), segment, entry });
+                }
+            }
         }
         cleanable
     }
@@ -191,10 +203,11 @@ impl Keeper {
 
     /// Looks at the next segment, or chooses when all were looked at. Returns what that counts.
     fn look_on(&mut self, mut look: Look) -> Result<u64> {
-        let Some((log, segment)) = look.segments.get(look.next).cloned() else {
+        let Some(sealed) = look.segments.get(look.next).cloned() else {
             self.end_look(&look)?;
             return Ok(0);
         };
+        let Sealed { log, segment, entry } = &sealed;
         if let Some(question) = look.question.take() {
             if !question.is_answered() {
                 look.question = Some(question);
@@ -202,17 +215,17 @@ impl Keeper {
                 self.cleaner.next_ns = self.clock.monotonic_ns() + ANSWER_NS;
                 return Ok(0);
             }
-            self.note_answer(&log, &segment, question)?;
-        } else if let Some(question) = self.question(&log, &segment)? {
+            self.note_answer(log, segment, question)?;
+        } else if let Some(question) = self.question(log, segment)? {
             look.question = Some(question);
             self.cleaner.look = Some(look);
             self.cleaner.next_ns = self.clock.monotonic_ns() + ANSWER_NS;
             return Ok(0);
         }
-        let is_left_alone = self.cleaner.left_alone.contains(&(log.id, segment.manifest.from()));
+        let is_left_alone = self.cleaner.left_alone.contains(&(log.id, entry.from()));
         let (candidate, bytes) = match is_left_alone {
             true => (None, 0),
-            false => self.candidate(&log, &segment)?,
+            false => self.candidate(&sealed)?,
         };
         look.candidates.push(candidate);
         look.next += 1;
@@ -253,17 +266,18 @@ impl Keeper {
     }
 
     /// What is known of a segment; and what looking counts.
-    fn candidate(&self, log: &LogShared, segment: &Arc<Segment>) -> Result<(Option<Candidate>, u64)> {
-        match self.judge(log, segment) {
+    fn candidate(&self, sealed: &Sealed) -> Result<(Option<Candidate>, u64)> {
+        match self.judge(sealed) {
             Ok(judged) => Ok(judged),
             Err(error) => unless_damaged(error, (None, 0)),
         }
     }
 
-    fn judge(&self, log: &LogShared, segment: &Arc<Segment>) -> Result<(Option<Candidate>, u64)> {
+    fn judge(&self, sealed: &Sealed) -> Result<(Option<Candidate>, u64)> {
+        let Sealed { log, segment, entry: manifest } = sealed;
         let entries = sealed::entries(log, segment)?;
-        let note = self.notes.get(&(log.id, segment.manifest.base));
-        let used_bytes = segment.end().map_or(0, |end| end.since(segment.manifest.base));
+        let note = self.notes.get(&(log.id, manifest.base));
+        let used_bytes = manifest.end.since(manifest.base);
         let record_bytes: u64 = entries.iter().map(|entry| entry.record_bytes).sum();
         let withheld_frames: u64 = entries.iter().map(|entry| u64::from(entry.withheld_frames)).sum();
         // About: what is not records that were visible at once.
@@ -286,10 +300,10 @@ impl Keeper {
             };
             kept_bytes += withheld * withheld_bytes;
         }
-        let is_copy = segment.manifest.copy_of.is_some();
+        let is_copy = manifest.copy_of.is_some();
         let is_scattered =
             !is_copy && partitions >= SCATTERED_PARTITIONS && record_bytes / runs.max(1) < SCATTERED_RUN_BYTES;
-        let file_bytes = keeper::file_bytes(&segment.manifest);
+        let file_bytes = keeper::file_bytes(manifest);
         let candidate = Candidate { file_bytes, kept_bytes: kept_bytes.min(file_bytes), is_scattered };
         Ok((Some(candidate), entries.len() as u64 * ENTRY_BYTES))
     }
@@ -302,17 +316,16 @@ impl Keeper {
         let is_quiet = self.cleaner.sealed_ns.is_some_and(|sealed_ns| now_ns >= sealed_ns + QUIET_NS);
         let bounds = self.bounds(is_quiet)?;
         let mut from = 0;
-        while let Some((log, _)) = look.segments.get(from) {
-            let count = look.segments[from..].iter().take_while(|(other, _)| other.id == log.id).count();
+        while let Some(Sealed { log, .. }) = look.segments.get(from) {
+            let count = look.segments[from..].iter().take_while(|other| other.log.id == log.id).count();
             let chosen = choose(&look.candidates[from..from + count], &bounds);
-            if let Some(range) = chosen {
-                let sources = look.segments[from + range.start..from + range.end].iter().map(|(_, one)| one.clone());
-                if self.begin_copy(log, sources.collect())? {
-                    // And then there is perhaps more.
-                    self.cleaner.wanted = true;
-                    self.cleaner.next_ns = now_ns;
-                    return Ok(());
-                }
+            if let Some(range) = chosen
+                && self.begin_copy(log, &look.segments[from + range.start..from + range.end])?
+            {
+                // And then there is perhaps more.
+                self.cleaner.wanted = true;
+                self.cleaner.next_ns = now_ns;
+                return Ok(());
             }
             from += count;
         }
@@ -336,11 +349,12 @@ impl Keeper {
     // ----- copying -----
 
     /// `false`: not now.
-    fn begin_copy(&mut self, log: &Arc<LogShared>, segments: Vec<Arc<Segment>>) -> Result<bool> {
+    fn begin_copy(&mut self, log: &Arc<LogShared>, chosen: &[Sealed]) -> Result<bool> {
+        let segments: Vec<Arc<Segment>> = chosen.iter().map(|sealed| sealed.segment.clone()).collect();
         // Retired since it was looked at, perhaps.
         let is_there =
             |one: &Arc<Segment>| log.segment_at(one.manifest.base).is_some_and(|held| Arc::ptr_eq(&held, one));
-        let (Some(first), Some(last)) = (segments.first(), segments.last()) else { return Ok(false) };
+        let (Some(first), Some(last)) = (chosen.first(), chosen.last()) else { return Ok(false) };
         if !segments.iter().all(is_there) {
             return Ok(false);
         }
@@ -351,14 +365,14 @@ impl Keeper {
         let segment = ManifestSegment {
             file: self.manifest.next_file,
             log: log.id,
-            generation: last.manifest.generation,
+            generation: last.entry.generation,
             state: SegmentState::Sealed,
             salt: self.storage.random(),
             base: self.manifest.next_copy,
             bytes: 0,
             end: Position(0),
-            last_append_ms: segments.iter().map(|one| one.manifest.last_append_ms).max().unwrap_or(0),
-            copy_of: Some(Stretch { from: first.manifest.from(), to: last.manifest.to() }),
+            last_append_ms: chosen.iter().map(|one| one.entry.last_append_ms).max().unwrap_or(0),
+            copy_of: Some(Stretch { from: first.entry.from(), to: last.entry.to() }),
         };
         // Its number is taken, whatever comes of it.
         self.manifest.next_file += 1;

@@ -107,11 +107,12 @@ impl Opening<'_> {
         let log = manifest.logs[at];
         let needed = state.encoded_bytes_max() + (64 << 10);
         let bytes = needed.next_power_of_two().max(self.options.first_segment_bytes());
-        let mut prepared =
-            match keeper::prepare_segment(storage, manifest, log.id, log.generation, bytes, bytes, u64::MAX) {
-                Err(Error::NoSpace { .. }) => reserve::take(storage, manifest, log.id, log.generation, needed)?,
-                prepared => prepared?,
-            };
+        let left = self.disk_bytes_left(manifest);
+        let mut prepared = match keeper::prepare_segment(storage, manifest, log.id, log.generation, bytes, bytes, left)
+        {
+            Err(Error::NoSpace { .. }) => reserve::take(storage, manifest, log.id, log.generation, needed)?,
+            prepared => prepared?,
+        };
         // It is flushed as a whole, so it does not matter whether its blocks were written.
         prepared.written_bytes = prepared.manifest.bytes;
         let (number, file) = (prepared.manifest.file, prepared.file.clone());

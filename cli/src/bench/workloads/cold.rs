@@ -1,5 +1,6 @@
 //! Consuming from the device a log much larger than the cache: sequentially, and 1,000 partitions that
-//! were written interleaved, one of them and all of them with one consumer.
+//! were written interleaved, one of them and all of them with one consumer: as they were written, and when the
+//! cleaner has put each of them together.
 
 use super::{feed, many};
 use crate::bench::limit::{self, Amount, Operation, RawFile};
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// What the engine may keep in memory: a small part of the log.
 const TAIL_CACHE_BYTES: u64 = 16 << 20;
+/// The cleaner copies a log of this bench in less.
+const REGROUP_MAX: Duration = Duration::from_secs(600);
 
 /// Measures it.
 pub fn run(setup: &Setup, report: &mut Report) -> Result {
@@ -24,13 +27,21 @@ pub fn run(setup: &Setup, report: &mut Report) -> Result {
         [(1 << 20, 4), (1 << 20, 1), (512 << 10, 8), (512 << 10, 4), (256 << 10, 8), (256 << 10, 4), (256 << 10, 1)];
     let (block_bytes, depth) = feed::better_blocks(&file, Operation::Read, &choices, setup.log_bytes / 4)?;
     let words = in_words("raw sequential reads", block_bytes, depth, &file);
-    for interleaved in [false, true] {
-        let (log_bytes, topic_records) = write(setup, interleaved)?;
+    let (mut log_bytes, mut topic_records) = (0.0, 0);
+    for log in [Log::Sequential, Log::Interleaved, Log::Regrouped] {
+        if log == Log::Regrouped {
+            regroup(setup)?;
+        } else {
+            (log_bytes, topic_records) = write(setup, log == Log::Interleaved)?;
+        }
         let engine = reopen(setup)?;
         let topic = engine.topic("bench")?;
         let partitions = topic.partitions();
-        let ways: &[(&str, u32)] =
-            if interleaved { &[("cold-interleaved", 1), ("cold-interleaved-all", partitions)] } else { &[("cold", 1)] };
+        let ways: &[(&str, u32)] = match log {
+            Log::Sequential => &[("cold", 1)],
+            Log::Interleaved => &[("cold-interleaved", 1), ("cold-interleaved-all", partitions)],
+            Log::Regrouped => &[("cold-regrouped", 1), ("cold-regrouped-all", partitions)],
+        };
         for &(name, count) in ways {
             let (mut limits, mut slices) = (Vec::new(), Vec::new());
             for turn in 0..setup.slices {
@@ -48,13 +59,42 @@ pub fn run(setup: &Setup, report: &mut Report) -> Result {
                 .with_limit(Limit::of_bytes(&limits, log_bytes));
             report.row(row, &words)?;
         }
-        setup.remove(engine)?;
+        match log {
+            // It is what is regrouped.
+            Log::Interleaved => engine.close()?,
+            _ => setup.remove(engine)?,
+        }
     }
     Ok(())
 }
 
+/// The log that is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Log {
+    /// One partition.
+    Sequential,
+    /// 1,000 of them, a record of each in turn.
+    Interleaved,
+    /// The same, when the cleaner has copied it.
+    Regrouped,
+}
+
+/// Without a cleaner: it must not change what is measured.
 fn options() -> Options {
-    Options::new().tail_cache_bytes(TAIL_CACHE_BYTES)
+    Options::new().tail_cache_bytes(TAIL_CACHE_BYTES).cleaner_bytes_per_second_max(0)
+}
+
+/// Lets the cleaner put the partitions together, as fast as it can.
+fn regroup(setup: &Setup) -> Result {
+    let engine = setup.engine("cold", Options::new().cleaner_bytes_per_second_max(u64::MAX))?;
+    let begin = Instant::now();
+    while !engine.stats().cleaner.is_idle || engine.stats().cleaner.copies == 0 {
+        if begin.elapsed() > REGROUP_MAX {
+            return Err(Failure::Check("the cleaner does not come to an end".to_owned()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(engine.close()?)
 }
 
 /// Writes the log; returns the bytes of a record in it, and how many records there are.

@@ -44,7 +44,7 @@ pub fn run(setup: &Setup, report: &mut Report, busy: bool) -> Result {
     setup.remove(engine)
 }
 
-fn send(producer: &Producer, topic: &Topic, values: &mut Values, duration: Duration) -> Result<Sample> {
+pub(super) fn send(producer: &Producer, topic: &Topic, values: &mut Values, duration: Duration) -> Result<Sample> {
     let mut latency = Latency::new();
     let begin = Instant::now();
     let deadline = Deadline::after(duration);

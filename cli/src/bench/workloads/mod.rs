@@ -1,6 +1,7 @@
 //! One file for each workload.
 
 pub(super) mod bulk;
+pub(super) mod clean;
 pub(super) mod cold;
 pub(super) mod device;
 pub(super) mod group;
