@@ -182,15 +182,16 @@ impl Keeper {
     }
 
     fn pause(&self) -> Duration {
-        let waits = self.lanes.iter().any(|lane| lane.supply.is_full()) || !lock(&self.shared.retiring).is_empty();
-        if waits || self.has_zeros_to_write() {
-            return RETRY;
-        }
         let now_ns = self.clock.monotonic_ns();
+        let waits = self.lanes.iter().any(|lane| lane.supply.is_full()) || !lock(&self.shared.retiring).is_empty();
         let retention = Duration::from_nanos(self.retainer.next_ns().saturating_sub(now_ns));
-        let pause = retention.min(Duration::from_secs(60));
+        let pause = match waits || self.has_zeros_to_write() {
+            true => RETRY,
+            false => retention.min(Duration::from_secs(60)),
+        };
         let has_cleaner = self.options.cleaner_bytes_per_second_max > 0;
         let cleaning = self.cleaner.pause(now_ns).filter(|_| has_cleaner);
+        // On a full disk it is the cleaner that makes room.
         cleaning.map_or(pause, |cleaning| cleaning.min(pause))
     }
 

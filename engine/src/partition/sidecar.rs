@@ -50,6 +50,8 @@ const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 64;
 const ENTRY_BYTES: usize = 56;
 const MOVED_BYTES: usize = 24;
+/// So often a place is guessed before entries are halved.
+const GUESSES_MAX: u32 = 3;
 /// A run has at least five numbers.
 const RUN_BYTES_MIN: usize = 5;
 
@@ -263,13 +265,21 @@ impl Sidecar {
     /// What it says of a partition, if that existed when the segment was sealed.
     pub(crate) fn entry(&self, slot: u32, cache: &PageCache) -> Result<Option<SidecarEntry>, BadSidecar> {
         let (mut low, mut high) = (0, self.entries);
+        // Slots are mostly given out evenly, so that a guess mostly finds the very page. None stands behind its number.
+        let mut guess = Some(slot.min(self.entries.saturating_sub(1)));
+        let mut guesses: u32 = GUESSES_MAX;
         while low < high {
-            let middle = low + (high - low) / 2;
-            let entry = self.entry_at(middle, cache)?;
+            let at = guess.take().filter(|at| (low..high).contains(at)).unwrap_or(low + (high - low) / 2);
+            let entry = self.entry_at(at, cache)?;
             match entry.slot.cmp(&slot) {
                 std::cmp::Ordering::Equal => return Ok(Some(entry)),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Less => low = at + 1,
+                std::cmp::Ordering::Greater => {
+                    high = at;
+                    guesses = guesses.saturating_sub(1);
+                    let share = u64::from(at) * u64::from(slot) / u64::from(entry.slot);
+                    guess = (guesses > 0).then_some(share as u32);
+                }
             }
         }
         Ok(None)
