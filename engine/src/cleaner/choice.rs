@@ -39,6 +39,8 @@ pub(super) struct Bounds {
     pub(super) segment_bytes: u64,
     /// Room on the disk.
     pub(super) room_bytes: u64,
+    /// Room for what makes room.
+    pub(super) reclaim_bytes: u64,
     /// Nothing was sealed for a while: what is there need not wait for company.
     pub(super) is_quiet: bool,
 }
@@ -53,7 +55,8 @@ fn reclaim(candidates: &[Option<Candidate>], bounds: &Bounds) -> Option<Range<us
     let won = |range: &Range<usize>| {
         candidates[range.clone()].iter().flatten().map(|one| one.file_bytes - one.kept_bytes).sum::<u64>()
     };
-    stretches(candidates, is_sparse, |one| one.kept_bytes, bounds)
+    let bounds = Bounds { room_bytes: bounds.reclaim_bytes, ..*bounds };
+    stretches(candidates, is_sparse, |one| one.kept_bytes, &bounds)
         .into_iter()
         .filter(|range| won(range) >= RECLAIM_BYTES_MIN)
         .max_by_key(won)
@@ -106,8 +109,13 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
-    const BOUNDS: Bounds =
-        Bounds { copy_bytes_max: 256 * MIB, segment_bytes: 64 * MIB, room_bytes: u64::MAX, is_quiet: false };
+    const BOUNDS: Bounds = Bounds {
+        copy_bytes_max: 256 * MIB,
+        segment_bytes: 64 * MIB,
+        room_bytes: u64::MAX,
+        reclaim_bytes: u64::MAX,
+        is_quiet: false,
+    };
 
     fn kept(share: u64) -> Option<Candidate> {
         Some(Candidate { file_bytes: 64 * MIB, kept_bytes: 64 * MIB * share / 100, is_scattered: false })
@@ -121,9 +129,9 @@ mod tests {
     fn what_brings_most_disk_goes_first() {
         let candidates = [kept(50), kept(100), kept(10), kept(1), None, kept(20), scattered(), scattered()];
         assert_eq!(choose(&candidates, &BOUNDS), Some(2..4));
-        let room = Bounds { room_bytes: 2 * MIB, ..BOUNDS };
+        let room = Bounds { room_bytes: 0, reclaim_bytes: 2 * MIB, ..BOUNDS };
         assert_eq!(choose(&candidates, &room), Some(3..4), "no more than there is room for");
-        assert_eq!(choose(&candidates, &Bounds { room_bytes: 0, ..BOUNDS }), None);
+        assert_eq!(choose(&candidates, &Bounds { room_bytes: 0, reclaim_bytes: 0, ..BOUNDS }), None);
         assert_eq!(choose(&[kept(51), kept(100)], &BOUNDS), None);
     }
 

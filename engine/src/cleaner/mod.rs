@@ -23,18 +23,20 @@ mod target;
 mod withheld;
 
 use crate::error::{Error, Result};
+use crate::io::PAGE;
 use crate::keeper::{self, Keeper};
-use crate::lane::state::PartitionState;
+use crate::lane::state::{PARTITION_BYTES, PartitionState};
 use crate::log::manifest::{ManifestSegment, SegmentState};
 use crate::log::position::{Position, Stretch};
 use crate::log::segment::{file_name, sidecar_name};
 use crate::options::Options;
 use crate::partition::sealed;
 use crate::partition::shared::{LogShared, Segment};
+use crate::partition::sidecar::SidecarEntry;
 use crate::sync::lock;
 use choice::{Bounds, Candidate, choose};
 use copy::{Copying, NoCopy, Source, Step};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -54,6 +56,8 @@ const SCATTERED_RUN_BYTES: u64 = 16 << 10;
 const SEGMENTS_TOGETHER: u64 = 4;
 /// While a lane writes in bulk the cleaner takes this part of what it may.
 const BULK_SHARE: u64 = 8;
+/// So far beyond a bound on the disk a copy may go that makes room.
+const BEYOND_BYTES: u64 = 4 << 20;
 /// What looking at one partition of a segment counts.
 const ENTRY_BYTES: u64 = 64;
 
@@ -71,6 +75,8 @@ pub(crate) struct Cleaner {
     sealed_ns: Option<u64>,
     look: Option<Look>,
     copying: Option<Copying>,
+    /// What comes next.
+    chosen: VecDeque<Vec<Sealed>>,
     /// Segments that could not be copied.
     left_alone: BTreeSet<Key>,
 }
@@ -94,6 +100,19 @@ struct Look {
     question: Option<Question>,
 }
 
+/// What the index of a segment says, added up.
+#[derive(Default)]
+struct Weight {
+    entries: u64,
+    record_bytes: u64,
+    withheld_frames: u64,
+    /// Of what there is still: runs, partitions with runs, bytes of the runs that are kept, frames that may be asked for.
+    runs: u64,
+    partitions: u64,
+    kept_bytes: u64,
+    withheld_needed: u64,
+}
+
 impl Cleaner {
     /// Records were given up, a topic is gone: segments may have become sparse.
     pub(crate) fn look_again(&mut self) {
@@ -107,12 +126,16 @@ impl Cleaner {
 
     /// Whether there is nothing to do for now.
     pub(crate) fn is_idle(&self) -> bool {
-        !self.wanted && self.sealed_ns.is_none() && self.look.is_none() && self.copying.is_none()
+        !self.wanted && self.sealed_ns.is_none() && !self.is_at_it()
+    }
+
+    fn is_at_it(&self) -> bool {
+        self.look.is_some() || self.copying.is_some() || !self.chosen.is_empty()
     }
 
     /// How long it can wait; `None`: until there is news.
     pub(crate) fn pause(&self, now_ns: u64) -> Option<Duration> {
-        let is_at_it = self.wanted || self.look.is_some() || self.copying.is_some();
+        let is_at_it = self.wanted || self.is_at_it();
         let quiet_ns = self.sealed_ns.map(|sealed_ns| sealed_ns + QUIET_NS);
         let next_ns = if is_at_it { Some(self.next_ns) } else { quiet_ns.map(|quiet_ns| quiet_ns.max(self.next_ns)) };
         next_ns.map(|next_ns| Duration::from_nanos(next_ns.saturating_sub(now_ns)))
@@ -160,6 +183,10 @@ impl Keeper {
             let bytes = self.copy_on(copying)?;
             let rate = if self.is_bulk(now_ns) { rate / BULK_SHARE } else { rate };
             self.cleaner.wait_for(self.clock.monotonic_ns(), bytes, rate);
+            return Ok(true);
+        }
+        if let Some(chosen) = self.cleaner.chosen.pop_front() {
+            self.begin_copy(&chosen)?;
             return Ok(true);
         }
         if let Some(look) = self.cleaner.look.take() {
@@ -216,7 +243,7 @@ impl Keeper {
                 return Ok(0);
             }
             self.note_answer(log, segment, question)?;
-        } else if let Some(question) = self.question(log, segment)? {
+        } else if let Some(question) = self.question(&sealed)? {
             look.question = Some(question);
             self.cleaner.look = Some(look);
             self.cleaner.next_ns = self.clock.monotonic_ns() + ANSWER_NS;
@@ -233,21 +260,23 @@ impl Keeper {
         Ok(bytes.max(1))
     }
 
-    /// What the lanes must be asked before a segment with withheld records is judged.
-    fn question(&self, log: &LogShared, segment: &Arc<Segment>) -> Result<Option<Question>> {
-        let manifest = segment.manifest;
-        let is_open = match self.notes.get(&(log.id, manifest.base)) {
+    /// What the lanes must be asked before a segment is judged: where nothing but withheld records may keep it.
+    fn question(&self, sealed: &Sealed) -> Result<Option<Question>> {
+        let Sealed { log, segment, entry } = sealed;
+        let is_open = match self.notes.get(&(log.id, entry.base)) {
             Some(note) => note.is_worn(&self.table),
-            None => log.withheld_from() < manifest.to(),
+            None => log.withheld_from() < entry.to(),
         };
-        let has_withheld = || match sealed::entries(log, segment) {
-            Ok(entries) => Ok(entries.iter().any(|entry| entry.withheld_frames > 0)),
-            Err(error) => unless_damaged(error, false),
-        };
-        if !is_open || !has_withheld()? {
+        if !is_open {
             return Ok(None);
         }
-        let stretch = Stretch { from: manifest.from(), to: manifest.to() };
+        let matters = self
+            .weigh(log, segment, |_, _| 0)
+            .map(|weight| weight.withheld_frames > 0 && weight.kept_bytes <= keeper::file_bytes(entry) / 2);
+        if !matters.or_else(|error| unless_damaged(error, false))? {
+            return Ok(None);
+        }
+        let stretch = Stretch { from: entry.from(), to: entry.to() };
         Ok(Some(Question::ask(&self.lanes, log.id, stretch)))
     }
 
@@ -274,38 +303,54 @@ impl Keeper {
     }
 
     fn judge(&self, sealed: &Sealed) -> Result<(Option<Candidate>, u64)> {
-        let Sealed { log, segment, entry: manifest } = sealed;
-        let entries = sealed::entries(log, segment)?;
-        let note = self.notes.get(&(log.id, manifest.base));
-        let used_bytes = manifest.end.since(manifest.base);
-        let record_bytes: u64 = entries.iter().map(|entry| entry.record_bytes).sum();
-        let withheld_frames: u64 = entries.iter().map(|entry| u64::from(entry.withheld_frames)).sum();
+        let Sealed { log, segment, entry } = sealed;
+        let note = self.notes.get(&(log.id, entry.base));
+        let still_needed = |withheld: &SidecarEntry, first_offset: u64| match note {
+            Some(note) if note.others_are_gone(withheld.slot, first_offset) => note.undecided(withheld.slot),
+            _ => u64::from(withheld.withheld_frames),
+        };
+        let weight = self.weigh(log, segment, still_needed)?;
         // About: what is not records that were visible at once.
-        let withheld_bytes = used_bytes.saturating_sub(record_bytes) / withheld_frames.max(1);
-        let (mut kept_bytes, mut runs, mut partitions) = (0, 0, 0);
-        for entry in entries.iter().filter(|entry| entry.has_bytes()) {
-            let Some(partition) = self.table.get(entry.slot) else { continue };
+        let withheld_bytes = entry.end.since(entry.base).saturating_sub(weight.record_bytes);
+        let kept_withheld_bytes = withheld_bytes / weight.withheld_frames.max(1) * weight.withheld_needed;
+        let mean_bytes = weight.record_bytes / weight.runs.max(1);
+        let is_scattered =
+            entry.copy_of.is_none() && weight.partitions >= SCATTERED_PARTITIONS && mean_bytes < SCATTERED_RUN_BYTES;
+        let file_bytes = keeper::file_bytes(entry);
+        // Also a copy of nothing has a head; without it copies of little would be copied for ever.
+        let head_bytes = PAGE as u64 + weight.entries * PARTITION_BYTES;
+        let kept_bytes = (weight.kept_bytes + kept_withheld_bytes + head_bytes).min(file_bytes);
+        Ok((Some(Candidate { file_bytes, kept_bytes, is_scattered }), weight.entries * ENTRY_BYTES))
+    }
+
+    /// Adds up what the index of a segment says. `still_needed`: how many withheld frames of a partition are, when it
+    /// begins at an offset.
+    fn weigh(
+        &self,
+        log: &LogShared,
+        segment: &Arc<Segment>,
+        still_needed: impl Fn(&SidecarEntry, u64) -> u64,
+    ) -> Result<Weight> {
+        let mut weight = Weight::default();
+        for entry in sealed::entries(log, segment)? {
+            weight.entries += 1;
+            weight.record_bytes += entry.record_bytes;
+            weight.withheld_frames += u64::from(entry.withheld_frames);
+            let Some(partition) = self.table.get(entry.slot).filter(|_| entry.has_bytes()) else { continue };
             let first_offset = partition.index().first_offset;
             if entry.has_runs() {
-                let kept = match entry.first_offset >= first_offset {
+                weight.runs += u64::from(entry.runs_count());
+                weight.partitions += 1;
+                weight.kept_bytes += match entry.first_offset >= first_offset {
                     true => entry.record_bytes,
-                    false => sealed::bytes_from(log, segment, entry, first_offset)?,
+                    false => sealed::bytes_from(log, segment, &entry, first_offset)?,
                 };
-                kept_bytes += kept;
-                (runs, partitions) = (runs + u64::from(entry.runs_count()), partitions + 1);
             }
-            let withheld = match note {
-                Some(note) if note.others_are_gone(entry.slot, first_offset) => note.undecided(entry.slot),
-                _ => u64::from(entry.withheld_frames),
-            };
-            kept_bytes += withheld * withheld_bytes;
+            if entry.withheld_frames > 0 {
+                weight.withheld_needed += still_needed(&entry, first_offset);
+            }
         }
-        let is_copy = manifest.copy_of.is_some();
-        let is_scattered =
-            !is_copy && partitions >= SCATTERED_PARTITIONS && record_bytes / runs.max(1) < SCATTERED_RUN_BYTES;
-        let file_bytes = keeper::file_bytes(manifest);
-        let candidate = Candidate { file_bytes, kept_bytes: kept_bytes.min(file_bytes), is_scattered };
-        Ok((Some(candidate), entries.len() as u64 * ENTRY_BYTES))
+        Ok(weight)
     }
 
     /// All segments were looked at: chooses what is copied.
@@ -318,16 +363,18 @@ impl Keeper {
         let mut from = 0;
         while let Some(Sealed { log, .. }) = look.segments.get(from) {
             let count = look.segments[from..].iter().take_while(|other| other.log.id == log.id).count();
-            let chosen = choose(&look.candidates[from..from + count], &bounds);
-            if let Some(range) = chosen
-                && self.begin_copy(log, &look.segments[from + range.start..from + range.end])?
-            {
-                // And then there is perhaps more.
-                self.cleaner.wanted = true;
-                self.cleaner.next_ns = now_ns;
-                return Ok(());
+            let mut candidates = look.candidates[from..from + count].to_vec();
+            while let Some(range) = choose(&candidates, &bounds) {
+                candidates[range.clone()].fill(None);
+                self.cleaner.chosen.push_back(look.segments[from + range.start..from + range.end].to_vec());
             }
             from += count;
+        }
+        if !self.cleaner.chosen.is_empty() {
+            // And then there is perhaps more.
+            self.cleaner.wanted = true;
+            self.cleaner.next_ns = now_ns;
+            return Ok(());
         }
         if is_quiet {
             self.cleaner.sealed_ns = None;
@@ -342,25 +389,27 @@ impl Keeper {
         let free_bytes = free_bytes.saturating_sub(keeper::FREE_BYTES_MIN / 4);
         let bound = self.options.disk_bytes_max.unwrap_or(u64::MAX);
         let room_bytes = free_bytes.min(bound.saturating_sub(keeper::disk_bytes(&self.manifest)));
+        let reclaim_bytes = free_bytes.min(room_bytes.max(BEYOND_BYTES));
         let segment_bytes = self.options.segment_bytes_limit();
-        Ok(Bounds { copy_bytes_max: copy_bytes_max(&self.options), segment_bytes, room_bytes, is_quiet })
+        let copy_bytes_max = copy_bytes_max(&self.options);
+        Ok(Bounds { copy_bytes_max, segment_bytes, room_bytes, reclaim_bytes, is_quiet })
     }
 
     // ----- copying -----
 
-    /// `false`: not now.
-    fn begin_copy(&mut self, log: &Arc<LogShared>, chosen: &[Sealed]) -> Result<bool> {
+    fn begin_copy(&mut self, chosen: &[Sealed]) -> Result<()> {
         let segments: Vec<Arc<Segment>> = chosen.iter().map(|sealed| sealed.segment.clone()).collect();
+        let (Some(first), Some(last)) = (chosen.first(), chosen.last()) else { return Ok(()) };
+        let log = &first.log;
         // Retired since it was looked at, perhaps.
         let is_there =
             |one: &Arc<Segment>| log.segment_at(one.manifest.base).is_some_and(|held| Arc::ptr_eq(&held, one));
-        let (Some(first), Some(last)) = (chosen.first(), chosen.last()) else { return Ok(false) };
         if !segments.iter().all(is_there) {
-            return Ok(false);
+            return Ok(());
         }
         let partitions = match self.kept_partitions(log, &segments) {
             Ok(partitions) => partitions,
-            Err(error) => return unless_damaged(error, false),
+            Err(error) => return unless_damaged(error, ()),
         };
         let segment = ManifestSegment {
             file: self.manifest.next_file,
@@ -388,7 +437,7 @@ impl Keeper {
             Ok(copying) => self.cleaner.copying = Some(copying),
             Err(error) => self.give_up_copy(segment.file, &keys, NoCopy::of(error))?,
         }
-        Ok(self.cleaner.copying.is_some())
+        Ok(())
     }
 
     /// The partitions that segments speak of and that there are still: where they begin now, and what they were

@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// Bytes written in one go.
 const BUFFER_BYTES: usize = 1 << 20;
 /// Blocks are asked for in pieces of this size.
-const GROWTH_BYTES: u64 = 8 << 20;
+const GROWTH_BYTES: u64 = 2 << 20;
 
 /// See the module.
 pub(super) struct Target {
