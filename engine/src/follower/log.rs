@@ -49,6 +49,8 @@ pub(super) struct Step {
     pub(super) effects: Vec<Effect>,
     /// Segments that the manifest calls sealed and that were read to their ends.
     pub(super) sealed: Vec<(Arc<Segment>, Position)>,
+    /// What is read from copies from now on stands below this.
+    pub(super) copied_to: Position,
 }
 
 /// The manifest that is followed, and where.
@@ -80,6 +82,8 @@ pub(super) struct LogFollower {
     /// What is not known to be durable yet.
     effects: VecDeque<(Position, Effect)>,
     durable: Position,
+    /// There are copies up to here of which readers were not told yet.
+    copied_to: Position,
     /// Where no frame was, and how often.
     waits: (Position, u64),
     /// Reading began anew, and has not come to its first such place.
@@ -97,6 +101,7 @@ impl LogFollower {
             has_state: false,
             effects: VecDeque::new(),
             durable: Position(0),
+            copied_to: Position(0),
             waits: (Position(0), 0),
             is_new: false,
             is_closed: false,
@@ -143,7 +148,9 @@ impl LogFollower {
     pub(super) fn follow(&mut self, context: &Context<'_>) -> Result<Step> {
         let segments = context.manifest.segments_of(self.shared.id);
         let mut step = Step::default();
-        take_over_copies(&self.shared, &segments);
+        self.copied_to = self.copied_to.max(take_over_copies(&self.shared, &segments));
+        // Only what was sealed is copied.
+        self.durable = self.durable.max(self.copied_to);
         drop_gone(&self.shared, &segments);
         if (!self.is_on_course(&segments) || self.is_left_behind(context, &segments))
             && !self.begin(context, &segments)?
@@ -153,6 +160,7 @@ impl LogFollower {
         self.walk(context, &segments, &mut step)?;
         self.release(&mut step);
         self.find_sealed(&segments, &mut step);
+        step.copied_to = std::mem::take(&mut self.copied_to);
         Ok(step)
     }
 
@@ -434,13 +442,17 @@ pub(super) fn drop_gone(log: &LogShared, segments: &[ManifestSegment]) {
     }
 }
 
-/// What the cleaner has copied since is read from the copies. They come before their sources go.
-pub(super) fn take_over_copies(log: &LogShared, segments: &[ManifestSegment]) {
+/// What the cleaner has copied since is read from the copies. They come before their sources go. Returns up to where
+/// there are new ones.
+pub(super) fn take_over_copies(log: &LogShared, segments: &[ManifestSegment]) -> Position {
+    let mut copied_to = Position(0);
     for copy in segments.iter().filter(|segment| segment.copy_of.is_some()) {
         if log.segment_at(copy.base).is_none() {
             log.add_segment(Arc::new(Segment::new(*copy)));
+            copied_to = copied_to.max(copy.to());
         }
     }
+    copied_to
 }
 
 fn open_segment(context: &Context<'_>, segment: &ManifestSegment) -> Result<LiveSegment> {

@@ -283,7 +283,7 @@ impl Follower {
         self.manifest = manifest;
         for older in &inner.older_logs {
             let segments = self.manifest.segments_of(older.id);
-            take_over_copies(older, &segments);
+            let _ = take_over_copies(older, &segments);
             drop_gone(older, &segments);
         }
         Ok(())
@@ -304,7 +304,7 @@ impl Follower {
     }
 
     fn show(&mut self, inner: &EngineInner, at: usize, step: Step) -> Result<()> {
-        let Step { restarted, effects, sealed } = step;
+        let Step { restarted, effects, sealed, copied_to } = step;
         match restarted {
             Some(state) => self.show_anew(inner, at, &state, effects)?,
             None => effects.into_iter().try_for_each(|effect| self.show_effect(inner, effect))?,
@@ -312,6 +312,8 @@ impl Follower {
         for (segment, end) in sealed {
             self.seal(inner, at, &segment, end);
         }
+        // It may have been sealed and copied between two looks at the manifest.
+        self.forget_runs_below(inner, at, copied_to);
         Ok(())
     }
 
@@ -464,7 +466,11 @@ impl Follower {
     /// From now on the sidecar of a sealed segment speaks for it.
     fn seal(&mut self, inner: &EngineInner, at: usize, segment: &Arc<Segment>, end: Position) {
         segment.set_end(end);
-        let limit = segment.manifest.limit();
+        self.forget_runs_below(inner, at, segment.manifest.limit());
+    }
+
+    /// What stands below a place is found in sidecars.
+    fn forget_runs_below(&mut self, inner: &EngineInner, at: usize, limit: Position) {
         let log = self.logs[at].shared.id;
         for partition in inner.table.of_log(log) {
             partition.index().forget_below(limit);
