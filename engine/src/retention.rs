@@ -266,8 +266,8 @@ impl Retainer {
             // Append times never go back within a log.
             let expired = view.sealed.partition_point(|segment| segment.last_append_ms < oldest_ms);
             let Some(last) = expired.checked_sub(1) else { continue };
-            let place = view.sealed[last].from();
-            if self.expired.get(&(view.log.id, kept_ms)) == Some(&place) {
+            let (place, to) = (view.sealed[last].from(), view.sealed[last].to());
+            if self.expired.get(&(view.log.id, kept_ms)) == Some(&to) {
                 continue;
             }
             let mut all_gone = true;
@@ -278,7 +278,7 @@ impl Retainer {
                 }
             }
             if all_gone {
-                self.expired.insert((view.log.id, kept_ms), place);
+                self.expired.insert((view.log.id, kept_ms), to);
             }
         }
     }
@@ -320,7 +320,7 @@ impl Retainer {
 impl Sizes {
     /// Counts the segments that were sealed since. `false`: an index cannot be read.
     fn count(&mut self, view: &LogView) -> bool {
-        let from = view.sealed.partition_point(|segment| Some(segment.from()) <= self.counted);
+        let from = view.sealed.partition_point(|segment| Some(segment.to()) <= self.counted);
         for counted in &view.sealed[from..] {
             let Some(segment) = view.log.segment_at(counted.base) else { continue };
             let Ok(entries) = sealed::entries(&view.log, &segment) else { return false };
@@ -334,7 +334,7 @@ impl Sizes {
                     held.bytes += bytes;
                 }
             }
-            self.counted = Some(counted.from());
+            self.counted = Some(counted.to());
         }
         true
     }

@@ -32,8 +32,8 @@ const FRAME_MEMORY_BYTES: usize = size_of::<(FrameHeader, usize)>();
 pub(super) enum NoCopy {
     /// This source cannot be read; who reads it is told.
     Damaged(Position),
-    /// The copy would be larger than it may be.
-    TooLarge,
+    /// The copy would be larger than it may be, or its frames contradict each other.
+    Impossible,
     /// The disk is full.
     NoSpace,
     /// Writing failed.
@@ -45,6 +45,8 @@ impl NoCopy {
         match error {
             Error::Io(failure) if failure.is_no_space() => NoCopy::NoSpace,
             Error::NoSpace { .. } => NoCopy::NoSpace,
+            // What was to be copied contradicts itself.
+            Error::Damaged { .. } => NoCopy::Impossible,
             error => NoCopy::Failed(error),
         }
     }
@@ -139,7 +141,7 @@ impl Copying {
     /// Does the next piece.
     pub(super) fn step(&mut self, storage: &dyn Storage) -> Result<Step, NoCopy> {
         if self.target.bytes() > self.copy_bytes_max {
-            return Err(NoCopy::TooLarge);
+            return Err(NoCopy::Impossible);
         }
         if !self.pass.is_read {
             return self.read(storage).map(Step::Worked);
@@ -242,6 +244,10 @@ impl Copying {
         }
         let mut written = 0;
         for (slot, entries) in by_slot {
+            // What was gathered before it may have sent this one to another pass.
+            if self.first_offset(slot).is_none() {
+                continue;
+            }
             let body = entries::encode_publish(&entries);
             let (body_bytes, body_checksum) = (body.len() as u32, crc32c::crc32c(&body));
             self.pass.gather(slot, FrameHeader { body_bytes, body_checksum, ..*header }, &body);

@@ -37,8 +37,8 @@ use crate::sync::lock;
 use choice::{Bounds, Candidate, choose};
 use copy::{Copying, NoCopy, Source, Step};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 pub(crate) use withheld::Note;
 use withheld::Question;
@@ -47,6 +47,8 @@ use withheld::Question;
 const LOOK_INTERVAL_NS: u64 = 500_000_000;
 /// Nothing was sealed for so long: what is scattered need not wait for company.
 const QUIET_NS: u64 = 5_000_000_000;
+/// A full disk is looked at again after this time.
+const FULL_NS: u64 = 2_000_000_000;
 /// An answer of the lanes is looked for after this time.
 const ANSWER_NS: u64 = 1_000_000;
 /// A segment is scattered when so many partitions have runs in it that are no longer than this, in the mean.
@@ -77,6 +79,8 @@ pub(crate) struct Cleaner {
     copying: Option<Copying>,
     /// What comes next.
     chosen: VecDeque<Vec<Sealed>>,
+    /// What copies were estimated to keep when they were looked at first.
+    first_estimates: BTreeMap<Key, u64>,
     /// Segments that could not be copied.
     left_alone: BTreeSet<Key>,
 }
@@ -85,7 +89,8 @@ pub(crate) struct Cleaner {
 #[derive(Clone)]
 struct Sealed {
     log: Arc<LogShared>,
-    segment: Arc<Segment>,
+    /// Not held: it may be retired meanwhile, and its file used again.
+    segment: Weak<Segment>,
     /// As the manifest has it: what readers hold was made when the segment was begun.
     entry: ManifestSegment,
 }
@@ -181,7 +186,9 @@ impl Keeper {
         }
         if let Some(copying) = self.cleaner.copying.take() {
             let bytes = self.copy_on(copying)?;
-            let rate = if self.is_bulk(now_ns) { rate / BULK_SHARE } else { rate };
+            // A lane that waits because the disk is full waits for this.
+            let is_full = self.lanes.iter().any(|lane| lane.supply.is_full());
+            let rate = if !is_full && self.is_bulk(now_ns) { rate / BULK_SHARE } else { rate };
             self.cleaner.wait_for(self.clock.monotonic_ns(), bytes, rate);
             return Ok(true);
         }
@@ -219,7 +226,7 @@ impl Keeper {
             for entry in self.manifest.sealed_of(log.id).into_iter().take_while(|entry| entry.from() < needed) {
                 // One that is being retired is not there any more.
                 if let Some(segment) = log.segment_at(entry.base) {
-                    cleanable.push(Sealed { log: log.clone(), segment, entry });
+                    cleanable.push(Sealed { log: log.clone(), segment: Arc::downgrade(&segment), entry });
                 }
             }
         }
@@ -235,6 +242,13 @@ impl Keeper {
             return Ok(0);
         };
         let Sealed { log, segment, entry } = &sealed;
+        let Some(segment) = segment.upgrade() else {
+            look.candidates.push(None);
+            look.next += 1;
+            look.question = None;
+            self.cleaner.look = Some(look);
+            return Ok(1);
+        };
         if let Some(question) = look.question.take() {
             if !question.is_answered() {
                 look.question = Some(question);
@@ -242,8 +256,8 @@ impl Keeper {
                 self.cleaner.next_ns = self.clock.monotonic_ns() + ANSWER_NS;
                 return Ok(0);
             }
-            self.note_answer(log, segment, question)?;
-        } else if let Some(question) = self.question(&sealed)? {
+            self.note_answer(log, &segment, question)?;
+        } else if let Some(question) = self.question(&sealed, &segment)? {
             look.question = Some(question);
             self.cleaner.look = Some(look);
             self.cleaner.next_ns = self.clock.monotonic_ns() + ANSWER_NS;
@@ -252,7 +266,7 @@ impl Keeper {
         let is_left_alone = self.cleaner.left_alone.contains(&(log.id, entry.from()));
         let (candidate, bytes) = match is_left_alone {
             true => (None, 0),
-            false => self.candidate(&sealed)?,
+            false => self.candidate(&sealed, &segment)?,
         };
         look.candidates.push(candidate);
         look.next += 1;
@@ -261,8 +275,8 @@ impl Keeper {
     }
 
     /// What the lanes must be asked before a segment is judged: where nothing but withheld records may keep it.
-    fn question(&self, sealed: &Sealed) -> Result<Option<Question>> {
-        let Sealed { log, segment, entry } = sealed;
+    fn question(&self, sealed: &Sealed, segment: &Arc<Segment>) -> Result<Option<Question>> {
+        let Sealed { log, entry, .. } = sealed;
         let is_open = match self.notes.get(&(log.id, entry.base)) {
             Some(note) => note.is_worn(&self.table),
             None => log.withheld_from() < entry.to(),
@@ -295,15 +309,15 @@ impl Keeper {
     }
 
     /// What is known of a segment; and what looking counts.
-    fn candidate(&self, sealed: &Sealed) -> Result<(Option<Candidate>, u64)> {
-        match self.judge(sealed) {
+    fn candidate(&mut self, sealed: &Sealed, segment: &Arc<Segment>) -> Result<(Option<Candidate>, u64)> {
+        match self.judge(sealed, segment) {
             Ok(judged) => Ok(judged),
             Err(error) => unless_damaged(error, (None, 0)),
         }
     }
 
-    fn judge(&self, sealed: &Sealed) -> Result<(Option<Candidate>, u64)> {
-        let Sealed { log, segment, entry } = sealed;
+    fn judge(&mut self, sealed: &Sealed, segment: &Arc<Segment>) -> Result<(Option<Candidate>, u64)> {
+        let Sealed { log, entry, .. } = sealed;
         let note = self.notes.get(&(log.id, entry.base));
         let still_needed = |withheld: &SidecarEntry, first_offset: u64| match note {
             Some(note) if note.others_are_gone(withheld.slot, first_offset) => note.undecided(withheld.slot),
@@ -317,9 +331,15 @@ impl Keeper {
         let is_scattered =
             entry.copy_of.is_none() && weight.partitions >= SCATTERED_PARTITIONS && mean_bytes < SCATTERED_RUN_BYTES;
         let file_bytes = keeper::file_bytes(entry);
-        // Also a copy of nothing has a head; without it copies of little would be copied for ever.
         let head_bytes = PAGE as u64 + weight.entries * PARTITION_BYTES;
-        let kept_bytes = (weight.kept_bytes + kept_withheld_bytes + head_bytes).min(file_bytes);
+        let mut kept_bytes = weight.kept_bytes + kept_withheld_bytes + head_bytes;
+        if entry.copy_of.is_some() {
+            // All of it was kept when it was made. So whatever is wrong with the estimate, nothing is copied for ever.
+            let first = *self.cleaner.first_estimates.entry((log.id, entry.from())).or_insert(kept_bytes).max(&mut 1);
+            let share = u128::from(kept_bytes) * u128::from(file_bytes) / u128::from(first);
+            kept_bytes = u64::try_from(share).unwrap_or(u64::MAX);
+        }
+        let kept_bytes = kept_bytes.min(file_bytes);
         Ok((Some(Candidate { file_bytes, kept_bytes, is_scattered }), weight.entries * ENTRY_BYTES))
     }
 
@@ -388,9 +408,12 @@ impl Keeper {
         // On a disk that is full for everybody else a small one still fits.
         let free_bytes = free_bytes.saturating_sub(keeper::FREE_BYTES_MIN / 4);
         let bound = self.options.disk_bytes_max.unwrap_or(u64::MAX);
-        let room_bytes = free_bytes.min(bound.saturating_sub(keeper::disk_bytes(&self.manifest)));
-        let reclaim_bytes = free_bytes.min(room_bytes.max(BEYOND_BYTES));
         let segment_bytes = self.options.segment_bytes_limit();
+        // What only makes reading faster must not take what producers need next.
+        let needed_bytes = segment_bytes * u64::from(self.options.segments_prepared + 1) * self.lanes.len() as u64;
+        let left_bytes = bound.saturating_sub(keeper::disk_bytes(&self.manifest));
+        let room_bytes = free_bytes.saturating_sub(needed_bytes).min(left_bytes);
+        let reclaim_bytes = free_bytes.min(left_bytes.max(BEYOND_BYTES));
         let copy_bytes_max = copy_bytes_max(&self.options);
         Ok(Bounds { copy_bytes_max, segment_bytes, room_bytes, reclaim_bytes, is_quiet })
     }
@@ -398,13 +421,13 @@ impl Keeper {
     // ----- copying -----
 
     fn begin_copy(&mut self, chosen: &[Sealed]) -> Result<()> {
-        let segments: Vec<Arc<Segment>> = chosen.iter().map(|sealed| sealed.segment.clone()).collect();
+        let segments: Vec<Arc<Segment>> = chosen.iter().filter_map(|sealed| sealed.segment.upgrade()).collect();
         let (Some(first), Some(last)) = (chosen.first(), chosen.last()) else { return Ok(()) };
         let log = &first.log;
         // Retired since it was looked at, perhaps.
         let is_there =
             |one: &Arc<Segment>| log.segment_at(one.manifest.base).is_some_and(|held| Arc::ptr_eq(&held, one));
-        if !segments.iter().all(is_there) {
+        if segments.len() != chosen.len() || !segments.iter().all(is_there) {
             return Ok(());
         }
         let partitions = match self.kept_partitions(log, &segments) {
@@ -426,6 +449,7 @@ impl Keeper {
         // Its number is taken, whatever comes of it.
         self.manifest.next_file += 1;
         let used_bytes = segments.iter().map(|one| one.manifest.limit().since(one.manifest.base)).sum::<u64>();
+        let used_bytes = used_bytes.min(crate::bounds::SEGMENT_BYTES_CEILING / 2);
         let source = |segment: Arc<Segment>| {
             let note = self.notes.get(&(log.id, segment.manifest.base)).cloned();
             Source { segment, note }
@@ -491,20 +515,18 @@ impl Keeper {
         let copy = Arc::new(Segment::new(manifest));
         let sidecar = sealed::store(&log, &copy, manifest.end, &index).map_err(NoCopy::of)?;
         *lock(&copy.sidecar) = Some(sidecar);
-        let before = self.manifest.clone();
-        for source in &sources {
-            if let Some(entry) = self.segment_mut(source.segment.manifest.file) {
-                entry.state = SegmentState::Retired;
-            }
-        }
-        self.manifest.next_copy = manifest.limit();
-        self.manifest.segments.push(manifest);
-        if let Err(error) = self.files.commit(&mut self.manifest) {
-            let no_copy = NoCopy::of(error);
-            // No block was there for a longer manifest: neither of its copies was touched.
-            self.manifest = crate::log::manifest::Manifest { sequence: self.manifest.sequence, ..before };
-            return Err(no_copy);
-        }
+        let mut changed = self.manifest.clone();
+        let stretch = Stretch { from: manifest.from(), to: manifest.to() };
+        // The sources, and what stood between them and waits for its last reader: nothing of it is kept.
+        let is_within = |s: &&mut ManifestSegment| s.log == log.id && stretch.from <= s.from() && s.from() < stretch.to;
+        let sealed = changed.segments.iter_mut().filter(is_within).filter(|s| s.state == SegmentState::Sealed);
+        sealed.for_each(|entry| entry.state = SegmentState::Retired);
+        changed.next_copy = manifest.limit();
+        changed.segments.push(manifest);
+        // Without room neither copy of the manifest is touched.
+        self.files.make_room_for_one(&changed).map_err(NoCopy::of)?;
+        self.manifest = changed;
+        self.files.commit(&mut self.manifest).map_err(NoCopy::Failed)?;
         let sources: Vec<Arc<Segment>> = sources.into_iter().map(|source| source.segment).collect();
         // Where recovery began to read in a segment that was sealed before, its runs stand in memory as well.
         for partition in self.table.of_log(log.id) {
@@ -512,30 +534,40 @@ impl Keeper {
         }
         log.replace_segments(&sources, copy);
         for source in &sources {
+            self.cleaner.first_estimates.remove(&(log.id, source.manifest.from()));
             self.notes.remove(&(log.id, source.manifest.base));
             self.alive.remove(&(log.id, source.manifest.base));
         }
         self.shared.cleaned_segments.fetch_add(sources.len() as u64, Ordering::Relaxed);
         self.shared.copies.fetch_add(1, Ordering::Relaxed);
         lock(&self.shared.retiring).extend(sources);
+        self.shared.look_for_dead.store(true, Ordering::Release);
         Ok(())
     }
 
     /// There will be no copy; the sources stay.
     fn give_up_copy(&mut self, file: u32, keys: &[Key], no_copy: NoCopy) -> Result<()> {
-        for name in [file_name(file), sidecar_name(file)] {
-            let _ = self.storage.remove(&name);
+        // A failed write may have entered it into a manifest.
+        if !matches!(no_copy, NoCopy::Failed(_)) {
+            for name in [file_name(file), sidecar_name(file)] {
+                let _ = self.storage.remove(&name);
+            }
         }
         match no_copy {
             NoCopy::Damaged(from) => {
                 let log = keys.first().map_or(0, |(log, _)| *log);
                 self.cleaner.left_alone.insert((log, from));
             }
-            NoCopy::TooLarge => self.cleaner.left_alone.extend(keys),
-            // Looked at again when something has changed.
-            NoCopy::NoSpace => self.cleaner.wanted = false,
+            NoCopy::Impossible => self.cleaner.left_alone.extend(keys),
+            NoCopy::NoSpace => {
+                self.cleaner.chosen.clear();
+                self.cleaner.wanted = true;
+                self.cleaner.next_ns = self.clock.monotonic_ns() + FULL_NS;
+            }
             NoCopy::Failed(error) => return Err(error),
         }
+        // What died meanwhile was left for the copy.
+        self.shared.look_for_dead.store(true, Ordering::Release);
         Ok(())
     }
 }

@@ -121,9 +121,15 @@ impl Target {
         let end = self.offset + length as u64;
         let fail = |operation, error: &std::io::Error| Error::io(operation, self.file.name(), None, error);
         if end > self.allocated_bytes {
-            let bytes = end.next_multiple_of(GROWTH_BYTES);
-            self.file.allocate(bytes).map_err(|error| fail("allocate", &error))?;
-            self.allocated_bytes = bytes;
+            let ahead = end.next_multiple_of(GROWTH_BYTES);
+            // On a full disk there may be room for little.
+            self.allocated_bytes = match self.file.allocate(ahead) {
+                Ok(()) => ahead,
+                Err(_) => {
+                    self.file.allocate(end).map_err(|error| fail("allocate", &error))?;
+                    end
+                }
+            };
         }
         self.file.write_at(self.buffer.slice(0, length), self.offset).map_err(|error| fail("write", &error))?;
         (self.offset, self.filled) = (end, 0);

@@ -22,11 +22,16 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
-    pub(crate) fn add(&mut self, segment: Arc<Segment>) {
-        if segment.manifest.copy_of.is_some() {
-            self.copies.insert(segment.manifest.base, segment.clone());
+    /// Adds a segment. Says whether another one has left its place for it.
+    pub(crate) fn add(&mut self, segment: Arc<Segment>) -> bool {
+        let left = self.by_place.insert(segment.manifest.from(), segment.clone());
+        if let Some(left) = &left {
+            self.copies.remove(&left.manifest.base);
         }
-        self.by_place.insert(segment.manifest.from(), segment);
+        if segment.manifest.copy_of.is_some() {
+            self.copies.insert(segment.manifest.base, segment);
+        }
+        left.is_some()
     }
 
     /// Takes a segment out; another one that stands at the same place stays.
@@ -100,7 +105,7 @@ mod tests {
     fn a_copy_stands_where_its_sources_stood() {
         let mut segments = Segments::default();
         let of_lane: Vec<_> = (1..5).map(|file| segment(file, u64::from(file) * 4096, None)).collect();
-        of_lane.iter().for_each(|segment| segments.add(segment.clone()));
+        assert!(!of_lane.iter().any(|segment| segments.add(segment.clone())));
         let address = Position::COPIES.0;
         segments.replace(&of_lane[1..3], segment(9, address, Some((2 * 4096, 4 * 4096))));
         assert_eq!(segments.all().map(|segment| segment.manifest.file).collect::<Vec<_>>(), [1, 9, 4]);
@@ -118,5 +123,8 @@ mod tests {
         assert_eq!(file(segments.behind(Position(2 * 4096))), Some(4));
         assert_eq!(file(segments.remove(&of_lane[1]).as_ref()), None, "the copy has its place");
         assert_eq!(file(segments.behind(Position(4096))), Some(9));
+        let again = segment(10, address + 8192, Some((2 * 4096, 4 * 4096)));
+        assert!(segments.add(again));
+        assert_eq!(file(segments.at(Position(address))), None, "a copy of the copy has its place");
     }
 }

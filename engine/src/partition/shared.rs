@@ -110,19 +110,24 @@ impl LogShared {
     }
 
     pub(crate) fn add_segment(&self, segment: Arc<Segment>) {
-        self.segments.write().unwrap_or_else(PoisonError::into_inner).add(segment);
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        if segments.add(segment) {
+            self.departures.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     pub(crate) fn remove_segment(&self, segment: &Segment) -> Option<Arc<Segment>> {
-        let removed = self.segments.write().unwrap_or_else(PoisonError::into_inner).remove(segment);
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        // Before anybody can miss it.
         self.departures.fetch_add(1, Ordering::AcqRel);
-        removed
+        segments.remove(segment)
     }
 
     /// Puts a copy in the place of those it was made from.
     pub(crate) fn replace_segments(&self, sources: &[Arc<Segment>], copy: Arc<Segment>) {
-        self.segments.write().unwrap_or_else(PoisonError::into_inner).replace(sources, copy);
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
         self.departures.fetch_add(1, Ordering::AcqRel);
+        segments.replace(sources, copy);
     }
 
     /// Moves with each segment that leaves: what was found before must perhaps be looked up again.
