@@ -344,6 +344,60 @@ fn scattered_partitions_are_put_together() {
     check_whole(path);
 }
 
+/// More than there is memory for: the partitions are copied in turns, and one that is larger than all of the memory is
+/// written as it is read. A Publish frame that speaks of many partitions is taken apart.
+#[test]
+fn what_is_larger_than_the_memory_is_copied_in_turns() {
+    let _watchdog = watchdog(120, "cleaner");
+    let scratch = directory();
+    let clock = MovedClock::new();
+    let engine = open(scratch.path(), small().cleaner_bytes_max(1 << 20), &clock);
+    let topic = engine.create_topic("t", TopicOptions::new().partitions(8)).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let value = |number: u64| {
+        let mut value = vec![5u8; 1000];
+        value[..8].copy_from_slice(&number.to_le_bytes());
+        value
+    };
+    let (delayed, plain) = (2_000u64, 8_000u64);
+    let later = |number: u64| 1 + number % 7;
+    let at_once = |number: u64| if number.is_multiple_of(2) { 0 } else { number % 8 };
+    for number in 0..delayed {
+        let value = value(number);
+        let record = Record::new(&value).partition(later(number) as u32).visible_after(Duration::from_secs(600));
+        drop(producer.send(&topic, record).unwrap());
+    }
+    // One by one: a frame each.
+    let send = |number: u64| {
+        producer.send(&topic, Record::new(&value(number)).partition(at_once(number) as u32)).unwrap().wait().unwrap();
+    };
+    (0..plain / 2).for_each(send);
+    let ends = || (1..8).map(|at| topic.partition_info(at).unwrap().next_offset).sum::<u64>();
+    let before = ends();
+    clock.pass(601_000);
+    wait_until("they are visible", || ends() == before + delayed);
+    (plain / 2..plain).for_each(send);
+    clock.pass(6_000);
+    producer.send(&topic, Record::new(b"last").partition(0)).unwrap().wait().unwrap();
+    let cleaner = || engine.stats().cleaner;
+    wait_until("they are copied", || cleaner().copies > 0 && cleaner().is_idle);
+    for partition in 0..8u64 {
+        let of = |numbers: std::ops::Range<u64>| -> Vec<_> {
+            numbers.filter(|number| at_once(*number) == partition).map(value).collect()
+        };
+        let (first, then) = (of(0..plain / 2), of(plain / 2..plain));
+        let mut published: Vec<_> = (0..delayed).filter(|number| later(*number) == partition).map(value).collect();
+        let mut found = values(&engine, &topic, partition as u32);
+        found.retain(|value| value != b"last");
+        // What is due at the same time becomes visible in whichever order.
+        let (from, to) = (first.len(), first.len() + published.len());
+        found[from..to].sort();
+        published.sort();
+        assert!(found == [first, published, then].concat(), "partition {partition}");
+    }
+    check_whole(scratch.path());
+}
+
 /// A program that runs for a moment, again and again, leaves a small segment each time.
 #[test]
 fn many_small_segments_become_few() {
