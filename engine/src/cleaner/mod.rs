@@ -79,8 +79,6 @@ pub(crate) struct Cleaner {
     copying: Option<Copying>,
     /// What comes next.
     chosen: VecDeque<Vec<Sealed>>,
-    /// What copies were estimated to keep when they were looked at first.
-    first_estimates: BTreeMap<Key, u64>,
     /// Segments that could not be copied.
     left_alone: BTreeSet<Key>,
 }
@@ -309,14 +307,14 @@ impl Keeper {
     }
 
     /// What is known of a segment; and what looking counts.
-    fn candidate(&mut self, sealed: &Sealed, segment: &Arc<Segment>) -> Result<(Option<Candidate>, u64)> {
+    fn candidate(&self, sealed: &Sealed, segment: &Arc<Segment>) -> Result<(Option<Candidate>, u64)> {
         match self.judge(sealed, segment) {
             Ok(judged) => Ok(judged),
             Err(error) => unless_damaged(error, (None, 0)),
         }
     }
 
-    fn judge(&mut self, sealed: &Sealed, segment: &Arc<Segment>) -> Result<(Option<Candidate>, u64)> {
+    fn judge(&self, sealed: &Sealed, segment: &Arc<Segment>) -> Result<(Option<Candidate>, u64)> {
         let Sealed { log, entry, .. } = sealed;
         let note = self.notes.get(&(log.id, entry.base));
         let still_needed = |withheld: &SidecarEntry, first_offset: u64| match note {
@@ -335,8 +333,8 @@ impl Keeper {
         let mut kept_bytes = weight.kept_bytes + kept_withheld_bytes + head_bytes;
         if entry.copy_of.is_some() {
             // All of it was kept when it was made. So whatever is wrong with the estimate, nothing is copied for ever.
-            let first = *self.cleaner.first_estimates.entry((log.id, entry.from())).or_insert(kept_bytes).max(&mut 1);
-            let share = u128::from(kept_bytes) * u128::from(file_bytes) / u128::from(first);
+            let all_bytes = weight.record_bytes + withheld_bytes + head_bytes;
+            let share = u128::from(kept_bytes) * u128::from(file_bytes) / u128::from(all_bytes);
             kept_bytes = u64::try_from(share).unwrap_or(u64::MAX);
         }
         let kept_bytes = kept_bytes.min(file_bytes);
@@ -534,7 +532,6 @@ impl Keeper {
         }
         log.replace_segments(&sources, copy);
         for source in &sources {
-            self.cleaner.first_estimates.remove(&(log.id, source.manifest.from()));
             self.notes.remove(&(log.id, source.manifest.base));
             self.alive.remove(&(log.id, source.manifest.base));
         }
