@@ -215,7 +215,10 @@ fn what_is_withheld_moves_and_is_known_by_where_it_was_written() {
     assert_eq!(at_end(&mixed), [(offset, b"in an hour".to_vec())]);
     // From outside, from a kill, and when the copy is copied.
     let outside = Engine::open_read_only(scratch.path(), small()).unwrap();
-    assert_eq!(read_from(&outside, &outside.topic("kept").unwrap(), 1, Start::Offset(offset)), at_end(&mixed));
+    // It is shown when a later frame says that it is durable.
+    let shown = || read_from(&outside, &outside.topic("kept").unwrap(), 1, Start::Offset(offset));
+    wait_until("it is shown outside", || !shown().is_empty());
+    assert_eq!(shown(), at_end(&mixed));
     drop(outside);
     let killed = copy_of_a_moment(scratch.path());
     let after = Engine::open(killed.path(), small()).unwrap();
