@@ -243,10 +243,13 @@ impl Keeper {
 
     /// How much the segment files may grow.
     fn disk_bytes_left(&self) -> u64 {
-        // A copy takes its room out of what is kept for it.
-        let room_bytes = cleaner::room_bytes(&self.options).max(self.cleaner.disk_bytes());
-        let taken_bytes = disk_bytes(&self.manifest) + room_bytes;
-        self.options.disk_bytes_max.map_or(u64::MAX, |bytes_max| bytes_max.saturating_sub(taken_bytes))
+        disk_bytes_left(&self.manifest, &self.options, self.cleaner.disk_bytes())
+    }
+
+    /// What the lanes have prepared for them and take next.
+    pub(crate) fn ahead_bytes(&self) -> u64 {
+        let segments = u64::from(self.options.segments_prepared + 1) * self.lanes.len() as u64;
+        self.options.segment_bytes_limit() * segments
     }
 
     /// Shows the figures that statistics report.
@@ -391,7 +394,7 @@ impl Keeper {
         self.manifest.logs.iter_mut().find(|log| log.id == id).expect("every lane has its log in the manifest")
     }
 
-    pub(crate) fn segment_mut(&mut self, file: u32) -> Option<&mut ManifestSegment> {
+    fn segment_mut(&mut self, file: u32) -> Option<&mut ManifestSegment> {
         self.manifest.segments.iter_mut().find(|segment| segment.file == file)
     }
 
@@ -519,12 +522,8 @@ impl Keeper {
                 partition.index().forget_below(full.manifest.limit());
             }
         } else {
-            match sealed::sidecar(&log, &segment) {
-                // Damage is told to who reads it; the index can wait.
-                Ok(_) | Err(Error::Damaged { .. }) => {}
-                Err(Error::Io(failure)) if failure.is_no_space() => {}
-                Err(error) => return Err(error),
-            }
+            // The index can wait.
+            sealed::sidecar(&log, &segment).map(drop).or_else(|error| unless_damaged(error, ()))?;
         }
         if in_manifest {
             if let Some(segment) = self.segment_mut(full.manifest.file) {
@@ -585,9 +584,8 @@ impl Keeper {
         // So that old records go before a lane has taken what is prepared for it.
         let excess_bytes = match (self.options.at_disk_bound, self.options.disk_bytes_max) {
             (DiskBound::DropOldest, Some(bytes_max)) => {
-                let ahead = self.options.segment_bytes_limit() * u64::from(self.options.segments_prepared + 1);
                 let taken = disk_bytes(&self.manifest) + cleaner::room_bytes(&self.options);
-                (taken + ahead * self.lanes.len() as u64).saturating_sub(bytes_max)
+                (taken + self.ahead_bytes()).saturating_sub(bytes_max)
             }
             _ => 0,
         };
@@ -696,10 +694,8 @@ impl Keeper {
                 self.notes.remove(&key);
                 Ok(true)
             }
-            // A damaged segment is nobody's to throw away, and no reason to stop writing others.
-            Err(Error::Damaged { .. }) => Ok(false),
-            Err(Error::Io(failure)) if failure.is_no_space() => Ok(false),
-            Err(error) => Err(error),
+            // A damaged segment is nobody's to throw away.
+            Err(error) => unless_damaged(error, false),
         }
     }
 
@@ -812,6 +808,21 @@ pub(crate) fn cut(storage: &dyn Storage, segment: &ManifestSegment, end: Positio
 fn cut_bytes(segment: &ManifestSegment, end: Position) -> Option<u64> {
     let used = end.0.checked_sub(segment.base.0)?.next_multiple_of(PAGE as u64);
     (used <= segment.bytes / 2 && !reserve::is_size(segment.bytes)).then_some(used)
+}
+
+/// Damage is told to who reads it, a full disk to who writes; neither is a reason to stop.
+pub(crate) fn unless_damaged<T>(error: Error, otherwise: T) -> Result<T> {
+    match error {
+        Error::Damaged { .. } => Ok(otherwise),
+        Error::Io(failure) if failure.is_no_space() => Ok(otherwise),
+        error => Err(error),
+    }
+}
+
+/// How much segment files may grow within a bound on the disk. A copy takes its room out of what is kept for it.
+pub(crate) fn disk_bytes_left(manifest: &Manifest, options: &Options, copy_bytes: u64) -> u64 {
+    let taken_bytes = disk_bytes(manifest) + cleaner::room_bytes(options).max(copy_bytes);
+    options.disk_bytes_max.map_or(u64::MAX, |bytes_max| bytes_max.saturating_sub(taken_bytes))
 }
 
 /// Bytes of all segment files.

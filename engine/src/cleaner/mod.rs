@@ -24,7 +24,7 @@ mod withheld;
 
 use crate::error::{Error, Result};
 use crate::io::PAGE;
-use crate::keeper::{self, Keeper};
+use crate::keeper::{self, Keeper, unless_damaged};
 use crate::lane::state::{PARTITION_BYTES, PartitionState};
 use crate::log::manifest::{ManifestSegment, SegmentState};
 use crate::log::position::{Position, Stretch};
@@ -32,7 +32,6 @@ use crate::log::segment::{file_name, sidecar_name};
 use crate::options::Options;
 use crate::partition::sealed;
 use crate::partition::shared::{LogShared, Segment};
-use crate::partition::sidecar::SidecarEntry;
 use crate::sync::lock;
 use choice::{Bounds, Candidate, choose};
 use copy::{Copying, NoCopy, Source, Step};
@@ -155,6 +154,11 @@ impl Cleaner {
         self.copying.as_ref().map_or(0, Copying::allocated_bytes)
     }
 
+    /// Nothing was sealed for a while, and nobody has looked since.
+    fn is_quiet(&self, now_ns: u64) -> bool {
+        self.sealed_ns.is_some_and(|sealed_ns| now_ns >= sealed_ns + QUIET_NS)
+    }
+
     fn wait_for(&mut self, now_ns: u64, bytes: u64, bytes_per_second: u64) {
         let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(bytes_per_second.max(1));
         self.next_ns = now_ns + u64::try_from(nanoseconds).unwrap_or(u64::MAX / 2);
@@ -201,8 +205,7 @@ impl Keeper {
             }
             return Ok(true);
         }
-        let is_quiet = self.cleaner.sealed_ns.is_some_and(|sealed_ns| now_ns >= sealed_ns + QUIET_NS);
-        if !self.cleaner.wanted && !is_quiet {
+        if !self.cleaner.wanted && !self.cleaner.is_quiet(now_ns) {
             return Ok(false);
         }
         self.cleaner.wanted = false;
@@ -239,32 +242,26 @@ impl Keeper {
             self.end_look(&look)?;
             return Ok(0);
         };
-        let Sealed { log, segment, entry } = &sealed;
-        let Some(segment) = segment.upgrade() else {
-            look.candidates.push(None);
-            look.next += 1;
-            look.question = None;
-            self.cleaner.look = Some(look);
-            return Ok(1);
-        };
-        if let Some(question) = look.question.take() {
-            if !question.is_answered() {
-                look.question = Some(question);
-                self.cleaner.look = Some(look);
-                self.cleaner.next_ns = self.clock.monotonic_ns() + ANSWER_NS;
-                return Ok(0);
+        let question = look.question.take();
+        let (candidate, bytes) = match sealed.segment.upgrade() {
+            None => (None, 0),
+            Some(_) if question.as_ref().is_some_and(|question| !question.is_answered()) => {
+                return Ok(self.wait_for_answer(look, question));
             }
-            self.note_answer(log, &segment, question)?;
-        } else if let Some(question) = self.question(&sealed, &segment)? {
-            look.question = Some(question);
-            self.cleaner.look = Some(look);
-            self.cleaner.next_ns = self.clock.monotonic_ns() + ANSWER_NS;
-            return Ok(0);
-        }
-        let is_left_alone = self.cleaner.left_alone.contains(&(log.id, entry.from()));
-        let (candidate, bytes) = match is_left_alone {
-            true => (None, 0),
-            false => self.candidate(&sealed, &segment)?,
+            Some(segment) => {
+                let was_asked = question.is_some();
+                if let Some(question) = question {
+                    self.note_answer(&sealed.log, &segment, question)?;
+                }
+                match self.weigh(&sealed, &segment) {
+                    Ok(weight) if !was_asked && self.is_to_ask(&sealed, &weight) => {
+                        let question = Question::ask(&self.lanes, sealed.log.id, sealed.entry.stretch());
+                        return Ok(self.wait_for_answer(look, Some(question)));
+                    }
+                    Ok(weight) => (self.judge(&sealed, &weight), weight.entries * ENTRY_BYTES),
+                    Err(error) => unless_damaged(error, (None, 0))?,
+                }
+            }
         };
         look.candidates.push(candidate);
         look.next += 1;
@@ -272,24 +269,22 @@ impl Keeper {
         Ok(bytes.max(1))
     }
 
-    /// What the lanes must be asked before a segment is judged: where nothing but withheld records may keep it.
-    fn question(&self, sealed: &Sealed, segment: &Arc<Segment>) -> Result<Option<Question>> {
+    /// Looks again when the lanes may have answered; that counts nothing.
+    fn wait_for_answer(&mut self, mut look: Look, question: Option<Question>) -> u64 {
+        look.question = question;
+        self.cleaner.look = Some(look);
+        self.cleaner.next_ns = self.clock.monotonic_ns() + ANSWER_NS;
+        0
+    }
+
+    /// Whether the lanes must be asked before a segment is judged: where nothing but withheld records may keep it.
+    fn is_to_ask(&self, sealed: &Sealed, weight: &Weight) -> bool {
         let Sealed { log, entry, .. } = sealed;
         let is_open = match self.notes.get(&(log.id, entry.base)) {
             Some(note) => note.is_worn(&self.table),
             None => log.withheld_from() < entry.to(),
         };
-        if !is_open {
-            return Ok(None);
-        }
-        let matters = self
-            .weigh(log, segment, |_, _| 0)
-            .map(|weight| weight.withheld_frames > 0 && weight.kept_bytes <= keeper::file_bytes(entry) / 2);
-        if !matters.or_else(|error| unless_damaged(error, false))? {
-            return Ok(None);
-        }
-        let stretch = Stretch { from: entry.from(), to: entry.to() };
-        Ok(Some(Question::ask(&self.lanes, log.id, stretch)))
+        is_open && weight.withheld_frames > 0 && weight.kept_bytes <= keeper::file_bytes(entry) / 2
     }
 
     fn note_answer(&mut self, log: &LogShared, segment: &Arc<Segment>, question: Question) -> Result<()> {
@@ -306,22 +301,12 @@ impl Keeper {
         }
     }
 
-    /// What is known of a segment; and what looking counts.
-    fn candidate(&self, sealed: &Sealed, segment: &Arc<Segment>) -> Result<(Option<Candidate>, u64)> {
-        match self.judge(sealed, segment) {
-            Ok(judged) => Ok(judged),
-            Err(error) => unless_damaged(error, (None, 0)),
+    /// What is known of a segment; `None`: it could not be copied before.
+    fn judge(&self, sealed: &Sealed, weight: &Weight) -> Option<Candidate> {
+        let entry = &sealed.entry;
+        if self.cleaner.left_alone.contains(&(sealed.log.id, entry.from())) {
+            return None;
         }
-    }
-
-    fn judge(&self, sealed: &Sealed, segment: &Arc<Segment>) -> Result<(Option<Candidate>, u64)> {
-        let Sealed { log, entry, .. } = sealed;
-        let note = self.notes.get(&(log.id, entry.base));
-        let still_needed = |withheld: &SidecarEntry, first_offset: u64| match note {
-            Some(note) if note.others_are_gone(withheld.slot, first_offset) => note.undecided(withheld.slot),
-            _ => u64::from(withheld.withheld_frames),
-        };
-        let weight = self.weigh(log, segment, still_needed)?;
         // About: what is not records that were visible at once.
         let withheld_bytes = entry.end.since(entry.base).saturating_sub(weight.record_bytes);
         let kept_withheld_bytes = withheld_bytes / weight.withheld_frames.max(1) * weight.withheld_needed;
@@ -337,18 +322,13 @@ impl Keeper {
             let share = u128::from(kept_bytes) * u128::from(file_bytes) / u128::from(all_bytes);
             kept_bytes = u64::try_from(share).unwrap_or(u64::MAX);
         }
-        let kept_bytes = kept_bytes.min(file_bytes);
-        Ok((Some(Candidate { file_bytes, kept_bytes, is_scattered }), weight.entries * ENTRY_BYTES))
+        Some(Candidate { file_bytes, kept_bytes: kept_bytes.min(file_bytes), is_scattered })
     }
 
-    /// Adds up what the index of a segment says. `still_needed`: how many withheld frames of a partition are, when it
-    /// begins at an offset.
-    fn weigh(
-        &self,
-        log: &LogShared,
-        segment: &Arc<Segment>,
-        still_needed: impl Fn(&SidecarEntry, u64) -> u64,
-    ) -> Result<Weight> {
+    /// Adds up what the index of a segment says.
+    fn weigh(&self, sealed: &Sealed, segment: &Arc<Segment>) -> Result<Weight> {
+        let Sealed { log, entry: manifest, .. } = sealed;
+        let note = self.notes.get(&(log.id, manifest.base));
         let mut weight = Weight::default();
         for entry in sealed::entries(log, segment)? {
             weight.entries += 1;
@@ -365,7 +345,10 @@ impl Keeper {
                 };
             }
             if entry.withheld_frames > 0 {
-                weight.withheld_needed += still_needed(&entry, first_offset);
+                weight.withheld_needed += match note {
+                    Some(note) if note.others_are_gone(entry.slot, first_offset) => note.undecided(entry.slot),
+                    _ => u64::from(entry.withheld_frames),
+                };
             }
         }
         Ok(weight)
@@ -376,7 +359,7 @@ impl Keeper {
         let now_ns = self.clock.monotonic_ns();
         let took_ns = now_ns.saturating_sub(look.started_ns);
         self.cleaner.next_ns = now_ns + LOOK_INTERVAL_NS.max(took_ns * 10);
-        let is_quiet = self.cleaner.sealed_ns.is_some_and(|sealed_ns| now_ns >= sealed_ns + QUIET_NS);
+        let is_quiet = self.cleaner.is_quiet(now_ns);
         let bounds = self.bounds(is_quiet)?;
         let mut from = 0;
         while let Some(Sealed { log, .. }) = look.segments.get(from) {
@@ -406,13 +389,11 @@ impl Keeper {
         // On a disk that is full for everybody else a small one still fits.
         let free_bytes = free_bytes.saturating_sub(keeper::FREE_BYTES_MIN / 4);
         let bound = self.options.disk_bytes_max.unwrap_or(u64::MAX);
-        let segment_bytes = self.options.segment_bytes_limit();
-        // What only makes reading faster must not take what producers need next.
-        let needed_bytes = segment_bytes * u64::from(self.options.segments_prepared + 1) * self.lanes.len() as u64;
         let left_bytes = bound.saturating_sub(keeper::disk_bytes(&self.manifest));
-        let room_bytes = free_bytes.saturating_sub(needed_bytes).min(left_bytes);
+        // What only makes reading faster must not take what producers need next.
+        let room_bytes = free_bytes.saturating_sub(self.ahead_bytes()).min(left_bytes);
         let reclaim_bytes = free_bytes.min(left_bytes.max(BEYOND_BYTES));
-        let copy_bytes_max = copy_bytes_max(&self.options);
+        let (copy_bytes_max, segment_bytes) = (copy_bytes_max(&self.options), self.options.segment_bytes_limit());
         Ok(Bounds { copy_bytes_max, segment_bytes, room_bytes, reclaim_bytes, is_quiet })
     }
 
@@ -446,18 +427,20 @@ impl Keeper {
         };
         // Its number is taken, whatever comes of it.
         self.manifest.next_file += 1;
-        let used_bytes = segments.iter().map(|one| one.manifest.limit().since(one.manifest.base)).sum::<u64>();
+        let used_bytes = segments.iter().map(|one| one.manifest.bytes).sum::<u64>();
         let used_bytes = used_bytes.min(crate::bounds::SEGMENT_BYTES_CEILING / 2);
         let source = |segment: Arc<Segment>| {
             let note = self.notes.get(&(log.id, segment.manifest.base)).cloned();
             Source { segment, note }
         };
         let sources: Vec<Source> = segments.into_iter().map(source).collect();
-        let keys: Vec<Key> = sources.iter().map(|source| (log.id, source.segment.manifest.from())).collect();
         let memory_bytes_max = self.options.cleaner_bytes_max as usize;
         match Copying::begin(&*self.storage, log.clone(), sources, segment, &partitions, memory_bytes_max, used_bytes) {
             Ok(copying) => self.cleaner.copying = Some(copying),
-            Err(error) => self.give_up_copy(segment.file, &keys, NoCopy::of(error))?,
+            Err(error) => {
+                let keys = chosen.iter().map(|sealed| (log.id, sealed.entry.from()));
+                self.give_up_copy(segment.file, keys.collect(), NoCopy::of(error))?;
+            }
         }
         Ok(())
     }
@@ -485,20 +468,19 @@ impl Keeper {
 
     /// Copies the next piece; returns how many bytes were read or written.
     fn copy_on(&mut self, mut copying: Copying) -> Result<u64> {
-        let file = copying.file();
-        let keys: Vec<Key> = copying.sources.iter().map(|one| (copying.log.id, one.segment.manifest.from())).collect();
-        match copying.step(&*self.storage) {
+        let ended = match copying.step(&*self.storage) {
             Ok(Step::Worked(bytes)) => {
                 self.shared.cleaned_bytes.fetch_add(bytes, Ordering::Relaxed);
                 self.cleaner.copying = Some(copying);
                 return Ok(bytes);
             }
-            Ok(Step::Done) => {
-                if let Err(no_copy) = self.end_copy(copying) {
-                    self.give_up_copy(file, &keys, no_copy)?;
-                }
-            }
-            Err(no_copy) => self.give_up_copy(file, &keys, no_copy)?,
+            Ok(Step::Done) => Ok(()),
+            Err(no_copy) => Err(no_copy),
+        };
+        let (file, log) = (copying.file(), copying.log.id);
+        let keys = copying.sources.iter().map(|source| (log, source.segment.manifest.from())).collect();
+        if let Err(no_copy) = ended.and_then(|()| self.end_copy(copying)) {
+            self.give_up_copy(file, keys, no_copy)?;
         }
         Ok(0)
     }
@@ -514,7 +496,7 @@ impl Keeper {
         let sidecar = sealed::store(&log, &copy, manifest.end, &index).map_err(NoCopy::of)?;
         *lock(&copy.sidecar) = Some(sidecar);
         let mut changed = self.manifest.clone();
-        let stretch = Stretch { from: manifest.from(), to: manifest.to() };
+        let stretch = manifest.stretch();
         // The sources, and what stood between them and waits for its last reader: nothing of it is kept.
         let is_within = |s: &&mut ManifestSegment| s.log == log.id && stretch.from <= s.from() && s.from() < stretch.to;
         let sealed = changed.segments.iter_mut().filter(is_within).filter(|s| s.state == SegmentState::Sealed);
@@ -543,7 +525,7 @@ impl Keeper {
     }
 
     /// There will be no copy; the sources stay.
-    fn give_up_copy(&mut self, file: u32, keys: &[Key], no_copy: NoCopy) -> Result<()> {
+    fn give_up_copy(&mut self, file: u32, keys: Vec<Key>, no_copy: NoCopy) -> Result<()> {
         // A failed write may have entered it into a manifest.
         if !matches!(no_copy, NoCopy::Failed(_)) {
             for name in [file_name(file), sidecar_name(file)] {
@@ -551,10 +533,7 @@ impl Keeper {
             }
         }
         match no_copy {
-            NoCopy::Damaged(from) => {
-                let log = keys.first().map_or(0, |(log, _)| *log);
-                self.cleaner.left_alone.insert((log, from));
-            }
+            NoCopy::Damaged(bad) => self.cleaner.left_alone.extend(keys.into_iter().filter(|(_, from)| *from == bad)),
             NoCopy::Impossible => self.cleaner.left_alone.extend(keys),
             NoCopy::NoSpace => {
                 self.cleaner.chosen.clear();
@@ -566,14 +545,5 @@ impl Keeper {
         // What died meanwhile was left for the copy.
         self.shared.look_for_dead.store(true, Ordering::Release);
         Ok(())
-    }
-}
-
-/// Damage is told to who reads it, a full disk to who writes; neither is a reason to stop.
-fn unless_damaged<T>(error: Error, otherwise: T) -> Result<T> {
-    match error {
-        Error::Damaged { .. } => Ok(otherwise),
-        Error::Io(failure) if failure.is_no_space() => Ok(otherwise),
-        error => Err(error),
     }
 }

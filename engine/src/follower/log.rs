@@ -148,10 +148,9 @@ impl LogFollower {
     pub(super) fn follow(&mut self, context: &Context<'_>) -> Result<Step> {
         let segments = context.manifest.segments_of(self.shared.id);
         let mut step = Step::default();
-        self.copied_to = self.copied_to.max(take_over_copies(&self.shared, &segments));
+        self.copied_to = self.copied_to.max(take_over(&self.shared, &segments));
         // Only what was sealed is copied.
         self.durable = self.durable.max(self.copied_to);
-        drop_gone(&self.shared, &segments);
         if (!self.is_on_course(&segments) || self.is_left_behind(context, &segments))
             && !self.begin(context, &segments)?
         {
@@ -433,23 +432,19 @@ fn differs(state: &LogState, checkpoint: &LogState) -> Option<u32> {
     checkpoint.slots().find(|slot| checkpoint.partition(*slot).next_offset != state.partition(*slot).next_offset)
 }
 
-/// Segments that the manifest does not have any more are nobody's to read.
-pub(super) fn drop_gone(log: &LogShared, segments: &[ManifestSegment]) {
-    for held in log.segments() {
-        if !segments.iter().any(|segment| segment.is_same_use(&held.manifest)) {
-            log.remove_segment(&held);
-        }
-    }
-}
-
-/// What the cleaner has copied since is read from the copies. They come before their sources go. Returns up to where
-/// there are new ones.
-pub(super) fn take_over_copies(log: &LogShared, segments: &[ManifestSegment]) -> Position {
+/// What the cleaner has copied since is read from the copies, and segments that the manifest does not have any more are
+/// nobody's to read. The copies come before their sources go. Returns up to where there are new ones.
+pub(super) fn take_over(log: &LogShared, segments: &[ManifestSegment]) -> Position {
     let mut copied_to = Position(0);
     for copy in segments.iter().filter(|segment| segment.copy_of.is_some()) {
         if log.segment_at(copy.base).is_none() {
             log.add_segment(Arc::new(Segment::new(*copy)));
             copied_to = copied_to.max(copy.to());
+        }
+    }
+    for held in log.segments() {
+        if !segments.iter().any(|segment| segment.is_same_use(&held.manifest)) {
+            log.remove_segment(&held);
         }
     }
     copied_to

@@ -34,7 +34,7 @@ use crate::partition::tail_cache::TailCache;
 use crate::producer::dispatcher::Dispatcher;
 use crate::stats::{OutsideLog, OutsideStats};
 use crate::sync::lock;
-use log::{Context, Effect, LogFollower, Step, drop_gone, take_over_copies};
+use log::{Context, Effect, LogFollower, Step, take_over};
 use manifest::ManifestWatch;
 pub(crate) use manifest::load_settled;
 use std::collections::BTreeMap;
@@ -282,9 +282,7 @@ impl Follower {
         }
         self.manifest = manifest;
         for older in &inner.older_logs {
-            let segments = self.manifest.segments_of(older.id);
-            let _ = take_over_copies(older, &segments);
-            drop_gone(older, &segments);
+            take_over(older, &self.manifest.segments_of(older.id));
         }
         Ok(())
     }

@@ -22,7 +22,7 @@
 use super::codec::Put;
 use super::frame::{FrameContext, u32_at, u64_at};
 use super::manifest::ManifestSegment;
-use super::position::Position;
+use super::position::{Position, Stretch};
 use crate::error::{Error, Result};
 use crate::io::PAGE;
 
@@ -66,14 +66,19 @@ impl ManifestSegment {
         self.base.advance(self.bytes)
     }
 
+    /// The stretch of the log that it stands for.
+    pub(crate) fn stretch(&self) -> Stretch {
+        self.copy_of.unwrap_or(Stretch { from: self.base, to: self.limit() })
+    }
+
     /// Where in the order of its log's segments it stands: its own base, or that of the first one it was copied from.
     pub(crate) fn from(&self) -> Position {
-        self.copy_of.map_or(self.base, |stretch| stretch.from)
+        self.stretch().from
     }
 
     /// The end of the stretch of the log that it stands for.
     pub(crate) fn to(&self) -> Position {
-        self.copy_of.map_or(self.limit(), |stretch| stretch.to)
+        self.stretch().to
     }
 
     /// Whether both speak of the same use of the same file.

@@ -8,7 +8,6 @@
 
 use super::Opening;
 use crate::canary::{self, Canary};
-use crate::cleaner;
 use crate::error::{Error, Result};
 use crate::io::PAGE;
 use crate::keeper::{self};
@@ -103,12 +102,6 @@ impl Opening<'_> {
         }
     }
 
-    /// How much the segment files may grow.
-    pub(super) fn disk_bytes_left(&self, manifest: &Manifest) -> u64 {
-        let bytes_max = self.options.disk_bytes_max.unwrap_or(u64::MAX);
-        bytes_max.saturating_sub(keeper::disk_bytes(manifest) + cleaner::room_bytes(&self.options))
-    }
-
     /// The first segment of a log's new generation. On a full disk, one of the reserve.
     pub(super) fn first_segment(&self, manifest: &mut Manifest, at: usize, checkpoint_bytes: u64) -> Result<Prepared> {
         let storage = &*self.storage;
@@ -119,7 +112,7 @@ impl Opening<'_> {
             while log.generation > 1 && reserve::restore(storage, manifest, log.id, checkpoint_bytes)? {}
             let (id, generation) = (log.id, log.generation);
             // A new engine needs what it begins with, whatever the bound.
-            let left = if generation == 1 { u64::MAX } else { self.disk_bytes_left(manifest) };
+            let left = if generation == 1 { u64::MAX } else { keeper::disk_bytes_left(manifest, &self.options, 0) };
             let prepared = keeper::prepare_segment(storage, manifest, id, generation, bytes_min, bytes_min, left)?;
             let file = prepared.manifest.file;
             zero_fill(prepared).map_err(|error| {

@@ -107,7 +107,7 @@ impl Opening<'_> {
         let log = manifest.logs[at];
         let needed = state.encoded_bytes_max() + (64 << 10);
         let bytes = needed.next_power_of_two().max(self.options.first_segment_bytes());
-        let left = self.disk_bytes_left(manifest);
+        let left = keeper::disk_bytes_left(manifest, &self.options, 0);
         let mut prepared = match keeper::prepare_segment(storage, manifest, log.id, log.generation, bytes, bytes, left)
         {
             Err(Error::NoSpace { .. }) => reserve::take(storage, manifest, log.id, log.generation, needed)?,

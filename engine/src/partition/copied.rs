@@ -115,12 +115,12 @@ impl CopiedIndex {
 
     /// The bytes of the sidecar.
     pub(crate) fn sidecar(mut self, segment: ManifestSegment, end: Position) -> Vec<u8> {
-        let state = self.begins_with.take().unwrap_or_default();
         // All that there were have an entry, also without records here.
-        let empty = || Copied { runs: PartitionIndex::default(), timestamp_max_ms: 0, withheld_frames: 0 };
-        for slot in state.slots() {
-            self.partitions.entry(slot).or_insert_with(empty);
+        let slots: Vec<u32> = self.begins_with.iter().flat_map(LogState::slots).collect();
+        for slot in slots {
+            self.partition(slot);
         }
+        let state = self.begins_with.unwrap_or_default();
         let mut builder = SidecarBuilder::new(segment);
         for (slot, copied) in &self.partitions {
             let before = state.partition(*slot);

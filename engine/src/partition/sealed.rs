@@ -11,7 +11,7 @@
 use super::copied::CopiedIndex;
 use super::index::{PartitionIndex, Run};
 use super::shared::{LogShared, Partition, Segment};
-use super::sidecar::{MemoryFile, Sidecar, SidecarBuilder, SidecarEntry, SidecarFile};
+use super::sidecar::{BadSidecar, MemoryFile, Sidecar, SidecarBuilder, SidecarEntry, SidecarFile};
 use crate::canary::{self, Canary};
 use crate::error::{Error, Result};
 use crate::io::Access;
@@ -60,8 +60,8 @@ fn bisect(
     let (mut low, mut high) = (0, segments.len());
     while low < high {
         let middle = low + (high - low) / 2;
-        let before = match entry(log, &segments[middle], slot)? {
-            Some((_, entry)) => starts_before(&entry),
+        let before = match entry_of(log, &segments[middle], slot)? {
+            Some(entry) => starts_before(&entry),
             None => true,
         };
         if before { low = middle + 1 } else { high = middle }
@@ -77,28 +77,20 @@ fn bisect(
 
 /// The runs of `slot` in a sealed segment.
 fn runs_in(log: &LogShared, segment: &Arc<Segment>, slot: u32) -> Result<Option<Vec<Run>>> {
-    let Some((sidecar, entry)) = entry(log, segment, slot)? else { return Ok(None) };
-    if !entry.has_runs() {
-        return Ok(None);
-    }
-    match sidecar.runs(&entry, &log.pages) {
-        Ok(runs) => Ok(Some(runs)),
-        Err(_) => {
-            let sidecar = rebuild(log, segment)?;
-            let entry = sidecar.entry(slot, &log.pages).ok().flatten().unwrap_or_default();
-            sidecar.runs(&entry, &log.pages).map(Some).map_err(|bad| unusable(segment, &bad.0))
-        }
-    }
+    read(log, segment, |sidecar| match sidecar.entry(slot, &log.pages)?.filter(SidecarEntry::has_runs) {
+        Some(entry) => sidecar.runs(&entry, &log.pages).map(Some),
+        None => Ok(None),
+    })
 }
 
 /// The first offset of a partition in a sealed segment, or behind it if it has no records there; `None`: it began later.
 pub(crate) fn first_offset_in(log: &LogShared, segment: &Arc<Segment>, slot: u32) -> Result<Option<u64>> {
-    Ok(entry(log, segment, slot)?.map(|(_, entry)| entry.first_offset))
+    Ok(entry_of(log, segment, slot)?.map(|entry| entry.first_offset))
 }
 
 /// What the index of a sealed segment says of a partition.
 pub(crate) fn entry_of(log: &LogShared, segment: &Arc<Segment>, slot: u32) -> Result<Option<SidecarEntry>> {
-    Ok(entry(log, segment, slot)?.map(|(_, entry)| entry))
+    read(log, segment, |sidecar| sidecar.entry(slot, &log.pages))
 }
 
 /// The offset behind the last record that a sealed segment gave to a partition.
@@ -115,19 +107,14 @@ pub(crate) fn bytes_from(log: &LogShared, segment: &Arc<Segment>, entry: &Sideca
 
 /// What the index of a sealed segment says of all partitions, by slot.
 pub(crate) fn entries(log: &LogShared, segment: &Arc<Segment>) -> Result<Vec<SidecarEntry>> {
-    let all = |sidecar: &Sidecar| (0..sidecar.entries()).map(|at| sidecar.entry_at(at, &log.pages)).collect();
-    let read: Result<Vec<SidecarEntry>, _> = all(&sidecar(log, segment)?);
-    read.or_else(|_| all(&rebuild(log, segment)?).map_err(|bad| unusable(segment, &bad.0)))
+    read(log, segment, |sidecar| (0..sidecar.entries()).map(|at| sidecar.entry_at(at, &log.pages)).collect())
 }
 
 /// Where the bytes of a frame that was first written at a position of a log stand now.
 pub(crate) fn resolve(log: &LogShared, identity: Position) -> Result<Position> {
     let copy = log.copy_for(identity).filter(|_| !canary::sings(Canary::ResolveByAddress));
     let Some(copy) = copy else { return Ok(identity) };
-    let found = match sidecar(log, &copy)?.place_of(identity, &log.pages) {
-        Ok(found) => found,
-        Err(_) => rebuild(log, &copy)?.place_of(identity, &log.pages).map_err(|bad| unusable(&copy, &bad.0))?,
-    };
+    let found = read(log, &copy, |sidecar| sidecar.place_of(identity, &log.pages))?;
     // What the copy does not have was given up; there is nothing at the old address any more.
     Ok(found.unwrap_or(identity))
 }
@@ -142,15 +129,15 @@ fn unusable(segment: &Segment, reason: &str) -> Error {
     }
 }
 
-fn entry(log: &LogShared, segment: &Arc<Segment>, slot: u32) -> Result<Option<(Sidecar, SidecarEntry)>> {
-    let sidecar = sidecar(log, segment)?;
-    match sidecar.entry(slot, &log.pages) {
-        Ok(entry) => Ok(entry.map(|entry| (sidecar, entry))),
-        Err(_) => {
-            let sidecar = rebuild(log, segment)?;
-            let entry = sidecar.entry(slot, &log.pages).map_err(|bad| unusable(segment, &bad.0))?;
-            Ok(entry.map(|entry| (sidecar, entry)))
-        }
+/// Reads something in the sidecar of a sealed segment; in one that is made anew, if it cannot be read.
+fn read<T>(
+    log: &LogShared,
+    segment: &Arc<Segment>,
+    read: impl Fn(&Sidecar) -> std::result::Result<T, BadSidecar>,
+) -> Result<T> {
+    match read(&sidecar(log, segment)?) {
+        Ok(found) => Ok(found),
+        Err(_) => read(&rebuild(log, segment)?).map_err(|bad| unusable(segment, &bad.0)),
     }
 }
 

@@ -264,40 +264,19 @@ impl Sidecar {
 
     /// What it says of a partition, if that existed when the segment was sealed.
     pub(crate) fn entry(&self, slot: u32, cache: &PageCache) -> Result<Option<SidecarEntry>, BadSidecar> {
-        let (mut low, mut high) = (0, self.entries);
-        // Slots are mostly given out evenly, so that a guess mostly finds the very page. None stands behind its number.
-        let mut guess = Some(slot.min(self.entries.saturating_sub(1)));
-        let mut guesses: u32 = GUESSES_MAX;
-        while low < high {
-            let at = guess.take().filter(|at| (low..high).contains(at)).unwrap_or(low + (high - low) / 2);
+        // Slots are mostly given out evenly, so that a guess mostly finds the very page.
+        search(self.entries, u64::from(slot), GUESSES_MAX, |at| {
             let entry = self.entry_at(at, cache)?;
-            match entry.slot.cmp(&slot) {
-                std::cmp::Ordering::Equal => return Ok(Some(entry)),
-                std::cmp::Ordering::Less => low = at + 1,
-                std::cmp::Ordering::Greater => {
-                    high = at;
-                    guesses = guesses.saturating_sub(1);
-                    let share = u64::from(at) * u64::from(slot) / u64::from(entry.slot);
-                    guess = (guesses > 0).then_some(share as u32);
-                }
-            }
-        }
-        Ok(None)
+            Ok((u64::from(entry.slot), entry))
+        })
     }
 
     /// Where the frame stands that is known by a position, if the segment has it.
     pub(crate) fn place_of(&self, identity: Position, cache: &PageCache) -> Result<Option<Position>, BadSidecar> {
-        let (mut low, mut high) = (0, self.moved);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let (found, place) = self.moved_at(middle, cache)?;
-            match found.cmp(&identity) {
-                std::cmp::Ordering::Equal => return Ok(Some(place)),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-            }
-        }
-        Ok(None)
+        search(self.moved, identity.0, 0, |at| {
+            let (found, place) = self.moved_at(at, cache)?;
+            Ok((found.0, place))
+        })
     }
 
     fn moved_at(&self, at: u32, cache: &PageCache) -> Result<(Position, Position), BadSidecar> {
@@ -364,6 +343,32 @@ impl Sidecar {
         }
         reader.is_empty().then_some(runs)
     }
+}
+
+/// Finds a key among `count` that rise. So often its place is guessed from where others stand, as if they rose evenly
+/// from zero; none stands behind its own number then. After that what is left is halved.
+fn search<T>(
+    count: u32,
+    key: u64,
+    guesses: u32,
+    entry_at: impl Fn(u32) -> Result<(u64, T), BadSidecar>,
+) -> Result<Option<T>, BadSidecar> {
+    let (mut low, mut high, mut guesses) = (0, count, guesses);
+    let mut guess = (guesses > 0).then(|| key.min(u64::from(count.saturating_sub(1))) as u32);
+    while low < high {
+        let at = guess.take().filter(|at| (low..high).contains(at)).unwrap_or(low + (high - low) / 2);
+        let (found, entry) = entry_at(at)?;
+        match found.cmp(&key) {
+            std::cmp::Ordering::Equal => return Ok(Some(entry)),
+            std::cmp::Ordering::Less => low = at + 1,
+            std::cmp::Ordering::Greater => {
+                high = at;
+                guesses = guesses.saturating_sub(1);
+                guess = (guesses > 0).then(|| (u64::from(at) * key / found) as u32);
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// A sidecar's file that is open only while it is read: a long log has thousands of sidecars, and a

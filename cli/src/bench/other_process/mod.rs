@@ -18,7 +18,7 @@ use super::setup::Setup;
 use crate::arguments::EngineArguments;
 use crate::failure::{Failure, Result};
 use clap::Args;
-use ringlane::{Engine, Options};
+use ringlane::{Engine, Options, Topic};
 use serde::de::DeserializeOwned;
 use std::io::Read;
 use std::path::Path;
@@ -83,6 +83,16 @@ fn answer<T: DeserializeOwned>(mut child: Running) -> Result<T> {
         return Err(Failure::Check(format!("opening in another process failed ({status}); its message is above")));
     }
     serde_json::from_str(&text).map_err(|error| Failure::Check(format!("the child printed {text:?}: {error}")))
+}
+
+/// The partition's next offset: what was acknowledged must be there.
+fn end_of(topic: &Topic, partition: u32, records_min: u64) -> Result<u64> {
+    let end = topic.partition_info(partition)?.next_offset;
+    if end < records_min {
+        let message = format!("partition {partition} ends at {end}, and {records_min} records were acknowledged");
+        return Err(Failure::Check(message));
+    }
+    Ok(end)
 }
 
 /// The most memory a process has had at once, in bytes: what the kernel calls its high water mark.

@@ -75,11 +75,7 @@ fn read_here_and_there(engine: &Engine, topic: &Topic, records_min: u64) -> Resu
     for turn in 0..PARTITIONS_READ.min(topic.partitions()) {
         // A stride without a factor in common with round numbers of partitions.
         let partition = (turn * 7919 + 13) % topic.partitions();
-        let end = topic.partition_info(partition)?.next_offset;
-        if end < records_min {
-            let message = format!("partition {partition} ends at {end}, and {records_min} records were acknowledged");
-            return Err(Failure::Check(message));
-        }
+        let end = super::end_of(topic, partition, records_min)?;
         for start in [0, end / 2, end.saturating_sub(RECORDS_READ as u64)] {
             records += read(engine, topic, partition, start)?;
         }

@@ -3,7 +3,7 @@
 //! Invariant: a record counts only if it is the one that was asked for.
 
 use super::opener::disk_bytes;
-use super::{ChildArguments, TOPIC, memory_bytes, memory_peak_bytes, start};
+use super::{ChildArguments, TOPIC, end_of, memory_bytes, memory_peak_bytes, start};
 use crate::bench::measure::Latency;
 use crate::bench::setup::Setup;
 use crate::failure::{Failure, Result};
@@ -94,7 +94,7 @@ fn seek_randomly(engine: &Engine, topic: &Topic, records_min: u64) -> Result<Lat
     for seek in 0..SEEKS {
         let random = mixed(seek);
         let partition = (random % u64::from(topic.partitions())) as u32;
-        let end = end_of(topic, partition, records_min)?;
+        let end = end_of(topic, partition, records_min.max(1))?;
         let offset = (random >> 20) % end;
         let begin = Instant::now();
         let mut consumer = engine.consumer(ConsumerOptions::new().max_poll_records(1))?;
@@ -123,16 +123,6 @@ fn pass(engine: &Engine, topic: &Topic, partition: u32) -> Result<u64> {
         }
     }
     Ok(offset)
-}
-
-/// The partition's next offset: what was acknowledged must be there.
-fn end_of(topic: &Topic, partition: u32, records_min: u64) -> Result<u64> {
-    let end = topic.partition_info(partition)?.next_offset;
-    if end < records_min.max(1) {
-        let message = format!("partition {partition} ends at {end}, and {records_min} records were acknowledged");
-        return Err(Failure::Check(message));
-    }
-    Ok(end)
 }
 
 fn expect(found: Option<(u32, u64)>, partition: u32, offset: u64) -> Result {
