@@ -3,8 +3,9 @@
 # The last line is `N passed, N failed`: tests of all test binaries, and one more failure for each
 # check, build or test binary that failed without counting itself. `lint` leaves the tests out.
 #
-# Bounds: RINGLANE_TEST_MINUTES (default 15) for running the tests, once they are built, and as much for each of the
-# proofs behind them. A hang is a failure.
+# What waits for the disk most of the time (the engine on each backend) runs beside what computes (the proofs).
+#
+# Bounds: RINGLANE_TEST_MINUTES (default 15) for each run of tests and for each of the proofs. A hang is a failure.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PATH:$HOME/.cargo/bin"
@@ -15,34 +16,48 @@ minutes="${RINGLANE_TEST_MINUTES:-15}"
 
 output="$(mktemp -d)"
 trap 'rm -rf "$output"' EXIT
-passed=0
-failed=0
-ignored=0
-broken=()
-figures=()
 started=$SECONDS
+# What runs now, of two that run at a time.
+track=checks
+
+# note KIND VALUE: what the summary needs, in files, because tracks are processes of their own.
+note() {
+    echo "$2" >>"$output/$1"
+}
+
+# total KIND: the sum of what was noted.
+total() {
+    awk '{ sum += $1 } END { print sum + 0 }' "$output/$1" 2>/dev/null || echo 0
+}
+
+# ended NAME BEGIN STATE: the line of a step, and its whole output if it failed, in one piece.
+ended() {
+    printf '%-7s %-34s %4d s\n' "$3" "$1" $((SECONDS - $2)) >"$output/$track.line"
+    [ "$3" = ok ] || sed 's/^/    /' "$output/$track.output" >>"$output/$track.line"
+    flock "$output" cat "$output/$track.line"
+}
 
 # step NAME COMMAND...: runs it; shows its output only if it fails.
 step() {
     local name="$1" begin=$SECONDS
     shift
-    if "$@" >"$output/step" 2>&1; then
-        printf 'ok      %-34s %4d s\n' "$name" $((SECONDS - begin))
+    if "$@" >"$output/$track.output" 2>&1; then
+        ended "$name" "$begin" ok
         return 0
     fi
-    printf 'FAILED  %-34s %4d s\n' "$name" $((SECONDS - begin))
-    sed 's/^/    /' "$output/step"
-    broken+=("$name")
+    ended "$name" "$begin" FAILED
+    note broken "$name"
     return 1
 }
 
 check() {
-    step "$@" || failed=$((failed + 1))
+    step "$@" || note failed 1
 }
 
 # The sum of one figure over all `test result:` lines.
 sum() {
-    sed -n "s/^test result:.* \([0-9][0-9]*\) $1.*/\1/p" "$output/tests" | awk '{ sum += $1 } END { print sum + 0 }'
+    sed -n "s/^test result:.* \([0-9][0-9]*\) $1.*/\1/p" "$output/$track.output" |
+        awk '{ sum += $1 } END { print sum + 0 }'
 }
 
 clippy_of_the_engine_alone() {
@@ -58,45 +73,45 @@ cargo_deny() {
     grep -qi 'failed to fetch' "$output/advisories"
 }
 
+build_tests() {
+    "$cargo" test --quiet --no-run --message-format=json-render-diagnostics >"$output/binaries"
+}
+
 # tests NAME COMMAND...: runs tests, counts them, and shows their output only if something failed.
 tests() {
     local name="$1" begin=$SECONDS status=0
     shift
-    timeout --kill-after=30 "$((minutes * 60))" "$@" >"$output/tests" 2>&1 || status=$?
+    timeout --kill-after=30 "$((minutes * 60))" "$@" >"$output/$track.output" 2>&1 || status=$?
     local counted succeeded
     counted=$(sum failed)
     succeeded=$(sum passed)
-    passed=$((passed + succeeded))
-    ignored=$((ignored + $(sum ignored)))
+    note passed "$succeeded"
+    note failed "$counted"
+    note ignored "$(sum ignored)"
     # What could not run on this machine passes, and is not passed over in silence.
-    grep -a '^did not run: ' "$output/tests" | sort -u | sed 's/^/        /'
-    failed=$((failed + counted))
+    grep -a '^did not run: ' "$output/$track.output" | sort -u | sed 's/^/        /'
     if [ "$status" = 0 ] && [ "$counted" = 0 ] && [ "$succeeded" -gt 0 ]; then
-        printf 'ok      %-34s %4d s\n' "$name" $((SECONDS - begin))
+        ended "$name" "$begin" ok
         # What could not run here says why.
-        sed -n 's/^test \(.*\) \.\.\. ignored, \(no .*\)/        skipped \1: \2/p' "$output/tests"
+        sed -n 's/^test \(.*\) \.\.\. ignored, \(no .*\)/        skipped \1: \2/p' "$output/$track.output"
         return
     fi
-    printf 'FAILED  %-34s %4d s\n' "$name" $((SECONDS - begin))
-    sed 's/^/    /' "$output/tests"
+    ended "$name" "$begin" FAILED
     case "$status" in
-        124 | 137) broken+=("$name (stopped after $minutes minutes)") ;;
-        *) broken+=("$name") ;;
+        124 | 137) note broken "$name (stopped after $minutes minutes)" ;;
+        *) note broken "$name" ;;
     esac
     # A test binary that was killed or timed out prints no result; it must not pass for zero failures.
-    [ "$counted" -gt 0 ] || failed=$((failed + 1))
+    [ "$counted" -gt 0 ] || note failed 1
 }
 
-# Everything on the backend that an engine chooses for itself; then all that opens engines once more for
-# each of the others. What loops over all backends by itself then looks at that one only.
-run_tests() {
-    tests 'tests' env RINGLANE_TEST_BACKEND=io-uring "$cargo" test --quiet --no-fail-fast
+# The engine and the command on the backend that an engine chooses for itself, and once more on each of the others.
+# What loops over all backends by itself then looks at that one only.
+run_engine() {
     local backend
-    for backend in plain plain-buffered; do
-        tests "tests, backend $backend" env RINGLANE_TEST_BACKEND="$backend" \
-            "$cargo" test --quiet --no-fail-fast -p ringlane -p ringlane-cli --tests
-        tests "corruption, backend $backend" env RINGLANE_TEST_BACKEND="$backend" RINGLANE_CORRUPTION_CASES=0 \
-            "$cargo" test --quiet --no-fail-fast -p ringlane-proof --test corruption
+    for backend in io-uring plain plain-buffered; do
+        tests "engine, backend $backend" env RINGLANE_TEST_BACKEND="$backend" RUST_TEST_THREADS=4 \
+            scripts/run-tests.py "$output/binaries" engine cli
     done
 }
 
@@ -104,19 +119,28 @@ run_tests() {
 proof() {
     if step "$1" timeout --kill-after=30 "$((minutes * 60))" "${@:2}"; then
         # What happened how often stands between the first part and the last one.
-        figures+=("$(tail -n 1 "$output/step" | sed 's/;.*;/;/')")
+        note figures "$(tail -n 1 "$output/$track.output" | sed 's/;.*;/;/')"
     else
-        failed=$((failed + 1))
+        note failed 1
     fi
 }
 
-# A bounded part of what `make proof` runs for hours. The build is one of its own: what users get holds no faults.
-# Without a canary set it does the same, so that seeds run on it as well.
+# Everything else, and a bounded part of what `make proof` runs for hours. The build is one of its own: what users get
+# holds no faults. Without a canary set it does the same, so that seeds run on it as well.
 run_proofs() {
-    local target="${CARGO_TARGET_DIR:-target}/canaries"
+    local target="${CARGO_TARGET_DIR:-target}/canaries" backend
+    # The tests beside it are timed out where these would only take longer.
+    renice --relative 5 "$BASHPID" >/dev/null
+    tests 'examples in the documentation' "$cargo" test --quiet --doc
+    tests 'proofs and models' env RINGLANE_TEST_BACKEND=io-uring \
+        scripts/run-tests.py "$output/binaries" . ^engine ^cli
+    for backend in plain plain-buffered; do
+        tests "corruption, backend $backend" env RINGLANE_TEST_BACKEND="$backend" RINGLANE_CORRUPTION_CASES=0 \
+            scripts/run-tests.py "$output/binaries" proof/tests/corruption.rs
+    done
     if ! step 'building the proofs' "$cargo" build --release --quiet -p ringlane-proof --features canaries \
         --target-dir "$target"; then
-        failed=$((failed + 1))
+        note failed 1
         return
     fi
     proof 'simulator' "$target/release/ringlane-proof" sim --seeds 2000
@@ -125,18 +149,20 @@ run_proofs() {
 }
 
 finish() {
+    local failed
+    failed=$(total failed)
     echo
-    [ ${#broken[@]} = 0 ] || printf 'failed: %s\n' "${broken[@]}"
-    [ "$ignored" = 0 ] || echo "ignored: $ignored"
-    [ ${#figures[@]} = 0 ] || (IFS='|' && echo "proofs: ${figures[*]}" | sed 's/|/ | /g')
+    [ ! -f "$output/broken" ] || sed 's/^/failed: /' "$output/broken"
+    [ "$(total ignored)" = 0 ] || echo "ignored: $(total ignored)"
+    [ ! -f "$output/figures" ] || echo "proofs: $(paste -sd '|' "$output/figures" | sed 's/|/ | /g')"
     echo "time: $((SECONDS - started)) s"
-    if [ "$what" = lint ]; then echo "lint: $failed failed"; else echo "$passed passed, $failed failed"; fi
+    if [ "$what" = lint ]; then echo "lint: $failed failed"; else echo "$(total passed) passed, $failed failed"; fi
     [ "$failed" = 0 ]
     exit
 }
 
 if ! step 'setup' scripts/setup.sh; then
-    failed=1
+    note failed 1
     finish
 fi
 check 'tidy' scripts/tidy.sh
@@ -162,10 +188,11 @@ if [ -z "${TMPDIR:-}" ] && [ "$(stat -f -c %T /tmp)" = tmpfs ]; then
     export TMPDIR
     trap 'rm -rf "$output" "$TMPDIR"' EXIT
 fi
-if step 'building the tests' "$cargo" test --quiet --no-run; then
-    run_tests
-    run_proofs
+if step 'building the tests' build_tests; then
+    (track=engine && run_engine) &
+    (track=proofs && run_proofs) &
+    wait
 else
-    failed=$((failed + 1))
+    note failed 1
 fi
 finish

@@ -416,7 +416,7 @@ fn many_small_segments_become_few() {
     let _watchdog = watchdog(240, "cleaner");
     let scratch = directory();
     let sealed = || segments(scratch.path()).iter().filter(|segment| segment.state == "sealed").count();
-    for number in 0..40u64 {
+    for number in 0..27u64 {
         let engine = Engine::open(scratch.path(), small()).unwrap();
         let topic = match number {
             0 => engine.create_topic("t", TopicOptions::new()).unwrap(),
@@ -431,7 +431,7 @@ fn many_small_segments_become_few() {
         engine.close().unwrap();
     }
     let engine = Engine::open(scratch.path(), small()).unwrap();
-    let expected: Vec<_> = (0..40u64).map(|number| number.to_le_bytes().to_vec()).collect();
+    let expected: Vec<_> = (0..27u64).map(|number| number.to_le_bytes().to_vec()).collect();
     assert_eq!(values(&engine, &engine.topic("t").unwrap(), 0), expected);
     check_whole(scratch.path());
 }
@@ -489,10 +489,7 @@ fn a_full_disk_gets_room_from_sparse_segments() {
     for _ in 0..6 {
         mixed.fill(12 * MIB);
         mixed.give_up_bulk();
-        wait_until("there is room for as much again", || {
-            let stats = mixed.engine.stats();
-            stats.cleaner.is_idle && stats.disk_bytes < 18 * MIB
-        });
+        wait_until("there is room for as much again", || mixed.engine.stats().disk_bytes < 18 * MIB);
         assert!(mixed.engine.stats().disk_bytes <= 32 * MIB);
     }
     mixed.check_kept();

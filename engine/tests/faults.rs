@@ -11,7 +11,7 @@ mod common;
 use common::ledger::{Ledger, PATIENCE, value};
 use common::storage::{is_segment, open_faulty};
 use common::watchdog::watchdog;
-use common::{backends, directory, small, values};
+use common::{backends, directory, is_about, small, values};
 use ringlane::io::PAGE;
 use ringlane::io::faulty::{Effect, Fault, Faults, Operation};
 use ringlane::*;
@@ -369,6 +369,9 @@ fn a_slow_device_fills_the_buffer_and_drops_nothing() {
 /// Each operation of opening fails once. Opening says so and changes nothing that matters.
 #[test]
 fn opening_that_fails_can_be_tried_again() {
+    if !is_about(Backend::Plain) {
+        return;
+    }
     let _watchdog = watchdog(500, "opening that fails");
     let operations = [
         Operation::Open,

@@ -11,7 +11,7 @@ mod common;
 use common::ledger::{Ledger, PATIENCE};
 use common::storage::open_faulty;
 use common::watchdog::watchdog;
-use common::{backends, directory, small, values};
+use common::{backends, directory, is_about, small, values};
 use ringlane::io::faulty::{Effect, Fault, Faults, Operation};
 use ringlane::io::{Clock, Directory, DirectoryOptions, SystemClock};
 use ringlane::*;
@@ -318,48 +318,63 @@ fn the_reserve_grows_with_the_state_of_its_log() {
 
 /// Opening ends at its `n`-th operation of any kind, and everything after that fails too: as if the
 /// process had been killed there. Or only that one finds no space.
-#[test]
-fn opening_a_full_engine_may_end_anywhere() {
+fn opening_may_end_anywhere(errno: i32, alone: bool) {
+    if !is_about(Backend::Plain) {
+        return;
+    }
     let _watchdog = watchdog(500, "opening ends anywhere");
     let options = small().backend(Backend::Plain).lanes(Some(2));
-    for (errno, alone) in [(libc::EIO, false), (libc::ENOSPC, false), (libc::ENOSPC, true)] {
-        let (directory, faults) = (directory(), Faults::new());
-        let (engine, ledger, withheld) = filled(directory.path(), options.clone(), &faults, 400);
-        engine.close().unwrap();
-        let (mut ended, mut was_hit) = (0, true);
-        for (n, id) in withheld.iter().enumerate() {
-            let hits = faults.hits();
-            // Twice in a row: what the first left behind must do for the second.
-            for n in [n, n * 7 % 60] {
-                fail_from(&faults, n as u64, errno, alone);
-                match open_faulty(directory.path(), options.clone(), &faults) {
-                    Ok(engine) => drop(engine.close()),
-                    Err(error) => {
-                        // What cannot be read is not told from what is damaged, and nothing was changed.
-                        let known = ["io", "no-space", "poisoned", "unknown-outcome", "damaged"];
-                        assert!(known.contains(&error.code()), "operation {n}: {error}");
-                    }
-                }
-                was_hit = faults.hits() > hits;
-                faults.disarm();
-                if !was_hit {
-                    break;
+    let (directory, faults) = (directory(), Faults::new());
+    let (engine, ledger, withheld) = filled(directory.path(), options.clone(), &faults, 400);
+    engine.close().unwrap();
+    let (mut ended, mut was_hit) = (0, true);
+    for (n, id) in withheld.iter().enumerate() {
+        let hits = faults.hits();
+        // Twice in a row: what the first left behind must do for the second.
+        for n in [n, n * 7 % 60] {
+            fail_from(&faults, n as u64, errno, alone);
+            match open_faulty(directory.path(), options.clone(), &faults) {
+                Ok(engine) => drop(engine.close()),
+                Err(error) => {
+                    // What cannot be read is not told from what is damaged, and nothing was changed.
+                    let known = ["io", "no-space", "poisoned", "unknown-outcome", "damaged"];
+                    assert!(known.contains(&error.code()), "operation {n}: {error}");
                 }
             }
-            let opened = open_faulty(directory.path(), options.clone(), &faults);
-            let engine = opened.unwrap_or_else(|error| panic!("after operation {n}, errno {errno}: {error}"));
-            // What was cancelled before stays cancelled.
-            assert_eq!(engine.stats().withheld_records, (withheld.len() - n) as u64, "after operation {n}");
-            check_bookkeeping(&engine, &ledger, *id, n as u32);
-            drop(engine);
+            was_hit = faults.hits() > hits;
+            faults.disarm();
             if !was_hit {
                 break;
             }
-            ended += 1;
         }
-        assert!((20..withheld.len()).contains(&ended), "{ended} places to end at");
-        assert!(!verify(directory.path(), &mut |_| {}).unwrap().is_damaged());
+        let opened = open_faulty(directory.path(), options.clone(), &faults);
+        let engine = opened.unwrap_or_else(|error| panic!("after operation {n}, errno {errno}: {error}"));
+        // What was cancelled before stays cancelled.
+        assert_eq!(engine.stats().withheld_records, (withheld.len() - n) as u64, "after operation {n}");
+        check_bookkeeping(&engine, &ledger, *id, n as u32);
+        drop(engine);
+        if !was_hit {
+            break;
+        }
+        ended += 1;
     }
+    assert!((20..withheld.len()).contains(&ended), "{ended} places to end at");
+    assert!(!verify(directory.path(), &mut |_| {}).unwrap().is_damaged());
+}
+
+#[test]
+fn opening_a_full_engine_may_end_anywhere() {
+    opening_may_end_anywhere(libc::EIO, false);
+}
+
+#[test]
+fn opening_a_full_engine_may_find_no_space_from_anywhere_on() {
+    opening_may_end_anywhere(libc::ENOSPC, false);
+}
+
+#[test]
+fn opening_a_full_engine_may_find_no_space_once_anywhere() {
+    opening_may_end_anywhere(libc::ENOSPC, true);
 }
 
 /// Lets operation number `n` from now on fail, and unless `alone` all after it.
@@ -387,6 +402,9 @@ fn fail_from(faults: &Faults, n: u64, errno: i32, alone: bool) {
 /// was called damaged ever after.
 #[test]
 fn creating_may_end_anywhere_and_needs_room_for_the_reserve() {
+    if !is_about(Backend::Plain) {
+        return;
+    }
     let _watchdog = watchdog(500, "creation ends anywhere");
     let options = || small().backend(Backend::Plain).lanes(Some(2));
     for (errno, alone) in [(libc::EIO, false), (libc::ENOSPC, true)] {

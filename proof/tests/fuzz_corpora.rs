@@ -10,26 +10,34 @@ use ringlane::{
     ConsumerOptions, Engine, ProducerOptions, Record, Start, Topic, TopicOptions, Visibility, inspect, verify,
 };
 use ringlane_proof::corruption::{read_files, write_files};
-use ringlane_proof::fuzz::{TARGETS, images, options, packed};
+use ringlane_proof::fuzz::{TARGETS, Target, images, options, packed};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+const THREADS: usize = 6;
 
 fn corpus(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target)
 }
 
+fn run(target: &Target, input: &Path) {
+    let bytes = std::fs::read(input).unwrap();
+    let run = std::panic::catch_unwind(|| (target.run)(&bytes));
+    assert!(run.is_ok(), "{} fails on {}", target.name, input.display());
+}
+
 #[test]
 fn every_target_runs_over_its_corpus() {
     for target in &TARGETS {
-        let mut inputs: Vec<PathBuf> =
+        let inputs: Vec<PathBuf> =
             std::fs::read_dir(corpus(target.name)).unwrap().map(|entry| entry.unwrap().path()).collect();
-        inputs.sort();
         assert!(!inputs.is_empty(), "{} has a corpus", target.name);
-        for input in inputs {
-            let bytes = std::fs::read(&input).unwrap();
-            let run = std::panic::catch_unwind(|| (target.run)(&bytes));
-            assert!(run.is_ok(), "{} fails on {}", target.name, input.display());
-        }
+        // Most of them wait for a disk most of the time.
+        std::thread::scope(|scope| {
+            for inputs in inputs.chunks(inputs.len().div_ceil(THREADS)) {
+                scope.spawn(move || inputs.iter().for_each(|input| run(target, input)));
+            }
+        });
         (target.run)(b"");
     }
 }

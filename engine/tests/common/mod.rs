@@ -29,6 +29,11 @@ pub(crate) fn backends() -> Vec<Backend> {
     backend().map_or(vec![Backend::IoUring, Backend::Plain, Backend::PlainBuffered], |backend| vec![backend])
 }
 
+/// Whether a test that opens engines on this backend only is part of this run.
+pub(crate) fn is_about(only: Backend) -> bool {
+    backend().is_none_or(|backend| backend == only)
+}
+
 /// As the option is written.
 pub(crate) fn name_of(backend: Backend) -> &'static str {
     match backend {
