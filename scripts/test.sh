@@ -130,7 +130,7 @@ proof() {
 run_proofs() {
     local target="${CARGO_TARGET_DIR:-target}/canaries" backend
     # The tests beside it are timed out where these would only take longer.
-    renice --relative 5 "$BASHPID" >/dev/null
+    renice -n 5 -p "$BASHPID" >/dev/null
     tests 'examples in the documentation' "$cargo" test --quiet --doc
     tests 'proofs and models' env RINGLANE_TEST_BACKEND=io-uring \
         scripts/run-tests.py "$output/binaries" . ^engine ^cli

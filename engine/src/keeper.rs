@@ -108,6 +108,8 @@ pub(crate) struct Keeper {
     is_dropping: bool,
     /// A segment was sealed since retention was looked at.
     sealed_since: bool,
+    /// By log, the place up to which segments that opening does not need were looked at: whether anything is alive.
+    looked_at: BTreeMap<u32, Position>,
     /// By log and segment, a partition that had something there when it was last looked for.
     pub(crate) alive: BTreeMap<(u32, Position), u32>,
     /// By log and segment, what is known of its withheld records.
@@ -144,6 +146,7 @@ impl Keeper {
             retainer,
             is_dropping: false,
             sealed_since: true,
+            looked_at: BTreeMap::new(),
             alive: BTreeMap::new(),
             notes: BTreeMap::new(),
             cleaner: Cleaner::default(),
@@ -297,6 +300,10 @@ impl Keeper {
             }
             Err(Error::NoSpace { needed_bytes, free_bytes }) => {
                 let news = !shared.supply.is_full();
+                if news {
+                    // Perhaps something waits to be retired since before the engine was opened.
+                    self.shared.look_for_dead.store(true, Ordering::Release);
+                }
                 // Whether that passes must be known now.
                 self.sealed_since = true;
                 self.retain();
@@ -594,15 +601,24 @@ impl Keeper {
             self.retainer.rest(wall_ms, now_ns);
             self.is_dropping = false;
         } else {
+            // Asking for it reads files: only where records go whatever their bounds.
+            let needed = if excess_bytes > 0 { self.oldest_needed_of_logs() } else { vec![None; self.logs.len()] };
             let manifest = &self.manifest;
             let view = |(place, log): (usize, &Arc<LogShared>)| LogView {
                 lane: self.lanes.get(place).cloned(),
                 log: log.clone(),
                 sealed: manifest.sealed_of(log.id),
                 partitions: self.table.standing_in(log.id),
+                needed: needed[place],
             };
             let views: Vec<LogView> = self.logs.iter().enumerate().map(view).collect();
-            self.is_dropping = self.retainer.pass(&views, wall_ms, now_ns, excess_bytes);
+            let dropping = self.retainer.pass(&views, wall_ms, now_ns, excess_bytes);
+            if dropping.any_empty {
+                self.shared.look_for_dead.store(true, Ordering::Release);
+            }
+            // While a checkpoint is on its way to the device, more may become free.
+            let is_early = excess_bytes > 0 && self.shared.look_for_spent.load(Ordering::Acquire);
+            self.is_dropping = dropping.any || is_early;
         }
         self.shared.clock_ahead_ms.store(self.retainer.clock().ahead_ms(), Ordering::Relaxed);
     }
@@ -610,7 +626,7 @@ impl Keeper {
     // ----- retiring -----
 
     /// Retires sealed segments that hold nothing of any topic that is left, out of those that `concerned`
-    /// chooses. Returns whether there were any.
+    /// chooses and those that nobody has looked at because opening needed them. Returns whether there were any.
     fn retire_dead(&mut self, concerned: fn(&ManifestSegment, u64) -> bool) -> Result<bool> {
         let mut any = false;
         for (place, needed) in self.oldest_needed_of_logs().into_iter().enumerate() {
@@ -618,16 +634,20 @@ impl Keeper {
             let lane = self.lanes.get(place).unwrap_or(&self.lanes[0]);
             let reserve_bytes = reserve::bytes_for(lock(&lane.supply.state).state_bytes);
             let Some(needed) = needed else { continue };
-            let sealed = self.manifest.sealed_of(log.id).into_iter();
-            for base in sealed.take_while(|s| s.from() < needed).filter(|s| concerned(s, reserve_bytes)).map(|s| s.base)
-            {
+            let looked_at = self.looked_at.get(&log.id).copied().unwrap_or(Position(0));
+            let mut looked_to = needed;
+            let sealed = self.manifest.sealed_of(log.id).into_iter().take_while(|s| s.from() < needed);
+            for base in sealed.filter(|s| s.from() >= looked_at || concerned(s, reserve_bytes)).map(|s| s.base) {
                 let Some(segment) = log.segment_at(base) else { continue };
-                let is_free = segment.end().is_some() && !self.cleaner.has(&segment);
-                if is_free && self.is_dead(&log, &segment)? {
+                if segment.end().is_none() {
+                    // Recovery left it without an index, and that comes first.
+                    looked_to = looked_to.min(segment.manifest.from());
+                } else if !self.cleaner.has(&segment) && self.is_dead(&log, &segment)? {
                     lock(&self.shared.retiring).extend(log.remove_segment(&segment));
                     any = true;
                 }
             }
+            self.looked_at.insert(log.id, looked_to.max(looked_at));
         }
         Ok(any)
     }

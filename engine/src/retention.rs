@@ -23,7 +23,6 @@ use crate::log::position::Position;
 use crate::partition::sealed;
 use crate::partition::shared::{LogShared, Partition};
 use crate::partition::sidecar::SidecarEntry;
-use crate::reserve::CHECKPOINTS;
 use crate::sync::lock;
 use crate::topic::Retention;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -128,6 +127,17 @@ pub(crate) struct LogView {
     pub(crate) sealed: Vec<ManifestSegment>,
     /// Those that stand in it, in the order of their slots.
     pub(crate) partitions: Vec<Arc<Partition>>,
+    /// From here on opening needs its segments; `None`: all of them.
+    pub(crate) needed: Option<Position>,
+}
+
+/// What a pass found that goes because the disk has no room for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Dropping {
+    /// There is some, perhaps on its way out.
+    pub(crate) any: bool,
+    /// Of some segments nothing is left: they are to be retired.
+    pub(crate) any_empty: bool,
 }
 
 /// The partitions of a log with what is kept of them.
@@ -136,11 +146,8 @@ type Bounds<'a> = [(&'a Arc<Partition>, Retention)];
 impl LogView {
     /// Sealed segments that could be retired, if nothing in them were kept.
     fn droppable(&self) -> &[ManifestSegment] {
-        match self.lane {
-            // The newest of each log that is written are needed to open it.
-            Some(_) => &self.sealed[..self.sealed.len().saturating_sub(CHECKPOINTS)],
-            None => &self.sealed,
-        }
+        let count = self.needed.map_or(0, |needed| self.sealed.partition_point(|segment| segment.from() < needed));
+        &self.sealed[..count]
     }
 
     fn bounds(&self) -> Vec<(&Arc<Partition>, Retention)> {
@@ -224,12 +231,12 @@ impl Retainer {
 
     /// Looks at everything once; asks the lanes to give up what the bounds no longer keep.
     ///
-    /// `excess_bytes`: so much of the oldest records goes, whatever the bounds of its topics. Returns whether
-    /// there are any.
-    pub(crate) fn pass(&mut self, logs: &[LogView], wall_ms: i64, monotonic_ns: u64, excess_bytes: u64) -> bool {
+    /// `excess_bytes`: so much of the oldest records goes, whatever the bounds of its topics. Returns what was found
+    /// of that.
+    pub(crate) fn pass(&mut self, logs: &[LogView], wall_ms: i64, monotonic_ns: u64, excess_bytes: u64) -> Dropping {
         let now_ms = self.clock.look(wall_ms, monotonic_ns);
         let mut interval = INTERVAL_MAX;
-        let (mut cuts, any_dropped) = oldest(logs, excess_bytes);
+        let (mut cuts, dropping) = oldest(logs, excess_bytes);
         let mut uncounted = BTreeSet::new();
         for view in logs {
             let bounds = view.bounds();
@@ -255,7 +262,7 @@ impl Retainer {
             }
         }
         self.next_ns = monotonic_ns + interval.as_nanos() as u64;
-        any_dropped
+        dropping
     }
 
     /// What was appended longer ago than it is kept.
@@ -341,11 +348,11 @@ impl Sizes {
 }
 
 /// What the oldest segments hold of all partitions, segment by segment, until they are `excess_bytes` of the
-/// disk. And whether there are such segments, perhaps on their way out.
-fn oldest(logs: &[LogView], excess_bytes: u64) -> (Cuts, bool) {
-    let mut cuts = Cuts::new();
+/// disk. And what there is of such segments.
+fn oldest(logs: &[LogView], excess_bytes: u64) -> (Cuts, Dropping) {
+    let (mut cuts, mut dropping) = (Cuts::new(), Dropping::default());
     if excess_bytes == 0 {
-        return (cuts, false);
+        return (cuts, dropping);
     }
     let mut candidates = Vec::new();
     for view in logs {
@@ -353,30 +360,32 @@ fn oldest(logs: &[LogView], excess_bytes: u64) -> (Cuts, bool) {
     }
     candidates.sort_by_key(|(segment, view)| (segment.last_append_ms, view.log.id, segment.from()));
     let mut left = excess_bytes;
-    let mut any = false;
     for (segment, view) in candidates {
         if left == 0 {
             break;
         }
-        let Some(shared) = view.log.segment_at(segment.base) else {
-            // It is being retired.
-            (left, any) = (left.saturating_sub(file_bytes(segment)), true);
-            continue;
-        };
+        // One that was retired and is there still is held by a reader, who may never let go of it.
+        let Some(shared) = view.log.segment_at(segment.base) else { continue };
         let Ok(entries) = sealed::entries(&view.log, &shared) else { continue };
         // What it withholds keeps it.
         if view.log.withheld_from() < segment.to() && entries.iter().any(|entry| entry.withheld_frames > 0) {
             continue;
         }
+        let mut is_empty = true;
         for entry in entries.iter().filter(|entry| entry.has_runs()) {
             let end = sealed::end_offset_in(&view.log, &shared, entry);
             if let (Some(partition), Ok(end)) = (view.partition(entry.slot), end) {
-                wants(&mut cuts, partition, end);
+                is_empty &= !wants(&mut cuts, partition, end);
             }
         }
-        (left, any) = (left.saturating_sub(file_bytes(segment)), true);
+        dropping.any_empty |= is_empty;
+        // What was withheld there and is published keeps it, until that is given up where it was published.
+        if is_empty && entries.iter().any(|entry| entry.withheld_frames > 0) {
+            continue;
+        }
+        (left, dropping.any) = (left.saturating_sub(file_bytes(segment)), true);
     }
-    (cuts, any)
+    (cuts, dropping)
 }
 
 /// Notes that a partition's records below an offset may go. `false`: they are gone.

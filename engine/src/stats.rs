@@ -204,9 +204,10 @@ pub(crate) fn collect(inner: &EngineInner) -> Stats {
         }
     });
     let lanes: Vec<LaneStats> = lanes.collect();
-    let topics = inner.topics.read().unwrap_or_else(PoisonError::into_inner);
+    // Nobody who creates a topic waits until all of them were looked at.
+    let topics: Vec<_> = inner.topics.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
     let index_bytes = topics
-        .values()
+        .iter()
         .flat_map(|topic| &topic.partitions)
         .map(|partition| partition.index().memory_bytes() as u64)
         .sum();

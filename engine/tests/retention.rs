@@ -347,6 +347,46 @@ fn the_bound_on_the_disk_refuses_or_drops_the_oldest() {
     assert!(!verify(scratch.path(), &mut |_| {}).unwrap().is_damaged());
 }
 
+/// The story: segments that a consumer held, and segments that held records which had been withheld and were published
+/// elsewhere, counted as room that was on its way. Where these were the oldest nothing else went, and producers waited
+/// for ever.
+#[test]
+fn at_the_bound_producers_wait_for_no_consumer_and_for_no_record_that_was_withheld() {
+    let _watchdog = watchdog(120, "the oldest do not go");
+    let (scratch, clock) = (directory(), MovedClock::new());
+    let bound = 32 * MIB;
+    let options = small().disk_bytes_max(Some(bound)).at_disk_bound(DiskBound::DropOldest);
+    let options = options.cleaner_bytes_per_second_max(0);
+    let engine = open(scratch.path(), options, &clock);
+    let topic = engine.create_topic("t", TopicOptions::new().partitions(2)).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let mut sent = 0;
+    for _ in 0..20 {
+        let delayed = Record::new(b"delayed").partition(1).visible_after(Duration::from_secs(10));
+        producer.send(&topic, delayed).unwrap().wait().unwrap();
+        sent += fill(&producer, &topic, 0, sent, MIB / 2);
+    }
+    clock.pass(10_001);
+    wait_until("they are published", || engine.stats().withheld_records == 0);
+    sent += fill(&producer, &topic, 0, sent, 4 * MIB);
+    // Each asks for more than it takes, and then for nothing any more.
+    let stopped: Vec<Consumer> = (0..12)
+        .map(|at| {
+            let mut consumer = engine.consumer(ConsumerOptions::new().max_poll_records(1)).unwrap();
+            consumer.assign(&topic, 0, Start::Offset(at * 1000)).unwrap();
+            assert_eq!(consumer.poll(Duration::from_secs(10)).unwrap().len(), 1);
+            consumer
+        })
+        .collect();
+    for _ in 0..12 {
+        sent += fill(&producer, &topic, 0, sent, 8 * MIB);
+        assert!(engine.stats().disk_bytes <= bound);
+    }
+    drop(stopped);
+    let first = check_end(&engine, &topic, 0, sent);
+    assert!(first > 0 && (sent - first) * 1024 > 6 * MIB, "{first} of {sent}");
+}
+
 /// Numbers of lanes that a directory is opened with, one after the other: up, down, and twice.
 const LANE_COUNTS: [&[u32]; 3] = [&[1, 3], &[3, 1], &[2, 1, 4]];
 const PARTITIONS: u32 = 3;

@@ -19,20 +19,36 @@ pub(crate) fn contents(
     mut happen: impl FnMut(Happening),
 ) -> ringlane::Result<()> {
     for partition in 0..topic.partitions() {
-        let mut consumer = engine.consumer(ConsumerOptions::new())?;
-        consumer.assign(topic, partition, Start::Beginning)?;
-        let first_offset = consumer.position(topic, partition).unwrap_or(0);
-        let mut records = Vec::new();
-        loop {
-            let polled = consumer.poll(Duration::ZERO)?;
-            if polled.is_empty() {
-                break;
+        let (first_offset, records) = loop {
+            match contents_of_partition(engine, topic, partition, &value) {
+                // More was given up meanwhile.
+                Err(Error::Truncated { .. }) => {}
+                read => break read?,
             }
-            records.extend(polled.iter().map(|record| (record.offset(), value(record.value(), record.offset()))));
-        }
+        };
         happen(Happening::Contents { topic: number, partition, first_offset, records, wall_ms: Some(wall_ms()) });
     }
     Ok(())
+}
+
+/// Where a partition begins, and its records.
+fn contents_of_partition(
+    engine: &Engine,
+    topic: &Topic,
+    partition: u32,
+    value: impl Fn(Option<&[u8]>, u64) -> Value,
+) -> ringlane::Result<(u64, Vec<(u64, Value)>)> {
+    let mut consumer = engine.consumer(ConsumerOptions::new())?;
+    consumer.assign(topic, partition, Start::Beginning)?;
+    let first_offset = consumer.position(topic, partition).unwrap_or(0);
+    let mut records = Vec::new();
+    loop {
+        let polled = consumer.poll(Duration::ZERO)?;
+        if polled.is_empty() {
+            return Ok((first_offset, records));
+        }
+        records.extend(polled.iter().map(|record| (record.offset(), value(record.value(), record.offset()))));
+    }
 }
 
 /// Waits until nothing is withheld any more, and makes everything durable. `trouble` is told what never appears.

@@ -49,6 +49,7 @@ fn what_was_acknowledged_is_there_after_every_cut() {
     println!("{figures}");
     let done = before(&figures, " cuts at flushes") + before(&figures, " torn");
     assert!(done >= cuts.parse().unwrap(), "{figures}");
+    assert!(before(&figures, " with copies") > 0, "the cleaner did nothing: {figures}");
     assert!(before(&figures, " acknowledgements looked for") > 1_000, "hardly anything was acknowledged: {figures}");
 }
 

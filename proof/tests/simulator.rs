@@ -145,6 +145,17 @@ fn news_that_explain_an_error_count_outside() {
     assert_eq!(run(&plan, true).failure(), None);
 }
 
+/// A process was killed between giving up the oldest records and retiring their segments. The next one looked for such
+/// segments while its own checkpoints were on their way to the device, when opening might have needed all of them, and
+/// not again. At the bound on the disk it took them for room that would come, gave up nothing else, and producers
+/// waited for ever. (Simulator, seed 72 of the first day with bounds on the disk.)
+#[test]
+fn what_was_given_up_before_a_crash_makes_room_after_it() {
+    let steps = [748, 758, 160, 763, 165, 767, 772, 180, 784];
+    let plan = kept(72, &steps, 0x0);
+    assert_eq!(run(&plan, true).failure(), None);
+}
+
 /// All workloads of one operation, and every sixth one of two at every seventh point. The rest is for optimized code:
 /// `ringlane-proof exhaustive`.
 #[test]

@@ -158,6 +158,8 @@ impl SegmentSupply {
             };
             if refused {
                 return match state.passes {
+                    // The keeper knows, and has answered: it looks again when there is news, or in a while.
+                    true if state.starving && state.rejected.is_empty() => Supplied::Wait,
                     true => self.wait(state),
                     false => Supplied::NoSpace { needed_bytes, free_bytes },
                 };

@@ -6,14 +6,14 @@ use crate::kill::{Message, Random, monotonic_ns, say, say_panics};
 use crate::value::{bytes_of, number_of};
 use crate::witness::{self, receipt_outcome, refusal, wait_until_published, wall_ms};
 use ringlane::{
-    BatchHandle, ConsumerOptions, Engine, Error, Options, Producer, ProducerOptions, Receipt, Record, SendHandle,
-    Start, Topic, TopicOptions,
+    BatchHandle, Consumer, ConsumerOptions, Engine, Error, Options, Producer, ProducerOptions, Receipt, Record,
+    Retention, SendHandle, Start, Topic, TopicOptions,
 };
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How the process of a child ends when it was to meet an error of the device: the engine told of it, and
 /// refused everything after it.
@@ -28,6 +28,13 @@ const DELAY_MS_MAX: u64 = 30;
 const ON_THEIR_WAY: u64 = 10;
 /// Operations before an error of the device may come.
 const OPERATIONS_BEFORE_ERROR: u64 = 15;
+/// How often a child gives up records of its own topic.
+const DELETIONS: u32 = 3;
+const DELETION_INTERVAL: Duration = Duration::from_millis(20);
+/// Of a partition, where a topic is bounded.
+const KEPT_BYTES: u64 = 32 << 10;
+/// A child waits so long for a copy.
+const CLEANING_MAX: Duration = Duration::from_millis(1500);
 /// Numbers of one child are below those of the next.
 const NUMBERS_OF_A_CHILD: u64 = 1_000_000;
 
@@ -41,6 +48,7 @@ pub(super) enum Order {
         directory: PathBuf,
         /// Topics that may be there.
         topics: Vec<TopicNumber>,
+        lanes: u32,
     },
 }
 
@@ -55,8 +63,9 @@ pub(super) struct Work {
     pub(super) seed: u64,
     /// Of each thread.
     pub(super) operations: u64,
-    /// Topics that are there. The child deletes the oldest of several.
+    /// Topics that are there. The child deletes the oldest of several, and gives up records of the newest.
     pub(super) topics: Vec<TopicNumber>,
+    pub(super) lanes: u32,
     /// How the child before ended, unless it closed.
     pub(super) crashed: Option<CrashKind>,
     /// Close at the end, or vanish in the midst of sending.
@@ -79,16 +88,16 @@ pub fn run_child(order: &str) -> Result<i32, String> {
     say_panics();
     match serde_json::from_str(order).map_err(|error| format!("the order: {error}"))? {
         Order::Work(order) => work(&order),
-        Order::Read { directory, topics } => {
-            read(&directory, &topics).map(|()| 0).map_err(|error| format!("{error} [{}]", error.code()))
+        Order::Read { directory, topics, lanes } => {
+            read(&directory, &topics, lanes).map(|()| 0).map_err(|error| format!("{error} [{}]", error.code()))
         }
     }
 }
 
 /// Opens what is left, says everything that can be read, and sees that the engine goes on.
-fn read(directory: &std::path::Path, topics: &[TopicNumber]) -> ringlane::Result<()> {
+fn read(directory: &std::path::Path, topics: &[TopicNumber], lanes: u32) -> ringlane::Result<()> {
     let witness = Witness::new(None, 0, false);
-    let engine = Engine::open(directory, options())?;
+    let engine = Engine::open(directory, options(lanes))?;
     witness.happen(Happening::Reopened);
     witness.list(&engine, topics)?;
     wait_until_published(&engine, trouble)?;
@@ -216,7 +225,7 @@ impl Witness {
         if let Some(kind) = order.crashed {
             self.happen(Happening::Crash { kind, keeps: Durability::Synced });
         }
-        let engine = Engine::open(&order.directory, options())?;
+        let engine = Engine::open(&order.directory, options(order.lanes))?;
         self.happen(Happening::Reopened);
         self.list(&engine, &order.topics)?;
         let number = order.number;
@@ -236,6 +245,9 @@ impl Witness {
                 return Ok(TOLD);
             }
             result => result?,
+        }
+        if !order.awaits_error {
+            wait_for_the_cleaner(engine);
         }
         if order.closes {
             self.call(Call::Close, || engine.close())?;
@@ -258,23 +270,55 @@ impl Witness {
     fn threads(&self, scene: &Scene, order: &Work) -> ringlane::Result<()> {
         let worker = |number| self.worker(scene, order, number);
         let (first, second, third, reader) = (worker(0), worker(1), worker(2), worker(3));
-        let delete = || match order.topics[..] {
-            [oldest, _, ..] => {
-                self.call(Call::DeleteTopic { topic: oldest }, || scene.engine.delete_topic(&name_of(oldest)))
-            }
-            _ => Ok(()),
-        };
         std::thread::scope(|scope| {
             let threads = [
                 scope.spawn(move || first.send(order)),
                 scope.spawn(move || second.send(order)),
                 scope.spawn(move || third.send(order)),
                 scope.spawn(move || reader.read(order.operations)),
-                scope.spawn(delete),
+                scope.spawn(move || self.give_up(scene, order)),
             ];
             let results = threads.map(|thread| thread.join().expect("no thread panics"));
             results.into_iter().collect()
         })
+    }
+
+    /// Gives up the oldest topic, and records: the older half of those of the newest topic, and of the child's own what
+    /// is there by now. Children with odd numbers also bound the newest one.
+    fn give_up(&self, scene: &Scene, order: &Work) -> ringlane::Result<()> {
+        let engine = &scene.engine;
+        if let [oldest, _, ..] = order.topics[..] {
+            self.call(Call::DeleteTopic { topic: oldest }, || engine.delete_topic(&name_of(oldest)))?;
+        }
+        if let Some(&newest) = order.topics.last() {
+            self.delete_records(engine, &engine.topic(&name_of(newest))?, newest, 2)?;
+            if order.number % 2 == 1 {
+                let call = Call::SetRetention { topic: newest, bounded: true };
+                self.call(call, || {
+                    engine.set_retention(&name_of(newest), Retention::new().retention_bytes(KEPT_BYTES))
+                })?;
+            }
+        }
+        for _ in 0..DELETIONS {
+            std::thread::sleep(DELETION_INTERVAL);
+            self.delete_records(engine, &scene.topic, order.number, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Gives up one record of so many in each partition.
+    fn delete_records(&self, engine: &Engine, topic: &Topic, number: TopicNumber, one_of: u64) -> ringlane::Result<()> {
+        for partition in 0..topic.partitions() {
+            let info = topic.partition_info(partition)?;
+            let before = info.first_offset + (info.next_offset - info.first_offset) / one_of;
+            let call = Call::DeleteRecords { topic: number, partition, before };
+            let operation = self.invoke(self.process.fetch_add(1, Relaxed), call);
+            let result = engine.delete_records(topic, partition, before);
+            let answer = |offset: &u64| Outcome::Ok(Answer::Position { offset: *offset });
+            self.complete(operation, result.as_ref().map_or_else(refusal, answer));
+            result?;
+        }
+        Ok(())
     }
 
     /// The engine told of an error of the device: nothing is accepted any more, and what was durable can be read.
@@ -430,7 +474,14 @@ impl Worker<'_> {
         }
         for _ in 0..polls {
             let operation = self.witness.invoke(self.process, Call::Poll { transaction: None });
-            let records = consumer.poll(Duration::from_millis(self.random.below(10)))?;
+            let records = match consumer.poll(Duration::from_millis(self.random.below(10))) {
+                Err(error @ Error::Truncated { partition, to, .. }) => {
+                    self.witness.complete(operation, refusal(&error));
+                    self.go_on_behind(&mut consumer, partition, to)?;
+                    continue;
+                }
+                polled => polled?,
+            };
             let mut reads: Vec<Read> = Vec::new();
             for record in &records {
                 let (partition, read) = (record.partition(), (record.offset(), value_of(record.value())));
@@ -442,6 +493,26 @@ impl Worker<'_> {
             self.witness.complete(operation, Outcome::Ok(Answer::Polled { reads, wall_ms: Some(wall_ms()) }));
         }
         Ok(())
+    }
+
+    /// Records were given up where this one reads.
+    fn go_on_behind(&self, consumer: &mut Consumer, partition: u32, to: u64) -> ringlane::Result<()> {
+        let (topic, code) = (self.number, "truncated".to_owned());
+        self.witness.happen(Happening::Reported { topic, partition, first_offset: 0, count: to, code });
+        let call = Call::Seek { topic, partition, from: From::Offset(to) };
+        let operation = self.witness.invoke(self.process, call);
+        consumer.seek(&self.scene.topic, partition, Start::Offset(to))?;
+        let offset = consumer.position(&self.scene.topic, partition).unwrap_or(to);
+        self.witness.complete(operation, Outcome::Ok(Answer::Position { offset }));
+        Ok(())
+    }
+}
+
+/// Gives the cleaner a while: what was given up has made segments sparse, and earlier numbers of lanes left small ones.
+fn wait_for_the_cleaner(engine: &Engine) {
+    let begun = Instant::now();
+    while engine.stats().cleaner.copies == 0 && begun.elapsed() < CLEANING_MAX {
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -456,9 +527,9 @@ fn value_of(bytes: Option<&[u8]>) -> Value {
 }
 
 /// Small segments, so that a short recording fills, seals and recycles them.
-fn options() -> Options {
+fn options(lanes: u32) -> Options {
     Options::new()
-        .lanes(Some(1))
+        .lanes(Some(lanes))
         .segment_bytes_first(1 << 20)
         .segment_bytes_max(1 << 20)
         .record_bytes_max(64 << 10)

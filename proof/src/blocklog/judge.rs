@@ -5,7 +5,7 @@ use super::machine::{FileSystem, Mount};
 use crate::checker::check;
 use crate::history::{Answer, Call, CrashKind, Durability, Event, Happening, History, Outcome, TopicNumber};
 use crate::kill::Message;
-use ringlane::verify;
+use ringlane::{inspect, verify};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -16,6 +16,8 @@ pub(super) struct Seen {
     pub(super) acknowledged: u64,
     /// Records that were read.
     pub(super) records: u64,
+    /// Segments that are copies by the cleaner, before anybody opened them.
+    pub(super) copies: usize,
 }
 
 /// Mounts an image and judges what the engine makes of it. `history`: what was known before the cut; what is
@@ -30,7 +32,12 @@ pub(super) fn judge(
     let mount = Mount::image(file_system, image, place).map_err(|error| format!("the file system: {error}"))?;
     history.happen(now(history), Happening::Crash { kind: CrashKind::PowerLoss, keeps: Durability::Synced });
     let directory = place.join("log");
-    let order = Order::Read { directory: directory.clone(), topics: topics_of(history) };
+    // Before the directory is whole there is nothing to inspect.
+    let copies =
+        inspect(&directory).map_or(0, |it| it.segments.iter().filter(|segment| segment.copy_of.is_some()).count());
+    let topics = topics_of(history);
+    let lanes = 1 + topics.len() as u32 % 2;
+    let order = Order::Read { directory: directory.clone(), topics, lanes };
     let mut listings = 0;
     let mut records = 0;
     let status = run_child(program, &order, &mut |message| {
@@ -57,7 +64,7 @@ pub(super) fn judge(
         let shown: Vec<_> = report.findings.iter().take(5).map(ToString::to_string).collect();
         return Err(format!("{} anomalies:\n  {}", report.findings.len(), shown.join("\n  ")));
     }
-    Ok(Seen { acknowledged: acknowledged_in(history), records })
+    Ok(Seen { acknowledged: acknowledged_in(history), records, copies })
 }
 
 /// Runs a child until it ends. What it calls trouble is an error.

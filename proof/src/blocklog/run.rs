@@ -19,6 +19,9 @@ const DEVICE_BYTES: u64 = 128 << 20;
 /// The device fails at most so long after there is something to fail.
 const FAILING_US_MAX: u64 = 60_000;
 
+/// Each child has so many lanes at most.
+const LANES_MAX: u64 = 3;
+
 /// What must be found, to show that it would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
@@ -72,6 +75,8 @@ pub struct BlockLogFigures {
     pub looked_for: u64,
     /// Records that were read from cuts.
     pub read: u64,
+    /// Cuts in which there were copies by the cleaner.
+    pub copied: u64,
     /// Errors of the device that the engine told of.
     pub told: u64,
     /// Errors of the device that something else took.
@@ -182,6 +187,7 @@ impl Place {
             seed: 0,
             operations: options.operations,
             topics: Vec::new(),
+            lanes: 1,
             crashed: None,
             closes: true,
             awaits_error: false,
@@ -191,6 +197,7 @@ impl Place {
         for number in 0..options.children {
             work.number = number;
             work.seed = random.next();
+            work.lanes = 1 + (work.seed % LANES_MAX) as u32;
             let fault = options.fault.filter(|_| number + 2 == options.children);
             work.awaits_error = fault.is_some();
             work.closes = number % 2 == 0 || number + 1 == options.children;
@@ -306,6 +313,7 @@ impl Cutting<'_> {
             Ok(seen) => {
                 figures.looked_for += seen.acknowledged;
                 figures.read += seen.records;
+                figures.copied += u64::from(seen.copies > 0);
                 let counter =
                     if cut.survival == Survival::Nothing { &mut figures.boundaries } else { &mut figures.torn };
                 *counter += 1;

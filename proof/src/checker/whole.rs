@@ -123,7 +123,10 @@ impl World<'_> {
         if let Some(partition) = partition.map(|place| &self.logs.partitions[place]) {
             // A place that was in the listing was judged there; and what the engine reports may be this one.
             let listed = partition.last_contents.is_some_and(|at| at >= settled);
-            if (record.place.is_some() && listed) || (record.place.is_none() && !partition.reported.is_empty()) {
+            // One whose offset nobody knows may be among those that were given up, as may be what is reported.
+            let is_unknown = |offset| partition.slot(offset).is_none_or(|slot| slot.bound.is_none());
+            let may_be_given_up = || !partition.reported.is_empty() || (0..partition.truncated).any(is_unknown);
+            if (record.place.is_some() && listed) || (record.place.is_none() && may_be_given_up()) {
                 return;
             }
         }

@@ -250,6 +250,7 @@ impl<'a> Session<'a> {
         sum.acknowledged += figures.acknowledged;
         sum.looked_for += figures.looked_for;
         sum.read += figures.read;
+        sum.copied += figures.copied;
         sum.told += figures.told;
         sum.passed += figures.passed;
     }
@@ -277,7 +278,7 @@ impl<'a> Session<'a> {
         let names: Vec<_> = self.file_systems.iter().map(|one| one.name()).collect();
         let line = format!(
             "{}: {} on {}, seed {}, {} writes and flushes ({} flushes), {errors}{} acknowledged, {} cuts at flushes, {} torn, \
-             {} acknowledgements looked for, {} records read, in {:.1} s{caught}, {} failures",
+             {} with copies, {} acknowledgements looked for, {} records read, in {:.1} s{caught}, {} failures",
             self.name,
             counted(self.recordings, "recording"),
             names.join(" and "),
@@ -287,6 +288,7 @@ impl<'a> Session<'a> {
             figures.acknowledged,
             figures.boundaries,
             figures.torn,
+            figures.copied,
             figures.looked_for,
             figures.read,
             self.begun.elapsed().as_secs_f64(),

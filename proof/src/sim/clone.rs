@@ -45,7 +45,7 @@ pub fn open(main: &Rc<Shared>, snapshot: Snapshot, mut random: Random) -> Cloned
     let prefix = main.recorder.prefix(snapshot.events);
     shared.recorder = Recorder::going_on(prefix, snapshot.wall_max_ms);
     *shared.topic_names.borrow_mut() = main.topic_names.borrow().clone();
-    *shared.bytes_kept.borrow_mut() = main.bytes_kept.borrow().clone();
+    *shared.kept.borrow_mut() = main.kept.borrow().clone();
     shared.due_max_ms.set(main.due_max_ms.get());
     shared.lanes.set(main.lanes.get());
     let shared = Rc::new(shared);

@@ -2,11 +2,13 @@
 
 use super::client::collect;
 use super::machine::Machine;
+use super::recorder::wall_ms_at;
 use super::shape::NAMES;
 use super::shared::{Shared, topic_name};
 use super::workload::seek::truncation;
-use crate::history::{Call, Event, Happening};
+use crate::history::{Answer, Call, Event, Happening, History, Outcome};
 use ringlane::{Consumer, ConsumerOptions, Engine, Error, Start, Topic};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ pub fn list(
     expected: [Option<u32>; NAMES],
 ) -> [Option<u32>; NAMES] {
     let mut there = [None; NAMES];
+    check_disk(engine, shared);
     for (name, number) in expected.into_iter().enumerate() {
         match (engine.topic(&topic_name(name)), number) {
             (Ok(topic), Some(number)) => {
@@ -55,7 +58,7 @@ fn list_partition(
                 check_seek(engine, shared, topic, partition, first_offset, &timestamps);
                 if first_offset > 0 {
                     shared.recorder.happen(truncation(number, partition, first_offset));
-                    check_bytes_kept(shared, topic, number, partition, bytes_max);
+                    check_kept(shared, topic, number, partition, first_offset, bytes_max);
                 }
                 let contents = Happening::Contents { topic: number, partition, first_offset, records, wall_ms };
                 return shared.recorder.happen(contents);
@@ -103,17 +106,81 @@ struct Listed {
 /// What a record takes at most beside its value: header, key, headers, and a frame of its own.
 const BESIDE_VALUE_BYTES: u64 = 256;
 
-/// Records were given up, and nobody asked for that by their offset: then the bound of the topic is kept.
-fn check_bytes_kept(shared: &Shared, topic: &Topic, number: u32, partition: u32, bytes_max: u64) {
-    let kept_min = shared.bytes_kept.borrow().get(&number).copied().unwrap_or(0);
-    let asked = shared.recorder.history().events().iter().any(|event| {
+/// Records were given up, and nobody asked for that by their offset: then more is kept than the topic was asked for,
+/// or what went was old enough.
+fn check_kept(shared: &Shared, topic: &Topic, number: u32, partition: u32, first_offset: u64, bytes_max: u64) {
+    let Some(kept) = shared.kept.borrow().get(&number).copied() else { return };
+    if shared.plan.shape.drops_oldest() || bytes_max >= kept.bytes {
+        return;
+    }
+    let history = shared.recorder.history();
+    let is_asked = history.events().iter().any(|event| {
         matches!(event, Event::Invoke { call: Call::DeleteRecords { topic, partition: of, .. }, .. }
             if *topic == number && *of == partition)
     });
-    if !asked && bytes_max < kept_min {
-        let name = topic.name();
-        shared
-            .violation(format!("{name} partition {partition}: {bytes_max} bytes are kept at most, {kept_min} must be"));
+    if is_asked {
+        return;
+    }
+    let name = topic.name();
+    if kept.ms == u64::MAX {
+        shared.violation(format!(
+            "{name} partition {partition}: {bytes_max} bytes are kept at most, {} must be",
+            kept.bytes
+        ));
+        return;
+    }
+    // Where the clock jumps nobody here knows how old a record is. At the end of a run it is set ahead, for what is due.
+    let age_ms = youngest_given_up(&history, number, partition, first_offset)
+        .map(|sent_ns| (shared.recorder.wall_max_ms() - wall_ms_at(sent_ns)).unsigned_abs())
+        .filter(|_| !shared.plan.shape.clock_jumps);
+    if age_ms.is_some() {
+        shared.count("looks at what was given up for its age");
+    }
+    if let Some(age_ms) = age_ms.filter(|age_ms| *age_ms < kept.ms) {
+        shared.violation(format!(
+            "{name} partition {partition}: a record is given up that is not {age_ms} ms old, and {} must be kept",
+            kept.ms
+        ));
+    }
+}
+
+/// When the youngest record below an offset was sent, of those whose offset was told to their senders.
+fn youngest_given_up(history: &History, number: u32, partition: u32, first_offset: u64) -> Option<u64> {
+    let mut sent = HashMap::new();
+    let mut youngest = None;
+    for event in history.events() {
+        match event {
+            Event::Invoke { at_ns, operation, call: Call::Send { topic, .. }, .. } if *topic == number => {
+                sent.insert(*operation, *at_ns);
+            }
+            Event::Complete {
+                operation, outcome: Outcome::Ok(Answer::Receipt { partition: of, offset, .. }), ..
+            } => {
+                let is_given_up = *of == partition && offset.is_some_and(|offset| offset < first_offset);
+                youngest = youngest.max(sent.get(operation).copied().filter(|_| is_given_up));
+            }
+            _ => {}
+        }
+    }
+    youngest
+}
+
+/// So far beyond the bound a copy goes that makes room.
+const COPY_BEYOND_BYTES: u64 = 4 << 20;
+/// And the reserves and first segments of an opening, which it makes all the same.
+const OPENING_BEYOND_BYTES: u64 = 8 << 20;
+
+/// No more of the disk is taken than the engine may.
+pub(super) fn check_disk(engine: &Engine, shared: &Shared) {
+    let Some(bound) = shared.plan.shape.options.disk_bytes_max else { return };
+    let disk_bytes = engine.stats().disk_bytes;
+    let copies = if shared.plan.shape.cleans { COPY_BEYOND_BYTES } else { 0 };
+    let beyond_bytes = copies + if shared.plan.shape.changes_lanes { OPENING_BEYOND_BYTES } else { 0 };
+    if disk_bytes > bound + beyond_bytes {
+        shared.violation(format!("{disk_bytes} bytes of the disk are taken, {bound} may be"));
+    }
+    if disk_bytes > bound / 4 * 3 {
+        shared.count("looks at a disk near its bound");
     }
 }
 

@@ -14,6 +14,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// When histories begin, ms since 1970.
 const EPOCH_MS: i64 = 1_750_000_000_000;
 
+/// What the wall clock shows while nothing has set it.
+pub(super) fn wall_ms_at(at_ns: u64) -> i64 {
+    EPOCH_MS + (at_ns / 1_000_000) as i64
+}
+
 struct Inner {
     history: History,
     silent: bool,
@@ -146,7 +151,7 @@ impl Recorder {
     pub fn wall_ms(&self) -> i64 {
         let now_ns = scheduler::current().now_ns();
         let mut inner = self.lock();
-        let wall_ms = EPOCH_MS + (now_ns / 1_000_000) as i64 + inner.wall_offset_ms;
+        let wall_ms = wall_ms_at(now_ns) + inner.wall_offset_ms;
         inner.wall_max_ms = inner.wall_max_ms.max(wall_ms);
         wall_ms
     }
@@ -159,8 +164,8 @@ impl Recorder {
 
     /// The wall clock is set.
     pub fn set_wall_ms(&self, wall_ms: i64) {
-        let now_ms = (scheduler::current().now_ns() / 1_000_000) as i64;
-        self.lock().wall_offset_ms = wall_ms - EPOCH_MS - now_ms;
+        let now_ns = scheduler::current().now_ns();
+        self.lock().wall_offset_ms = wall_ms - wall_ms_at(now_ns);
     }
 
     /// The wall clock jumps.

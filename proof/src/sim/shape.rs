@@ -2,7 +2,7 @@
 //! And with how many lanes each of its openings comes.
 
 use super::random::Random;
-use ringlane::Options;
+use ringlane::{DiskBound, Options};
 
 /// How many topic names there are.
 pub const NAMES: usize = 3;
@@ -39,6 +39,8 @@ pub struct Shape {
     pub changes_lanes: bool,
     /// The engine has a cleaner.
     pub cleans: bool,
+    /// What the engine's files may take is bounded, and much more is written.
+    pub bounds_disk: bool,
 }
 
 /// The stream that chooses [`Shape::recycles`]: one of its own, so that all other seeds stay what they were, and
@@ -59,6 +61,12 @@ const CHANGES_LANES_ONE_IN: u64 = 4;
 const CLEANS_STREAM: u64 = (1 << 42) + 100;
 const CLEANS_ONE_IN: u64 = 2;
 
+/// The stream that chooses [`Shape::bounds_disk`]; those kept as regression tests are not among them.
+const BOUNDS_DISK_STREAM: u64 = (1 << 42) + 200;
+const BOUNDS_DISK_ONE_IN: u64 = 8;
+/// The least that an engine accepts for a lane of these sizes.
+const DISK_BYTES_OF_A_LANE: u64 = 32 << 20;
+
 /// The stream that chooses [`Shape::outside`], and one seed in how many it chooses.
 const OUTSIDE_STREAM: u64 = 1 << 42;
 const OUTSIDE_ONE_IN: u64 = 2;
@@ -68,11 +76,17 @@ impl Shape {
     /// other opening of the run has.
     pub fn options_of(&self, seed: u64, opening: u64) -> Options {
         let mut random = Random::new(seed).fork(CHANGES_LANES_STREAM).fork(opening);
-        let lanes = match self.changes_lanes {
-            true => *random.pick(&[None, None, Some(1), Some(1), Some(2), Some(2), Some(3), Some(4)]),
-            false => self.options.lanes,
+        let lanes = match (self.changes_lanes, self.bounds_disk) {
+            (true, true) => *random.pick(&[Some(1), Some(2)]),
+            (true, false) => *random.pick(&[None, None, Some(1), Some(1), Some(2), Some(2), Some(3), Some(4)]),
+            (false, _) => self.options.lanes,
         };
         self.options.clone().lanes(lanes)
+    }
+
+    /// Records are given up that nobody named, whatever their topic keeps.
+    pub fn drops_oldest(&self) -> bool {
+        self.bounds_disk && self.options.at_disk_bound == DiskBound::DropOldest
     }
 
     /// The shape that a seed chooses.
@@ -82,7 +96,8 @@ impl Shape {
         let retains = random.fork(RETAINS_STREAM).one_in(RETAINS_ONE_IN);
         let changes_lanes = !recycles && random.fork(CHANGES_LANES_STREAM).one_in(CHANGES_LANES_ONE_IN);
         let cleans = random.fork(CLEANS_STREAM).one_in(CLEANS_ONE_IN);
-        let large = random.one_in(3) || recycles || retains;
+        let bounds_disk = !recycles && random.fork(BOUNDS_DISK_STREAM).one_in(BOUNDS_DISK_ONE_IN);
+        let large = random.one_in(3) || recycles || retains || bounds_disk;
         let quiet = random.one_in(10);
         let record_bytes_max = if large { 48 << 10 } else { 8 << 10 };
         let segment_bytes_first = 1 << 20;
@@ -107,9 +122,22 @@ impl Shape {
             .cleaner_bytes_max(1 << 20)
             .power_safe_overwrite(!garbage);
         let clients = random.between(1, 4) as usize;
+        let options = match (recycles, bounds_disk) {
+            (true, _) => options.lanes(Some(1)).segments_recycled_max(4),
+            (_, true) => {
+                let lanes = if changes_lanes { 2 } else { 1 };
+                let at_bound = match random.fork(BOUNDS_DISK_STREAM + 1).one_in(3) {
+                    true => DiskBound::Refuse,
+                    false => DiskBound::DropOldest,
+                };
+                let bounded = options.disk_bytes_max(Some(lanes * DISK_BYTES_OF_A_LANE)).at_disk_bound(at_bound);
+                bounded.lanes(Some(lanes as u32))
+            }
+            _ => options,
+        };
         Shape {
             clients: if recycles { 1 } else { clients },
-            options: if recycles { options.lanes(Some(1)).segments_recycled_max(4) } else { options },
+            options,
             value_bytes: if large { (16, 40 << 10) } else { (16, 600) },
             flood_records: random.between(10, 120),
             crashes: !quiet,
@@ -122,6 +150,7 @@ impl Shape {
             outside: random.fork(OUTSIDE_STREAM).one_in(OUTSIDE_ONE_IN),
             changes_lanes,
             cleans,
+            bounds_disk,
         }
     }
 }

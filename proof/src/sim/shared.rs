@@ -32,6 +32,21 @@ pub struct Allowed {
     pub damage: bool,
 }
 
+/// What a topic was asked to keep at least, of all that was ever asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    /// The fewest bytes of a partition; the most there can be while nobody bounded them.
+    pub bytes: u64,
+    /// The shortest time; the longest there can be while nobody bounded it.
+    pub ms: u64,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Kept { bytes: u64::MAX, ms: u64::MAX }
+    }
+}
+
 /// See the module.
 pub struct Shared {
     /// What is to be done.
@@ -52,8 +67,8 @@ pub struct Shared {
     pub topic_names: RefCell<Vec<usize>>,
     /// Names that somebody is creating or deleting.
     pub busy_names: RefCell<[bool; NAMES]>,
-    /// The fewest bytes that each bounded topic was asked to keep; zero where time bounds it too.
-    pub bytes_kept: RefCell<HashMap<u32, u64>>,
+    /// What each topic was asked to keep.
+    pub kept: RefCell<HashMap<u32, Kept>>,
     /// Delayed records that were acknowledged and perhaps not published.
     pub delayed: RefCell<Vec<Delayed>>,
     /// Due times, to wait for at the end.
@@ -77,7 +92,7 @@ impl Shared {
             poisoned: Cell::default(),
             topic_names: RefCell::default(),
             busy_names: RefCell::default(),
-            bytes_kept: RefCell::default(),
+            kept: RefCell::default(),
             delayed: RefCell::default(),
             due_max_ms: Cell::new(i64::MIN),
             lanes: Cell::new(0),
@@ -132,14 +147,14 @@ impl Shared {
             // A read that failed is a checksum that failed; its reason tells the two apart.
             Error::Damaged { reason, .. } => allowed.damage || (allowed.io && reason.contains("os error 5")),
             Error::ForeignFormat { .. } | Error::UnsupportedVersion { .. } => allowed.damage,
-            Error::NoSpace { .. } => allowed.space,
+            Error::NoSpace { .. } => allowed.space || self.plan.shape.bounds_disk,
             Error::QueueFull { .. }
             | Error::TopicDeleted { .. }
             | Error::UnknownTopic { .. }
             | Error::TopicExists { .. }
             | Error::TooMany { .. }
             | Error::NotWithheld => true,
-            Error::Truncated { .. } => self.plan.shape.retains,
+            Error::Truncated { .. } => self.plan.shape.retains || self.plan.shape.drops_oldest(),
             _ => false,
         };
         // When the machine is dead everything fails.

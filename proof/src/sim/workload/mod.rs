@@ -11,6 +11,7 @@ mod close;
 mod crash;
 mod delayed;
 mod faults;
+mod fill;
 mod flood;
 mod outside;
 mod pause;
@@ -101,6 +102,7 @@ pub struct Beside {
 pub const BESIDE: &[Beside] = &[
     Beside { name: "look from outside", one_in: |shape| if shape.outside { 10 } else { 0 }, make: outside::make },
     Beside { name: "leave it to the cleaner", one_in: clean::one_in, make: clean::make },
+    Beside { name: "fill", one_in: |shape| if shape.bounds_disk { 5 } else { 0 }, make: fill::make },
 ];
 
 /// A topic's name.

@@ -69,11 +69,11 @@ impl Set {
         let Some((number, _)) = client.topic(self.name) else { return };
         let Retention { retention_ms, retention_bytes, .. } = self.retention;
         let bounded = retention_ms.is_some() || retention_bytes.is_some();
-        if bounded {
-            let kept = if retention_ms.is_some() { 0 } else { retention_bytes.unwrap_or(0) };
-            let mut bounds = client.shared.bytes_kept.borrow_mut();
-            let fewest = bounds.entry(number).or_insert(kept);
-            *fewest = kept.min(*fewest);
+        {
+            let mut all = client.shared.kept.borrow_mut();
+            let kept = all.entry(number).or_default();
+            kept.bytes = kept.bytes.min(retention_bytes.unwrap_or(u64::MAX));
+            kept.ms = kept.ms.min(retention_ms.unwrap_or(u64::MAX));
         }
         let call = Call::SetRetention { topic: number, bounded };
         let operation = client.shared.recorder.invoke(client.process(5), call);

@@ -61,6 +61,12 @@ pub(super) fn create_under(client: &mut Client, name: usize, partitions: u32) {
             Err(error) => client.shared.judge("creating a topic", &error),
         };
         client.shared.recorder.complete(operation, outcome);
+        if client.shared.plan.shape.drops_oldest() {
+            // The bound on the disk is one for the records of each topic.
+            let operation =
+                client.shared.recorder.invoke(client.process(4), Call::SetRetention { topic, bounded: true });
+            client.shared.recorder.complete(operation, Outcome::done());
+        }
     });
 }
 

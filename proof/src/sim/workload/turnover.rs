@@ -16,9 +16,9 @@ use std::rc::Rc;
 const BYTES_MAX: u64 = 6 << 20;
 const RECORD_BYTES: u64 = 40 << 10;
 
-/// How often it comes: where segments are to be used again, by deletion or by retention.
+/// How often it comes: where segments are to be used again, by deletion, by retention or at the bound on the disk.
 pub(super) fn weight(shape: &Shape) -> u64 {
-    match (shape.recycles, shape.retains) {
+    match (shape.recycles, shape.retains || shape.bounds_disk) {
         (true, _) => 60,
         (_, true) => 40,
         _ => 0,
