@@ -152,7 +152,7 @@ fn news_that_explain_an_error_count_outside() {
 #[test]
 fn what_was_given_up_before_a_crash_makes_room_after_it() {
     let steps = [748, 758, 160, 763, 165, 767, 772, 180, 784];
-    let plan = kept(72, &steps, 0x0);
+    let plan = kept(72, &steps, 0x8114_df9c_c92e_964a);
     assert_eq!(run(&plan, true).failure(), None);
 }
 

@@ -167,15 +167,14 @@ fn youngest_given_up(history: &History, number: u32, partition: u32, first_offse
 
 /// So far beyond the bound a copy goes that makes room.
 const COPY_BEYOND_BYTES: u64 = 4 << 20;
-/// And the reserves and first segments of an opening, which it makes all the same.
+/// And openings, which make their reserves all the same.
 const OPENING_BEYOND_BYTES: u64 = 8 << 20;
 
 /// No more of the disk is taken than the engine may.
 pub(super) fn check_disk(engine: &Engine, shared: &Shared) {
     let Some(bound) = shared.plan.shape.options.disk_bytes_max else { return };
     let disk_bytes = engine.stats().disk_bytes;
-    let copies = if shared.plan.shape.cleans { COPY_BEYOND_BYTES } else { 0 };
-    let beyond_bytes = copies + if shared.plan.shape.changes_lanes { OPENING_BEYOND_BYTES } else { 0 };
+    let beyond_bytes = OPENING_BEYOND_BYTES + if shared.plan.shape.cleans { COPY_BEYOND_BYTES } else { 0 };
     if disk_bytes > bound + beyond_bytes {
         shared.violation(format!("{disk_bytes} bytes of the disk are taken, {bound} may be"));
     }

@@ -18,6 +18,9 @@ pub type Written = BTreeMap<usize, Vec<(Inode, u64, u64)>>;
 /// So many later writes of the same lane surely carry a durable position behind a place: the next one may
 /// have been encoded before, and the one after it too.
 const LATER_WRITES: usize = 3;
+/// The same where so much is written that the lane streams: it flushes once in 16 MiB then, in writes of 512 KiB, eight of
+/// them at once.
+const LATER_WRITES_IN_BULK: usize = 48;
 
 /// What is done to a sector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +43,8 @@ pub struct Damage {
 }
 
 impl Damage {
-    /// Damages one place of a disk. `None`: there is nothing to damage.
-    pub fn inflict(disk: &mut Disk, written: &Written, random: &mut Random) -> Option<Damage> {
+    /// Damages one place of a disk. `in_bulk`: much was written at once. `None`: there is nothing to damage.
+    pub fn inflict(disk: &mut Disk, written: &Written, in_bulk: bool, random: &mut Random) -> Option<Damage> {
         let files: Vec<(String, Inode)> = disk
             .names()
             .into_iter()
@@ -70,7 +73,8 @@ impl Damage {
                 How::Misdirected => sector.copy_from_slice(&strange),
             }
         });
-        let promised = is_promised(written, inode, page);
+        let later_writes = if in_bulk { LATER_WRITES_IN_BULK } else { LATER_WRITES };
+        let promised = is_promised(written, inode, page, later_writes);
         Some(Damage { file, offset: page * PAGE as u64 + (sector * SECTOR) as u64, how, promised })
     }
 
@@ -98,7 +102,7 @@ fn sector_at(disk: &Disk, inode: Inode, page: u64, random: &mut Random) -> [u8; 
 }
 
 /// Whether frames that were written later, to other pages, speak for a page.
-fn is_promised(written: &Written, inode: Inode, page: u64) -> bool {
+fn is_promised(written: &Written, inode: Inode, page: u64, later_writes: usize) -> bool {
     let covers = |write: &(Inode, u64, u64)| {
         let (file, first, bytes) = *write;
         file == inode && (first / PAGE as u64..(first + bytes).div_ceil(PAGE as u64)).contains(&page)
@@ -113,7 +117,7 @@ fn is_promised(written: &Written, inode: Inode, page: u64) -> bool {
     lanes.iter().all(|writes| {
         let last = writes.iter().rposition(covers).unwrap_or(0);
         let later = &writes[last + 1..];
-        later.len() >= LATER_WRITES && later[LATER_WRITES - 1..].iter().any(|write| !covers(write))
+        later.len() >= later_writes && later[later_writes - 1..].iter().any(|write| !covers(write))
     })
 }
 
@@ -138,15 +142,16 @@ mod tests {
     fn later_writes_to_other_pages_speak_for_a_place() {
         let page = PAGE as u64;
         let mut written = Written::new();
-        assert!(!is_promised(&written, 1, 3), "the opening may not be over");
+        assert!(!is_promised(&written, 1, 3, LATER_WRITES), "the opening may not be over");
         written.insert(1, vec![(1, 3 * page, page), (1, 3 * page, page), (1, 4 * page, page), (1, 5 * page, page)]);
-        assert!(!is_promised(&written, 1, 3), "two are not enough");
+        assert!(!is_promised(&written, 1, 3, LATER_WRITES), "two are not enough");
         written.get_mut(&1).expect("just inserted").push((2, page, page));
-        assert!(is_promised(&written, 1, 3));
-        assert!(!is_promised(&written, 1, 5) && !is_promised(&written, 2, 1));
-        assert!(is_promised(&written, 7, 0), "an earlier opening's file");
+        assert!(is_promised(&written, 1, 3, LATER_WRITES));
+        assert!(!is_promised(&written, 1, 3, LATER_WRITES_IN_BULK));
+        assert!(!is_promised(&written, 1, 5, LATER_WRITES) && !is_promised(&written, 2, 1, LATER_WRITES));
+        assert!(is_promised(&written, 7, 0, LATER_WRITES), "an earlier opening's file");
         // The file was used again, by another lane: what the first one wrote elsewhere since says nothing of it.
         written.insert(2, vec![(1, 3 * page, page)]);
-        assert!(!is_promised(&written, 1, 3));
+        assert!(!is_promised(&written, 1, 3, LATER_WRITES));
     }
 }

@@ -50,6 +50,12 @@ pub(super) fn create_under(client: &mut Client, name: usize, partitions: u32) {
             names.push(name);
             names.len() as u32 - 1
         };
+        if client.shared.plan.shape.drops_oldest() {
+            // The bound on the disk is one for the records of each topic, from its first one on.
+            let operation =
+                client.shared.recorder.invoke(client.process(4), Call::SetRetention { topic, bounded: true });
+            client.shared.recorder.complete(operation, Outcome::done());
+        }
         let call = Call::CreateTopic { topic, partitions, dead_letters_of: None };
         let operation = client.shared.recorder.invoke(client.process(4), call);
         let options = TopicOptions::new().partitions(partitions);
@@ -61,12 +67,6 @@ pub(super) fn create_under(client: &mut Client, name: usize, partitions: u32) {
             Err(error) => client.shared.judge("creating a topic", &error),
         };
         client.shared.recorder.complete(operation, outcome);
-        if client.shared.plan.shape.drops_oldest() {
-            // The bound on the disk is one for the records of each topic.
-            let operation =
-                client.shared.recorder.invoke(client.process(4), Call::SetRetention { topic, bounded: true });
-            client.shared.recorder.complete(operation, Outcome::done());
-        }
     });
 }
 
