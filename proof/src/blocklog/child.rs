@@ -495,16 +495,27 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Records were given up where this one reads.
-    fn go_on_behind(&self, consumer: &mut Consumer, partition: u32, to: u64) -> ringlane::Result<()> {
-        let (topic, code) = (self.number, "truncated".to_owned());
-        self.witness.happen(Happening::Reported { topic, partition, first_offset: 0, count: to, code });
-        let call = Call::Seek { topic, partition, from: From::Offset(to) };
-        let operation = self.witness.invoke(self.process, call);
-        consumer.seek(&self.scene.topic, partition, Start::Offset(to))?;
-        let offset = consumer.position(&self.scene.topic, partition).unwrap_or(to);
-        self.witness.complete(operation, Outcome::Ok(Answer::Position { offset }));
-        Ok(())
+    /// Records were given up where this one reads, and perhaps more while it goes on.
+    fn go_on_behind(&self, consumer: &mut Consumer, partition: u32, mut to: u64) -> ringlane::Result<()> {
+        let topic = self.number;
+        loop {
+            let code = "truncated".to_owned();
+            self.witness.happen(Happening::Reported { topic, partition, first_offset: 0, count: to, code });
+            let call = Call::Seek { topic, partition, from: From::Offset(to) };
+            let operation = self.witness.invoke(self.process, call);
+            match consumer.seek(&self.scene.topic, partition, Start::Offset(to)) {
+                Err(error @ Error::Truncated { to: further, .. }) => {
+                    self.witness.complete(operation, refusal(&error));
+                    to = further;
+                }
+                sought => {
+                    sought?;
+                    let offset = consumer.position(&self.scene.topic, partition).unwrap_or(to);
+                    self.witness.complete(operation, Outcome::Ok(Answer::Position { offset }));
+                    return Ok(());
+                }
+            }
+        }
     }
 }
 
