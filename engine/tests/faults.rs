@@ -250,7 +250,10 @@ fn a_failed_flush_while_streaming_stops_every_lane_and_loses_nothing() {
             assert_eq!(ledger.errors, []);
             faults.arm(Fault::new(operation, Effect::Fail(libc::EIO)).on(|name| is_segment(name) && !by_keeper()));
             ledger.send_until_error(&producer, &topic, 0);
-            assert!(ledger.errors.iter().any(Error::is_unknown_outcome), "{:?}", ledger.errors);
+            // Where this thread had to wait, the lane was idle, and what failed was its mark: then every send is refused.
+            let was_on_its_way = ledger.errors.iter().any(Error::is_unknown_outcome);
+            let is_refused = |error: &Error| error.code() == "poisoned";
+            assert!(was_on_its_way || ledger.errors.iter().all(is_refused), "{:?}", ledger.errors);
             let cause = check_stopped(directory.path(), &engine, &topic, &producer, &mut ledger);
             assert_eq!(cause.errno, Some(libc::EIO));
             assert!(is_segment(&cause.file), "{cause}");
