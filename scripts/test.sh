@@ -110,7 +110,7 @@ tests() {
 run_engine() {
     local backend
     for backend in io-uring plain plain-buffered; do
-        tests "engine, backend $backend" env RINGLANE_TEST_BACKEND="$backend" RUST_TEST_THREADS=4 \
+        tests "engine, backend $backend" env RINGLANE_TEST_BACKEND="$backend" \
             scripts/run-tests.py "$output/binaries" engine cli
     done
 }
