@@ -27,7 +27,7 @@ note() {
 
 # total KIND: the sum of what was noted.
 total() {
-    awk '{ sum += $1 } END { print sum + 0 }' "$output/$1" 2>/dev/null || echo 0
+    cat "$output/$1" 2>/dev/null | awk '{ sum += $1 } END { print sum + 0 }'
 }
 
 # ended NAME BEGIN STATE: the line of a step, and its whole output if it failed, in one piece.
@@ -190,8 +190,13 @@ if [ -z "${TMPDIR:-}" ] && [ "$(stat -f -c %T /tmp)" = tmpfs ]; then
 fi
 if step 'building the tests' build_tests; then
     (track=engine && run_engine) &
+    engine=$!
     (track=proofs && run_proofs) &
-    wait
+    proofs=$!
+    # Each ends well whatever it finds, for it notes that; one that was killed did not look at everything.
+    for process in "$engine" "$proofs"; do
+        wait "$process" || { note broken 'a track ended early' && note failed 1; }
+    done
 else
     note failed 1
 fi

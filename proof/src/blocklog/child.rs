@@ -78,6 +78,13 @@ pub(super) struct Work {
     pub(super) canary: Option<String>,
 }
 
+impl Work {
+    /// Where the device is to fail once it may do so as if it were full, and then a call may be made again.
+    fn unless_expected(&self, done: ringlane::Result<()>) -> ringlane::Result<()> {
+        done.or_else(|error| if self.awaits_error && error.is_retriable() { Ok(()) } else { Err(error) })
+    }
+}
+
 /// Does what the parent ordered. Gives the code that the process ends with.
 ///
 /// # Errors
@@ -288,20 +295,20 @@ impl Witness {
     fn give_up(&self, scene: &Scene, order: &Work) -> ringlane::Result<()> {
         let engine = &scene.engine;
         if let [oldest, _, ..] = order.topics[..] {
-            self.call(Call::DeleteTopic { topic: oldest }, || engine.delete_topic(&name_of(oldest)))?;
+            let call = Call::DeleteTopic { topic: oldest };
+            order.unless_expected(self.call(call, || engine.delete_topic(&name_of(oldest))))?;
         }
         if let Some(&newest) = order.topics.last() {
-            self.delete_records(engine, &engine.topic(&name_of(newest))?, newest, 2)?;
+            order.unless_expected(self.delete_records(engine, &engine.topic(&name_of(newest))?, newest, 2))?;
             if order.number % 2 == 1 {
                 let call = Call::SetRetention { topic: newest, bounded: true };
-                self.call(call, || {
-                    engine.set_retention(&name_of(newest), Retention::new().retention_bytes(KEPT_BYTES))
-                })?;
+                let retention = Retention::new().retention_bytes(KEPT_BYTES);
+                order.unless_expected(self.call(call, || engine.set_retention(&name_of(newest), retention)))?;
             }
         }
         for _ in 0..DELETIONS {
             std::thread::sleep(DELETION_INTERVAL);
-            self.delete_records(engine, &scene.topic, order.number, 1)?;
+            order.unless_expected(self.delete_records(engine, &scene.topic, order.number, 1))?;
         }
         Ok(())
     }
@@ -429,10 +436,7 @@ impl Worker<'_> {
                 }
                 _ => self.witness.call(Call::Sync, || self.scene.engine.sync()),
             };
-            match done {
-                Err(error) if order.awaits_error && error.is_retriable() => {}
-                done => done?,
-            }
+            order.unless_expected(done)?;
         }
         Ok(())
     }
@@ -499,8 +503,7 @@ impl Worker<'_> {
     fn go_on_behind(&self, consumer: &mut Consumer, partition: u32, mut to: u64) -> ringlane::Result<()> {
         let topic = self.number;
         loop {
-            let code = "truncated".to_owned();
-            self.witness.happen(Happening::Reported { topic, partition, first_offset: 0, count: to, code });
+            self.witness.happen(Happening::truncated(topic, partition, to));
             let call = Call::Seek { topic, partition, from: From::Offset(to) };
             let operation = self.witness.invoke(self.process, call);
             match consumer.seek(&self.scene.topic, partition, Start::Offset(to)) {

@@ -266,6 +266,14 @@ pub enum Settling {
     },
 }
 
+impl Happening {
+    /// The engine says that everything below an offset is given up.
+    pub fn truncated(topic: TopicNumber, partition: u32, first_offset: u64) -> Happening {
+        let code = "truncated".to_owned();
+        Happening::Reported { topic, partition, first_offset: 0, count: first_offset, code }
+    }
+}
+
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

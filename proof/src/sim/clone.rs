@@ -57,7 +57,7 @@ pub fn open(main: &Rc<Shared>, snapshot: Snapshot, mut random: Random) -> Cloned
     let disk = if random.one_in(DAMAGED_ONE_IN) {
         // Everything had reached the medium, and then one place of it went bad.
         let mut disk = snapshot.disk.after_exact_loss(|_, _, _| true, |_| true, true);
-        damage = Damage::inflict(&mut disk, &snapshot.written, plan.shape.bounds_disk, &mut random);
+        damage = Damage::inflict(&mut disk, &snapshot.written, plan.shape.bounds_disk(), &mut random);
         disk
     } else {
         snapshot.disk.after_power_loss(&mut random, plan.shape.garbage)

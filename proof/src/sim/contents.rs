@@ -5,7 +5,6 @@ use super::machine::Machine;
 use super::recorder::wall_ms_at;
 use super::shape::NAMES;
 use super::shared::{Shared, topic_name};
-use super::workload::seek::truncation;
 use crate::history::{Answer, Call, Event, Happening, History, Outcome};
 use ringlane::{Consumer, ConsumerOptions, Engine, Error, Start, Topic};
 use std::collections::HashMap;
@@ -57,7 +56,7 @@ fn list_partition(
                 let wall_ms = Some(shared.recorder.wall_max_ms());
                 check_seek(engine, shared, topic, partition, first_offset, &timestamps);
                 if first_offset > 0 {
-                    shared.recorder.happen(truncation(number, partition, first_offset));
+                    shared.recorder.happen(Happening::truncated(number, partition, first_offset));
                     check_kept(shared, topic, number, partition, first_offset, bytes_max);
                 }
                 let contents = Happening::Contents { topic: number, partition, first_offset, records, wall_ms };

@@ -39,8 +39,6 @@ pub struct Shape {
     pub changes_lanes: bool,
     /// The engine has a cleaner.
     pub cleans: bool,
-    /// What the engine's files may take is bounded, and much more is written.
-    pub bounds_disk: bool,
 }
 
 /// The stream that chooses [`Shape::recycles`]: one of its own, so that all other seeds stay what they were, and
@@ -76,7 +74,7 @@ impl Shape {
     /// other opening of the run has.
     pub fn options_of(&self, seed: u64, opening: u64) -> Options {
         let mut random = Random::new(seed).fork(CHANGES_LANES_STREAM).fork(opening);
-        let lanes = match (self.changes_lanes, self.bounds_disk) {
+        let lanes = match (self.changes_lanes, self.bounds_disk()) {
             (true, true) => *random.pick(&[Some(1), Some(2)]),
             (true, false) => *random.pick(&[None, None, Some(1), Some(1), Some(2), Some(2), Some(3), Some(4)]),
             (false, _) => self.options.lanes,
@@ -84,9 +82,14 @@ impl Shape {
         self.options.clone().lanes(lanes)
     }
 
+    /// What the engine's files may take is bounded, and much more is written.
+    pub fn bounds_disk(&self) -> bool {
+        self.options.disk_bytes_max.is_some()
+    }
+
     /// Records are given up that nobody named, whatever their topic keeps.
     pub fn drops_oldest(&self) -> bool {
-        self.bounds_disk && self.options.at_disk_bound == DiskBound::DropOldest
+        self.options.at_disk_bound == DiskBound::DropOldest
     }
 
     /// The shape that a seed chooses.
@@ -150,7 +153,6 @@ impl Shape {
             outside: random.fork(OUTSIDE_STREAM).one_in(OUTSIDE_ONE_IN),
             changes_lanes,
             cleans,
-            bounds_disk,
         }
     }
 }

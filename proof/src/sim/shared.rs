@@ -147,7 +147,7 @@ impl Shared {
             // A read that failed is a checksum that failed; its reason tells the two apart.
             Error::Damaged { reason, .. } => allowed.damage || (allowed.io && reason.contains("os error 5")),
             Error::ForeignFormat { .. } | Error::UnsupportedVersion { .. } => allowed.damage,
-            Error::NoSpace { .. } => allowed.space || self.plan.shape.bounds_disk,
+            Error::NoSpace { .. } => allowed.space || self.plan.shape.bounds_disk(),
             Error::QueueFull { .. }
             | Error::TopicDeleted { .. }
             | Error::UnknownTopic { .. }

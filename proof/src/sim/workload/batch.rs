@@ -3,6 +3,7 @@
 use super::send::any_durability;
 use super::{Operation, any_bytes, any_name};
 use crate::sim::client::{Client, Handle, Pending};
+use crate::sim::contents::check_disk;
 use crate::sim::payload::Payload;
 use crate::sim::random::Random;
 use crate::sim::shape::Shape;
@@ -70,6 +71,28 @@ pub(super) fn send_together(
         // What was refused for what it is was not sent at all; of the rest some may have been.
         Err(error) => client.settled(&operations, Err(error)),
     }
+}
+
+/// Sends records to a partition of a topic, `together` of them in each call, and waits for each call. `false`: something
+/// ended before all were sent.
+pub(super) fn send_in_turn(
+    client: &mut Client,
+    name: usize,
+    choice: u64,
+    (records, bytes): (u64, u64),
+    together: u64,
+) -> bool {
+    for from in (0..records).step_by(together as usize) {
+        let is_over = client.machine.is_dead() || client.shared.poisoned.get();
+        let Some((number, topic)) = client.topic(name).filter(|_| !is_over) else { return false };
+        let partition = (choice % u64::from(topic.partitions())) as u32;
+        let payload = || Payload::new(client.shared.next_value(), bytes as usize);
+        let placed: Vec<_> =
+            (from..records.min(from + together)).map(|_| (number, topic.clone(), partition, payload())).collect();
+        send_together(client, &placed, Durability::Synced, true);
+        check_disk(&client.engine, &client.shared);
+    }
+    true
 }
 
 impl fmt::Display for Batch {

@@ -1,14 +1,11 @@
 //! So much is written that the bound on the disk is reached: by then records are refused, or the oldest go.
 
-use super::batch::send_together;
+use super::batch::send_in_turn;
 use super::topics::create_under;
 use super::{Operation, any_name};
 use crate::sim::client::Client;
-use crate::sim::contents::check_disk;
-use crate::sim::payload::Payload;
 use crate::sim::random::Random;
 use crate::sim::shape::Shape;
-use ringlane::Durability;
 use std::fmt;
 use std::rc::Rc;
 
@@ -31,16 +28,7 @@ pub(super) fn make(random: &mut Random, _: &Shape) -> Rc<dyn Operation> {
 impl Operation for Fill {
     fn run(&self, client: &mut Client) {
         create_under(client, self.name, 1);
-        for from in (0..self.records).step_by(TOGETHER as usize) {
-            let is_over = client.machine.is_dead() || client.shared.poisoned.get();
-            let Some((number, topic)) = client.topic(self.name).filter(|_| !is_over) else { return };
-            let partition = (self.choice % u64::from(topic.partitions())) as u32;
-            let count = TOGETHER.min(self.records - from);
-            let payload = || Payload::new(client.shared.next_value(), RECORD_BYTES as usize);
-            let records: Vec<_> = (0..count).map(|_| (number, topic.clone(), partition, payload())).collect();
-            send_together(client, &records, Durability::Synced, true);
-            check_disk(&client.engine, &client.shared);
-        }
+        send_in_turn(client, self.name, self.choice, (self.records, RECORD_BYTES), TOGETHER);
     }
 }
 

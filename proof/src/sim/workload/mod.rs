@@ -102,7 +102,7 @@ pub struct Beside {
 pub const BESIDE: &[Beside] = &[
     Beside { name: "look from outside", one_in: |shape| if shape.outside { 10 } else { 0 }, make: outside::make },
     Beside { name: "leave it to the cleaner", one_in: clean::one_in, make: clean::make },
-    Beside { name: "fill", one_in: |shape| if shape.bounds_disk { 5 } else { 0 }, make: fill::make },
+    Beside { name: "fill", one_in: |shape| if shape.bounds_disk() { 5 } else { 0 }, make: fill::make },
 ];
 
 /// A topic's name.

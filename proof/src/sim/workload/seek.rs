@@ -101,15 +101,9 @@ pub(super) fn pass_truncated(client: &mut Client, topic: &str, partition: u32, t
         return client.shared.violation(format!("{topic} partition {partition} is truncated, and nobody reads it"));
     };
     let (number, topic) = (*number, topic.clone());
-    client.shared.recorder.happen(truncation(number, partition, to));
+    client.shared.recorder.happen(Happening::truncated(number, partition, to));
     client.shared.count("readers told of truncation");
     assign(client, name, number, &topic, partition, From::Offset(to));
-}
-
-/// The engine says that everything below an offset is given up.
-pub(crate) fn truncation(topic: u32, partition: u32, first_offset: u64) -> Happening {
-    let code = "truncated".to_owned();
-    Happening::Reported { topic, partition, first_offset: 0, count: first_offset, code }
 }
 
 fn leave(client: &mut Client, name: usize, partition: u32) {

@@ -1,14 +1,12 @@
 //! A topic that fills segments and goes: their files are used again in the same generation, and what stood in
 //! them is still there behind what is written now. After a crash it must not be taken for the log.
 
-use super::batch::send_together;
+use super::batch::send_in_turn;
 use super::topics::{create_under, delete_under};
 use super::{Operation, any_name};
 use crate::sim::client::Client;
-use crate::sim::payload::Payload;
 use crate::sim::random::Random;
 use crate::sim::shape::Shape;
-use ringlane::Durability;
 use std::fmt;
 use std::rc::Rc;
 
@@ -18,7 +16,7 @@ const RECORD_BYTES: u64 = 40 << 10;
 
 /// How often it comes: where segments are to be used again, by deletion, by retention or at the bound on the disk.
 pub(super) fn weight(shape: &Shape) -> u64 {
-    match (shape.recycles, shape.retains || shape.bounds_disk) {
+    match (shape.recycles, shape.retains || shape.bounds_disk()) {
         (true, _) => 60,
         (_, true) => 40,
         _ => 0,
@@ -40,13 +38,8 @@ pub(super) fn make(random: &mut Random, _: &Shape) -> Rc<dyn Operation> {
 impl Operation for Turnover {
     fn run(&self, client: &mut Client) {
         create_under(client, self.name, 1);
-        for _ in 0..self.records {
-            let is_over = client.machine.is_dead() || client.shared.poisoned.get();
-            let Some((number, topic)) = client.topic(self.name).filter(|_| !is_over) else { return };
-            let payload = Payload::new(client.shared.next_value(), RECORD_BYTES as usize);
-            send_together(client, &[(number, topic, 0, payload)], Durability::Synced, true);
-        }
-        if self.deletes {
+        let is_done = send_in_turn(client, self.name, 0, (self.records, RECORD_BYTES), 1);
+        if is_done && self.deletes {
             delete_under(client, self.name);
         }
     }
