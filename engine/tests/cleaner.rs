@@ -130,6 +130,21 @@ fn moved(path: &Path) -> Vec<u64> {
     identities
 }
 
+/// That each partition stands in one place of the first copy; returns how many frames that has.
+fn check_in_one_place(path: &Path, partitions: u32) -> usize {
+    let copy = segments(path).into_iter().find(|segment| segment.copy_of.is_some()).unwrap();
+    let mut slots = Vec::new();
+    inspect_frames(path, &copy.file, &mut |frame| {
+        slots.extend(frame.slot);
+        true
+    })
+    .unwrap();
+    let frames = slots.len();
+    slots.dedup();
+    assert!(slots.is_sorted() && slots.len() == partitions as usize, "each partition stands in one place: {slots:?}");
+    frames
+}
+
 fn check_whole(path: &Path) {
     let report = verify(path, &mut |_| {}).unwrap();
     assert!(!report.is_damaged(), "{:?}", report.findings);
@@ -335,15 +350,8 @@ fn scattered_partitions_are_put_together() {
     producer.send(&topic, Record::new(&value(rounds)).partition(0)).unwrap().wait().unwrap();
     wait_until("they are put together", || engine.stats().cleaner.copies > 0 && engine.stats().cleaner.is_idle);
     let path = scratch.path();
-    let copy = segments(path).into_iter().find(|segment| segment.copy_of.is_some()).unwrap();
-    let mut slots = Vec::new();
-    inspect_frames(path, &copy.file, &mut |frame| {
-        slots.extend(frame.slot);
-        true
-    })
-    .unwrap();
-    slots.dedup();
-    assert!(slots.is_sorted() && slots.len() == partitions as usize, "each partition stands in one place: {slots:?}");
+    let frames = check_in_one_place(path, partitions);
+    assert!(frames <= 4 * partitions as usize, "300 records of about 120 bytes are a few frames: {frames}");
     // A copy is as old as the youngest of what it was made from. (It was as old as the world once, and the soak saw
     // records go that were two seconds old.)
     clock.pass(600_000);
@@ -354,6 +362,32 @@ fn scattered_partitions_are_put_together() {
         assert!(values(&engine, &topic, partition) == expected, "partition {partition}");
     }
     check_whole(path);
+}
+
+/// Where the disk is bounded there is no room to wait for company: each segment is put in order for itself.
+/// (None ever was, for a single one was thought not worth it.)
+#[test]
+fn where_the_disk_is_bounded_each_segment_is_put_together_alone() {
+    let _watchdog = watchdog(120, "cleaner");
+    let scratch = directory();
+    let clock = MovedClock::new();
+    let (partitions, rounds) = (50, 600);
+    let engine = open(scratch.path(), small().disk_bytes_max(Some(64 * MIB)), &clock);
+    let topic = engine.create_topic("t", TopicOptions::new().partitions(partitions)).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    for round in 0..rounds {
+        let value = [round as u8; 100];
+        let sent: Vec<_> =
+            (0..partitions).map(|at| producer.send(&topic, Record::new(&value).partition(at)).unwrap()).collect();
+        sent.into_iter().for_each(|handle| drop(handle.wait().unwrap()));
+    }
+    wait_until("one is put together", || engine.stats().cleaner.copies > 0);
+    check_in_one_place(scratch.path(), partitions);
+    let expected: Vec<_> = (0..rounds).map(|round| vec![round as u8; 100]).collect();
+    for partition in [0, partitions - 1] {
+        assert!(values(&engine, &topic, partition) == expected, "partition {partition}");
+    }
+    check_whole(scratch.path());
 }
 
 /// More than there is memory for: the partitions are copied in turns, and one that is larger than all of the memory is

@@ -5,10 +5,11 @@
 //!
 //! Invariants:
 //! - What is kept was decided when copying began; what is given up meanwhile is copied all the same.
-//! - Every frame that is copied was checked when it was read, and keeps its body's checksum.
+//! - Every frame that is copied was checked when it was read.
 //! - The frames of a partition are copied in the order of the log, each once.
 //! - No more than `memory_bytes_max` is gathered, and one frame.
 
+use super::gathered::Gathered;
 use super::target::Target;
 use super::withheld::Note;
 use crate::error::{Error, Result};
@@ -20,13 +21,11 @@ use crate::log::manifest::ManifestSegment;
 use crate::log::position::Position;
 use crate::log::scan::SegmentScan;
 use crate::partition::shared::{LogShared, Segment};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Bytes read or written in one step.
 const STEP_BYTES: u64 = 1 << 20;
-/// What a gathered frame takes beside its body.
-const FRAME_MEMORY_BYTES: usize = size_of::<(FrameHeader, usize)>();
 
 /// Why copying ended without a copy. The sources stay.
 pub(super) enum NoCopy {
@@ -64,14 +63,6 @@ pub(super) enum Step {
 pub(super) struct Source {
     pub(super) segment: Arc<Segment>,
     pub(super) note: Option<Note>,
-}
-
-/// What was gathered of a partition.
-#[derive(Default)]
-struct Gathered {
-    /// Headers, and where the bodies begin.
-    frames: VecDeque<(FrameHeader, usize)>,
-    bodies: Vec<u8>,
 }
 
 /// One time through the sources.
@@ -280,13 +271,14 @@ impl Copying {
             && let Some(mut first) = self.pass.gathered.first_entry()
         {
             let gathered = first.get_mut();
-            let Some((header, start)) = gathered.frames.pop_front() else {
-                self.pass.bytes -= first.remove().bodies.len();
+            let before = gathered.memory_bytes();
+            let Some(frame) = gathered.pop() else {
+                first.remove();
+                self.pass.bytes -= before;
                 continue;
             };
-            self.pass.bytes -= FRAME_MEMORY_BYTES;
-            let body = &gathered.bodies[start..start + header.body_bytes as usize];
-            written += self.target.append(header.kind, body, header.body_checksum).map_err(NoCopy::of)?;
+            written += self.target.append(frame.kind, frame.body, frame.body_checksum).map_err(NoCopy::of)?;
+            self.pass.bytes -= before - gathered.memory_bytes();
         }
         Ok(written)
     }
@@ -300,14 +292,8 @@ impl Pass {
 
     fn gather(&mut self, slot: u32, header: FrameHeader, body: &[u8]) {
         let gathered = self.gathered.entry(slot).or_default();
-        gathered.frames.push_back((header, gathered.bodies.len()));
-        gathered.bodies.extend_from_slice(body);
-        self.bytes += FRAME_MEMORY_BYTES + body.len();
-    }
-}
-
-impl Gathered {
-    fn memory_bytes(&self) -> usize {
-        self.frames.len() * FRAME_MEMORY_BYTES + self.bodies.len()
+        let before = gathered.memory_bytes();
+        gathered.push(header, body);
+        self.bytes += gathered.memory_bytes() - before;
     }
 }

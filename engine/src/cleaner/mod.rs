@@ -22,6 +22,7 @@
 
 mod choice;
 mod copy;
+mod gathered;
 mod look;
 mod replace;
 mod target;

@@ -27,10 +27,11 @@ pub fn run(setup: &Setup, report: &mut Report) -> Result {
         [(1 << 20, 4), (1 << 20, 1), (512 << 10, 8), (512 << 10, 4), (256 << 10, 8), (256 << 10, 4), (256 << 10, 1)];
     let (block_bytes, depth) = feed::better_blocks(&file, Operation::Read, &choices, setup.log_bytes / 4)?;
     let words = in_words("raw sequential reads", block_bytes, depth, &file);
-    let (mut log_bytes, mut topic_records) = (0.0, 0);
+    let mut topic_records = 0;
     for log in [Log::Sequential, Log::Interleaved, Log::Regrouped] {
+        let log_bytes;
         if log == Log::Regrouped {
-            regroup(setup)?;
+            log_bytes = regroup(setup, topic_records)?;
         } else {
             (log_bytes, topic_records) = write(setup, log == Log::Interleaved)?;
         }
@@ -84,8 +85,10 @@ fn options() -> Options {
     Options::new().tail_cache_bytes(TAIL_CACHE_BYTES).cleaner_bytes_per_second_max(0)
 }
 
-/// Lets the cleaner put the partitions together, as fast as it can.
-fn regroup(setup: &Setup) -> Result {
+/// Lets the cleaner put the partitions together, as fast as it can; returns the bytes of a record then.
+fn regroup(setup: &Setup, records: u64) -> Result<f64> {
+    // It leaves alone what opening needs: the two newest segments. Now these are none of those that are read.
+    setup.engine("cold", options())?.close()?;
     let engine = setup.engine("cold", Options::new().cleaner_bytes_per_second_max(u64::MAX))?;
     let begin = Instant::now();
     while !engine.stats().cleaner.is_idle || engine.stats().cleaner.copies == 0 {
@@ -94,7 +97,12 @@ fn regroup(setup: &Setup) -> Result {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    Ok(engine.close()?)
+    engine.close()?;
+    let mut bytes = 0;
+    for segment in ringlane::inspect(setup.path("cold"))?.segments {
+        bytes += segment.end.map_or(0, |end| end - segment.base);
+    }
+    Ok(bytes as f64 / records as f64)
 }
 
 /// Writes the log; returns the bytes of a record in it, and how many records there are.

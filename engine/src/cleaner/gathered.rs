@@ -1,0 +1,170 @@
+//! What was gathered of a partition, and the frames of the copy that it becomes.
+//!
+//! Invariants:
+//! - Records come out as they went in, in the same order. Frames of records that go on where the one before them ends
+//!   become one; all others stay as they are.
+//! - What went bad in memory comes out with the checksum that tells.
+
+use crate::log::frame::{FrameHeader, Kind};
+use crate::record::RECORD_ALIGNMENT;
+use std::collections::VecDeque;
+
+/// Frames of records become one up to so many bytes: one frame costs a reader less than many, and its index is
+/// smaller. Not more, for what goes bad on the disk is lost by the frame.
+const JOINED_BYTES_MAX: usize = 16 << 10;
+/// What a gathered frame takes beside its body.
+const FRAME_MEMORY_BYTES: usize = size_of::<(FrameHeader, usize)>();
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Gathered {
+    /// Headers, and where the bodies begin.
+    frames: VecDeque<(FrameHeader, usize)>,
+    bodies: Vec<u8>,
+}
+
+/// One frame of the copy.
+pub(super) struct Joined<'a> {
+    pub(super) kind: Kind,
+    pub(super) body: &'a [u8],
+    pub(super) body_checksum: u32,
+}
+
+impl Gathered {
+    pub(super) fn push(&mut self, header: FrameHeader, body: &[u8]) {
+        self.frames.push_back((header, self.bodies.len()));
+        self.bodies.extend_from_slice(body);
+    }
+
+    /// Bodies stay until the last is written.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.frames.len() * FRAME_MEMORY_BYTES + self.bodies.len()
+    }
+
+    /// The next frame: the first that was gathered, and those behind it that go on where it ends.
+    pub(super) fn pop(&mut self) -> Option<Joined<'_>> {
+        let (FrameHeader { mut kind, body_bytes, body_checksum: mut checksum, .. }, start) = self.frames.pop_front()?;
+        let mut end = start + body_bytes as usize;
+        if crc32c::crc32c(&self.bodies[start..end]) == checksum {
+            while let Some(&(next, next_start)) = self.frames.front()
+                && next_start == end
+                && (end - start).is_multiple_of(RECORD_ALIGNMENT)
+                && let next_end = end + next.body_bytes as usize
+                && next_end - start <= JOINED_BYTES_MAX
+                && let Some(joined) = join(kind, next.kind)
+                && let next_body = &self.bodies[end..next_end]
+                && crc32c::crc32c(next_body) == next.body_checksum
+            {
+                (kind, end, checksum) = (joined, next_end, crc32c::crc32c_append(checksum, next_body));
+                self.frames.pop_front();
+            }
+        }
+        Some(Joined { kind, body: &self.bodies[start..end], body_checksum: checksum })
+    }
+}
+
+/// What two frames of records become that follow each other. The append time is the later one: so old are both at most.
+fn join(first: Kind, second: Kind) -> Option<Kind> {
+    let Kind::Records { slot, count, base_offset, append_time_ms } = first else { return None };
+    let Kind::Records { slot: also, count: more, base_offset: then, append_time_ms: later } = second else {
+        return None;
+    };
+    let follows = slot == also && then == base_offset + u64::from(count);
+    let (count, append_time_ms) = (count.checked_add(more)?, append_time_ms.max(later));
+    follows.then_some(Kind::Records { slot, count, base_offset, append_time_ms })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::frame::WithheldReason;
+    use crate::log::position::Position;
+
+    fn records(base_offset: u64, count: u32, append_time_ms: i64) -> Kind {
+        Kind::Records { slot: 3, count, base_offset, append_time_ms }
+    }
+
+    fn header(kind: Kind, body: &[u8]) -> FrameHeader {
+        let (position, durable) = (Position::default(), Position::default());
+        let (body_bytes, body_checksum) = (body.len() as u32, crc32c::crc32c(body));
+        FrameHeader { kind, position, durable, body_bytes, previous_checksum: 0, body_checksum, header_checksum: 0 }
+    }
+
+    /// What frames become of these: their kinds and the bytes of their bodies. Each body is another byte's.
+    fn joined(frames: &[(Kind, usize)]) -> Vec<(Kind, usize)> {
+        let mut gathered = Gathered::default();
+        let mut bodies = Vec::new();
+        for (number, &(kind, bytes)) in frames.iter().enumerate() {
+            let body = vec![number as u8; bytes];
+            gathered.push(header(kind, &body), &body);
+            bodies.extend(body);
+        }
+        let (mut all, mut read) = (Vec::new(), Vec::new());
+        while let Some(frame) = gathered.pop() {
+            assert_eq!(crc32c::crc32c(frame.body), frame.body_checksum);
+            all.push((frame.kind, frame.body.len()));
+            read.extend_from_slice(frame.body);
+        }
+        assert_eq!(read, bodies);
+        all
+    }
+
+    #[test]
+    fn records_that_follow_each_other_become_one_frame_of_the_latest_time() {
+        let frames = [(records(5, 1, 30), 64), (records(6, 2, 50), 128), (records(8, 1, 40), 64)];
+        assert_eq!(joined(&frames), [(records(5, 4, 50), 256)]);
+    }
+
+    #[test]
+    fn what_does_not_follow_stays_a_frame_of_its_own() {
+        let withheld =
+            Kind::Withheld { slot: 3, count: 1, due_ms: 0, append_time_ms: 0, reason: WithheldReason::Delayed };
+        // Behind offset 1 some is missing, and between 4 and 5 stands what was withheld.
+        let frames = [
+            (records(0, 2, 0), 64),
+            (records(3, 1, 0), 64),
+            (records(4, 1, 0), 64),
+            (withheld, 64),
+            (records(5, 1, 0), 64),
+        ];
+        assert_eq!(
+            joined(&frames),
+            [(records(0, 2, 0), 64), (records(3, 2, 0), 128), (withheld, 64), (records(5, 1, 0), 64),]
+        );
+        // No record begins where the first ends.
+        assert_eq!(joined(&[(records(0, 1, 0), 60), (records(1, 1, 0), 64)]).len(), 2);
+    }
+
+    #[test]
+    fn frames_become_no_larger_than_the_bound() {
+        let each = 1 << 10;
+        let frames: Vec<_> = (0..40).map(|at| (records(at, 1, 0), each)).collect();
+        let per_frame = JOINED_BYTES_MAX / each;
+        let sizes: Vec<_> = joined(&frames).into_iter().map(|(_, bytes)| bytes).collect();
+        assert_eq!(sizes, [per_frame * each, per_frame * each, (40 - 2 * per_frame) * each]);
+        // What was larger before stays as it is.
+        let large = [(records(0, 9, 0), 2 * JOINED_BYTES_MAX), (records(9, 1, 0), 64)];
+        assert_eq!(joined(&large), large);
+    }
+
+    #[test]
+    fn what_went_bad_in_memory_keeps_the_checksum_that_tells() {
+        for bad in 0..3 {
+            let mut gathered = Gathered::default();
+            for at in 0..3 {
+                gathered.push(header(records(at, 1, 0), &[at as u8; 64]), &[at as u8; 64]);
+            }
+            gathered.bodies[64 * bad + 7] ^= 1;
+            let mut whole = Vec::new();
+            while let Some(frame) = gathered.pop() {
+                if crc32c::crc32c(frame.body) == frame.body_checksum {
+                    let Kind::Records { base_offset, count, .. } = frame.kind else { unreachable!() };
+                    whole.extend(base_offset..base_offset + u64::from(count));
+                }
+            }
+            whole.push(bad as u64);
+            whole.sort_unstable();
+            assert_eq!(whole, [0, 1, 2], "all but the bad one, {bad}");
+        }
+    }
+}
