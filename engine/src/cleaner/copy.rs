@@ -271,14 +271,12 @@ impl Copying {
             && let Some(mut first) = self.pass.gathered.first_entry()
         {
             let gathered = first.get_mut();
-            let before = gathered.memory_bytes();
-            let Some(frame) = gathered.pop() else {
+            let Some((frame, body)) = gathered.pop() else {
+                self.pass.bytes -= gathered.memory_bytes();
                 first.remove();
-                self.pass.bytes -= before;
                 continue;
             };
-            written += self.target.append(frame.kind, frame.body, frame.body_checksum).map_err(NoCopy::of)?;
-            self.pass.bytes -= before - gathered.memory_bytes();
+            written += self.target.append(frame.kind, body, frame.body_checksum).map_err(NoCopy::of)?;
         }
         Ok(written)
     }
@@ -293,7 +291,7 @@ impl Pass {
     fn gather(&mut self, slot: u32, header: FrameHeader, body: &[u8]) {
         let gathered = self.gathered.entry(slot).or_default();
         let before = gathered.memory_bytes();
-        gathered.push(header, body);
+        gathered.push(&header, body);
         self.bytes += gathered.memory_bytes() - before;
     }
 }

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - Records come out as they went in, in the same order. Frames of records that go on where the one before them ends
 //!   become one; all others stay as they are.
-//! - What went bad in memory comes out with the checksum that tells.
+//! - Checksums are made of what was read and checked, before it lies in memory: what goes bad there is told.
 
 use crate::log::frame::{FrameHeader, Kind};
 use crate::record::RECORD_ALIGNMENT;
@@ -12,54 +12,51 @@ use std::collections::VecDeque;
 /// Frames of records become one up to so many bytes: one frame costs a reader less than many, and its index is
 /// smaller. Not more, for what goes bad on the disk is lost by the frame.
 const JOINED_BYTES_MAX: usize = 16 << 10;
-/// What a gathered frame takes beside its body.
-const FRAME_MEMORY_BYTES: usize = size_of::<(FrameHeader, usize)>();
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Gathered {
-    /// Headers, and where the bodies begin.
-    frames: VecDeque<(FrameHeader, usize)>,
+    frames: VecDeque<Frame>,
+    /// The bodies of the frames, and of those that were taken out, one behind the other.
     bodies: Vec<u8>,
+    taken: usize,
 }
 
 /// One frame of the copy.
-pub(super) struct Joined<'a> {
+#[derive(Clone, Copy)]
+pub(super) struct Frame {
     pub(super) kind: Kind,
-    pub(super) body: &'a [u8],
+    body_bytes: usize,
     pub(super) body_checksum: u32,
 }
 
 impl Gathered {
-    pub(super) fn push(&mut self, header: FrameHeader, body: &[u8]) {
-        self.frames.push_back((header, self.bodies.len()));
+    /// Adds a frame whose checksums were just checked.
+    pub(super) fn push(&mut self, header: &FrameHeader, body: &[u8]) {
         self.bodies.extend_from_slice(body);
-    }
-
-    /// Bodies stay until the last is written.
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.frames.len() * FRAME_MEMORY_BYTES + self.bodies.len()
-    }
-
-    /// The next frame: the first that was gathered, and those behind it that go on where it ends.
-    pub(super) fn pop(&mut self) -> Option<Joined<'_>> {
-        let (FrameHeader { mut kind, body_bytes, body_checksum: mut checksum, .. }, start) = self.frames.pop_front()?;
-        let mut end = start + body_bytes as usize;
-        if crc32c::crc32c(&self.bodies[start..end]) == checksum {
-            while let Some(&(next, next_start)) = self.frames.front()
-                && next_start == end
-                && (end - start).is_multiple_of(RECORD_ALIGNMENT)
-                && let next_end = end + next.body_bytes as usize
-                && next_end - start <= JOINED_BYTES_MAX
-                && let Some(joined) = join(kind, next.kind)
-                && let next_body = &self.bodies[end..next_end]
-                && crc32c::crc32c(next_body) == next.body_checksum
-            {
-                (kind, end, checksum) = (joined, next_end, crc32c::crc32c_append(checksum, next_body));
-                self.frames.pop_front();
-            }
+        if let Some(last) = self.frames.back_mut()
+            && last.body_bytes.is_multiple_of(RECORD_ALIGNMENT)
+            && last.body_bytes + body.len() <= JOINED_BYTES_MAX
+            && let Some(kind) = join(last.kind, header.kind)
+        {
+            let body_checksum = crc32c::crc32c_append(last.body_checksum, body);
+            *last = Frame { kind, body_bytes: last.body_bytes + body.len(), body_checksum };
+        } else {
+            let FrameHeader { kind, body_checksum, .. } = *header;
+            self.frames.push_back(Frame { kind, body_bytes: body.len(), body_checksum });
         }
-        Some(Joined { kind, body: &self.bodies[start..end], body_checksum: checksum })
+    }
+
+    /// Takes the next frame out, with its body. That stays in memory until all are out.
+    pub(super) fn pop(&mut self) -> Option<(Frame, &[u8])> {
+        let frame = self.frames.pop_front()?;
+        let start = self.taken;
+        self.taken += frame.body_bytes;
+        Some((frame, &self.bodies[start..self.taken]))
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.frames.capacity() * size_of::<Frame>() + self.bodies.capacity()
     }
 }
 
@@ -96,14 +93,14 @@ mod tests {
         let mut bodies = Vec::new();
         for (number, &(kind, bytes)) in frames.iter().enumerate() {
             let body = vec![number as u8; bytes];
-            gathered.push(header(kind, &body), &body);
+            gathered.push(&header(kind, &body), &body);
             bodies.extend(body);
         }
         let (mut all, mut read) = (Vec::new(), Vec::new());
-        while let Some(frame) = gathered.pop() {
-            assert_eq!(crc32c::crc32c(frame.body), frame.body_checksum);
-            all.push((frame.kind, frame.body.len()));
-            read.extend_from_slice(frame.body);
+        while let Some((frame, body)) = gathered.pop() {
+            assert_eq!(crc32c::crc32c(body), frame.body_checksum);
+            all.push((frame.kind, body.len()));
+            read.extend_from_slice(body);
         }
         assert_eq!(read, bodies);
         all
@@ -148,23 +145,13 @@ mod tests {
     }
 
     #[test]
-    fn what_went_bad_in_memory_keeps_the_checksum_that_tells() {
-        for bad in 0..3 {
-            let mut gathered = Gathered::default();
-            for at in 0..3 {
-                gathered.push(header(records(at, 1, 0), &[at as u8; 64]), &[at as u8; 64]);
-            }
-            gathered.bodies[64 * bad + 7] ^= 1;
-            let mut whole = Vec::new();
-            while let Some(frame) = gathered.pop() {
-                if crc32c::crc32c(frame.body) == frame.body_checksum {
-                    let Kind::Records { base_offset, count, .. } = frame.kind else { unreachable!() };
-                    whole.extend(base_offset..base_offset + u64::from(count));
-                }
-            }
-            whole.push(bad as u64);
-            whole.sort_unstable();
-            assert_eq!(whole, [0, 1, 2], "all but the bad one, {bad}");
+    fn what_goes_bad_in_memory_does_not_match_its_checksum() {
+        let mut gathered = Gathered::default();
+        for at in 0..3 {
+            gathered.push(&header(records(at, 1, 0), &[at as u8; 64]), &[at as u8; 64]);
         }
+        gathered.bodies[64 + 7] ^= 1;
+        let (frame, body) = gathered.pop().unwrap();
+        assert_ne!(crc32c::crc32c(body), frame.body_checksum);
     }
 }

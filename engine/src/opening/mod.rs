@@ -338,7 +338,6 @@ fn show_runs(runs: &[(u32, Run)], table: &PartitionTable) {
         // Runs of deleted topics have nobody to show them to.
         let Some(partition) = table.get(slot as u32).filter(|_| !of_slot.is_empty()) else { continue };
         let mut index = partition.index();
-        index.reserve(of_slot.len());
         for at in of_slot {
             index.push(runs[*at].1, true);
         }

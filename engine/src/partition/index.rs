@@ -5,8 +5,8 @@
 //! - Everything in the index is durable; a reader may show it.
 //! - Runs leave from the front, when the sidecar of the segment that published them is durable.
 
+use super::runs::Runs;
 use crate::log::position::Position;
-use std::collections::VecDeque;
 
 /// Runs do not grow beyond this, so that finding an offset in one stays cheap.
 const RUN_BYTES_MAX: u32 = 128 << 10;
@@ -77,12 +77,12 @@ pub(crate) struct PartitionIndex {
     pub(crate) next_offset: u64,
     /// Largest record timestamp before the first resident run.
     pub(crate) timestamp_before_ms: i64,
-    runs: VecDeque<Run>,
+    runs: Runs,
 }
 
 impl PartitionIndex {
     pub(crate) fn new(first_offset: u64, next_offset: u64, timestamp_before_ms: i64) -> PartitionIndex {
-        PartitionIndex { first_offset, next_offset, timestamp_before_ms, runs: VecDeque::new() }
+        PartitionIndex { first_offset, next_offset, timestamp_before_ms, runs: Runs::default() }
     }
 
     /// Adds a run that has become durable. `may_merge` is false where memory behind the log is not
@@ -90,10 +90,10 @@ impl PartitionIndex {
     pub(crate) fn push(&mut self, run: Run, may_merge: bool) {
         assert_eq!(run.base_offset, self.next_offset, "offsets are dense and in publish order");
         self.next_offset = run.end_offset();
-        if may_merge && self.runs.back_mut().is_some_and(|last| last.merge(&run)) {
+        if may_merge && self.runs.merge_back(|last| last.merge(&run)) {
             return;
         }
-        self.runs.push_back(run);
+        self.runs.push_back(&run);
     }
 
     /// What stands below an offset is given up.
@@ -101,20 +101,14 @@ impl PartitionIndex {
         self.first_offset = self.first_offset.max(first_offset);
     }
 
-    /// Makes room for as many runs as will be pushed next.
-    pub(crate) fn reserve(&mut self, count: usize) {
-        self.runs.reserve(count);
-    }
-
     /// Makes room for `run`, so that its push will find the memory at hand. Nothing changes.
     pub(crate) fn expect(&mut self, run: Run) {
-        self.runs.push_back(run);
-        self.runs.pop_back();
+        self.runs.expect(&run);
     }
 
     /// Whether it has no runs.
     pub(crate) fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+        self.runs.len() == 0
     }
 
     /// The first resident offset; below it the sidecars know.
@@ -123,20 +117,18 @@ impl PartitionIndex {
     }
 
     /// Resident runs from the one that holds `offset` on.
-    pub(crate) fn runs_from(&self, offset: u64) -> impl Iterator<Item = &Run> {
-        let at = self.runs.partition_point(|run| run.end_offset() <= offset);
-        self.runs.range(at..)
+    pub(crate) fn runs_from(&self, offset: u64) -> impl Iterator<Item = Run> {
+        self.runs.from(self.runs.count_while(|run| run.end_offset() <= offset))
     }
 
     /// The first resident run with a record at or after a time.
-    pub(crate) fn run_at_time(&self, timestamp_ms: i64) -> Option<&Run> {
-        let at = self.runs.partition_point(|run| run.timestamp_max_ms < timestamp_ms);
-        self.runs.get(at)
+    pub(crate) fn run_at_time(&self, timestamp_ms: i64) -> Option<Run> {
+        self.runs.get(self.runs.count_while(|run| run.timestamp_max_ms < timestamp_ms))
     }
 
     /// The leading runs that were published below `limit`.
-    pub(crate) fn runs_below(&self, limit: Position) -> impl Iterator<Item = &Run> {
-        self.runs.iter().take_while(move |run| run.published_at() < limit)
+    pub(crate) fn runs_below(&self, limit: Position) -> impl Iterator<Item = Run> {
+        self.runs.from(0).take_while(move |run| run.published_at() < limit)
     }
 
     /// Forgets the leading runs that were published below `limit`.
@@ -147,14 +139,11 @@ impl PartitionIndex {
             self.timestamp_before_ms = run.timestamp_max_ms;
             self.runs.pop_front();
         }
-        if self.runs.len() < self.runs.capacity() / 4 {
-            self.runs.shrink_to(self.runs.len() * 2);
-        }
     }
 
     /// Memory of the runs in bytes.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.runs.capacity() * size_of::<Run>()
+        self.runs.memory_bytes()
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod page_cache;
 mod published;
 pub(crate) mod read_ahead;
 pub(crate) mod reader;
+mod runs;
 pub(crate) mod sealed;
 pub(crate) mod segments;
 pub(crate) mod shared;

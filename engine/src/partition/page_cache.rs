@@ -15,9 +15,12 @@ const PAGES_TOGETHER: usize = 32;
 /// Which page: the segment's salt, and the page's number in its sidecar.
 type Key = (u64, u64);
 
+/// Not a [`Block`]: what is aligned to a page takes two of them from most allocators.
+type Page = Arc<[u8]>;
+
 struct Slot {
     key: Key,
-    page: Arc<Block>,
+    page: Page,
     used: bool,
 }
 
@@ -40,7 +43,7 @@ impl PageCache {
     }
 
     /// A page of a sidecar; short files are padded with zeros.
-    pub(crate) fn page(&self, file: &dyn File, salt: u64, number: u64) -> io::Result<Arc<Block>> {
+    pub(crate) fn page(&self, file: &dyn File, salt: u64, number: u64) -> io::Result<Page> {
         let key = (salt, number);
         let count = {
             let mut pages = crate::sync::lock(&self.pages);
@@ -56,16 +59,11 @@ impl PageCache {
         let mut block = Block::zeroed(count * PAGE);
         let read = file.read_at(block.as_mut_slice(), number * PAGE as u64)?;
         block.publish_all();
-        if count == 1 {
-            let page = Arc::new(block);
-            crate::sync::lock(&self.pages).insert(self.pages_max, key, page.clone());
-            return Ok(page);
-        }
-        let first = Arc::new(Block::copy_of(block.slice(0, PAGE)));
+        let first = Page::from(block.slice(0, PAGE));
         let mut pages = crate::sync::lock(&self.pages);
         pages.insert(self.pages_max, key, first.clone());
         for at in 1..read.div_ceil(PAGE) {
-            let page = Arc::new(Block::copy_of(block.slice(at * PAGE, (at + 1) * PAGE)));
+            let page = Page::from(block.slice(at * PAGE, (at + 1) * PAGE));
             pages.insert(self.pages_max, (salt, number + at as u64), page);
         }
         Ok(first)
@@ -79,7 +77,7 @@ impl PageCache {
             let page = self.page(file, salt, at / PAGE as u64)?;
             let start = (at % PAGE as u64) as usize;
             let end = PAGE.min(start + count - bytes.len());
-            bytes.extend_from_slice(page.slice(start, end));
+            bytes.extend_from_slice(&page[start..end]);
             at += (end - start) as u64;
         }
         Ok(bytes)
@@ -101,7 +99,7 @@ impl PageCache {
 }
 
 impl Pages {
-    fn insert(&mut self, pages_max: usize, key: Key, page: Arc<Block>) {
+    fn insert(&mut self, pages_max: usize, key: Key, page: Page) {
         if self.by_key.contains_key(&key) {
             return;
         }
@@ -129,7 +127,7 @@ mod tests {
     #[test]
     fn it_stays_within_its_bound_and_keeps_what_is_used() {
         let mut pages = Pages::default();
-        let page = Arc::new(Block::zeroed(PAGE));
+        let page = Page::from([0; PAGE]);
         for number in 0..4 {
             pages.insert(4, (1, number), page.clone());
         }

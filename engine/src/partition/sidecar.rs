@@ -52,6 +52,8 @@ const ENTRY_BYTES: usize = 56;
 const MOVED_BYTES: usize = 24;
 /// So often a place is guessed before entries are halved.
 const GUESSES_MAX: u32 = 3;
+/// Bytes written at once.
+const WRITE_BYTES: usize = 1 << 20;
 /// A run has at least five numbers.
 const RUN_BYTES_MIN: usize = 5;
 
@@ -99,13 +101,13 @@ impl SidecarBuilder {
     }
 
     /// Adds a partition with its runs in this segment.
-    pub(crate) fn push<'a>(
+    pub(crate) fn push(
         &mut self,
         slot: u32,
         first_offset: u64,
         timestamp_before_ms: i64,
         withheld_frames: u32,
-        runs: impl Iterator<Item = &'a Run>,
+        runs: impl Iterator<Item = Run>,
     ) {
         debug_assert!(self.entries.last().is_none_or(|last| last.slot < slot));
         let start = self.runs.len();
@@ -149,7 +151,7 @@ impl SidecarBuilder {
     /// The file's bytes.
     pub(crate) fn finish(self, end: Position) -> Vec<u8> {
         let runs_base = (HEADER_BYTES + self.entries.len() * ENTRY_BYTES + self.moved.len() * MOVED_BYTES) as u64;
-        let mut bytes = Vec::with_capacity(runs_base as usize + self.runs.len());
+        let mut bytes = Vec::with_capacity(runs_base as usize);
         bytes.extend_from_slice(MAGIC);
         bytes.put_u32(VERSION);
         bytes.put_u32(self.entries.len() as u32);
@@ -181,8 +183,10 @@ impl SidecarBuilder {
             bytes.put_u32(checksum);
             bytes.put_u32(0);
         }
-        bytes.extend_from_slice(&self.runs);
-        bytes
+        // In place: the runs of a segment may be the most that is in memory.
+        let mut whole = self.runs;
+        whole.splice(0..0, bytes);
+        whole
     }
 }
 
@@ -460,8 +464,10 @@ impl File for MemoryFile {
 
 /// Writes a sidecar; durable, with its directory entry, after the storage's directory was synced.
 pub(crate) fn write(file: &dyn File, bytes: &[u8]) -> io::Result<()> {
-    let block = Block::copy_of(bytes);
-    file.write_at(block.slice(0, block.capacity()), 0)?;
+    for (at, step) in bytes.chunks(WRITE_BYTES).enumerate() {
+        let block = Block::copy_of(step);
+        file.write_at(block.slice(0, block.capacity()), (at * WRITE_BYTES) as u64)?;
+    }
     file.sync()
 }
 
@@ -512,7 +518,7 @@ mod tests {
     fn build(slots: &[u32], salt: u64) -> Vec<u8> {
         let mut builder = SidecarBuilder::new(sample_segment(salt));
         for &slot in slots {
-            builder.push(slot, u64::from(slot) * 100, i64::MIN, slot % 2, sample_runs(slot).iter());
+            builder.push(slot, u64::from(slot) * 100, i64::MIN, slot % 2, sample_runs(slot).into_iter());
         }
         builder.finish(sample_segment(salt).end)
     }
