@@ -364,8 +364,8 @@ fn scattered_partitions_are_put_together() {
     check_whole(path);
 }
 
-/// Where the disk is bounded there is no room to wait for company: each segment is put in order for itself.
-/// (None ever was, for a single one was thought not worth it.)
+/// Where the disk is bounded there is no room for several at once: each segment is put in order for itself, when nothing
+/// more comes. (None ever was, for a single one was thought not worth it.)
 #[test]
 fn where_the_disk_is_bounded_each_segment_is_put_together_alone() {
     let _watchdog = watchdog(120, "cleaner");
@@ -381,6 +381,9 @@ fn where_the_disk_is_bounded_each_segment_is_put_together_alone() {
             (0..partitions).map(|at| producer.send(&topic, Record::new(&value).partition(at)).unwrap()).collect();
         sent.into_iter().for_each(|handle| drop(handle.wait().unwrap()));
     }
+    clock.pass(6_000);
+    // The clock does not wake the keeper.
+    producer.send(&topic, Record::new(b"last").partition(1)).unwrap().wait().unwrap();
     wait_until("one is put together", || engine.stats().cleaner.copies > 0);
     check_in_one_place(scratch.path(), partitions);
     let expected: Vec<_> = (0..rounds).map(|round| vec![round as u8; 100]).collect();
