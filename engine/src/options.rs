@@ -170,8 +170,8 @@ options! {
     withheld_records_max: u64 = 250_000, |text| parse(text, "a number");
     /// Most bytes a second that the cleaner reads and writes. It copies what is kept of segments whose other
     /// records were given up, and puts the records of each partition together where many partitions lie
-    /// scattered. While senders come in bulk it takes an eighth of this. Default 64 MiB; 0: there is no cleaner,
-    /// and a segment goes only when nothing in it is kept.
+    /// scattered. While senders come in bulk it takes an eighth of this, and all that it can get while a full disk
+    /// keeps them waiting. Default 64 MiB; 0: there is no cleaner, and a segment goes only when nothing in it is kept.
     cleaner_bytes_per_second_max: u64 = 64 << 20, |text| parse(text, "a number of bytes");
     /// Most memory that the cleaner takes while it copies. Default 32 MiB.
     cleaner_bytes_max: u64 = 32 << 20, |text| parse(text, "a number of bytes");

@@ -58,6 +58,8 @@ pub(crate) struct Cleaner {
     wanted: bool,
     /// Not before this, monotonic ns.
     next_ns: u64,
+    /// Nor before this, so that it takes no more of the device than it may; unless a lane waits for the room it makes.
+    paced_ns: u64,
     /// When a segment was sealed last, unless that was looked at since.
     sealed_ns: Option<u64>,
     look: Option<Look>,
@@ -98,12 +100,18 @@ impl Cleaner {
         self.look.is_some() || self.copying.is_some() || !self.chosen.is_empty()
     }
 
-    /// How long it can wait; `None`: until there is news.
-    pub(crate) fn pause(&self, now_ns: u64) -> Option<Duration> {
+    /// How long it can wait; `None`: until there is news. `is_full`: a lane waits for room on the disk.
+    pub(crate) fn pause(&self, now_ns: u64, is_full: bool) -> Option<Duration> {
         let is_at_it = self.wanted || self.is_at_it();
         let quiet_ns = self.sealed_ns.map(|sealed_ns| sealed_ns + QUIET_NS);
-        let next_ns = if is_at_it { Some(self.next_ns) } else { quiet_ns.map(|quiet_ns| quiet_ns.max(self.next_ns)) };
+        let from_ns = if is_at_it { Some(0) } else { quiet_ns };
+        let next_ns = from_ns.map(|from_ns| from_ns.max(self.next_ns(is_full)));
         next_ns.map(|next_ns| Duration::from_nanos(next_ns.saturating_sub(now_ns)))
+    }
+
+    /// When it may go on. Who waits for room is disturbed by nothing but waiting.
+    fn next_ns(&self, is_full: bool) -> u64 {
+        if is_full { self.next_ns } else { self.next_ns.max(self.paced_ns) }
     }
 
     /// Whether a segment is being copied: it stays until that has ended.
@@ -124,7 +132,7 @@ impl Cleaner {
 
     fn wait_for(&mut self, now_ns: u64, bytes: u64, bytes_per_second: u64) {
         let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(bytes_per_second.max(1));
-        self.next_ns = now_ns + u64::try_from(nanoseconds).unwrap_or(u64::MAX / 2);
+        self.paced_ns = now_ns + u64::try_from(nanoseconds).unwrap_or(u64::MAX / 2);
     }
 }
 
@@ -146,14 +154,13 @@ impl Keeper {
         let now_ns = self.clock.monotonic_ns();
         let rate = self.options.cleaner_bytes_per_second_max;
         // What recovery left without an index comes first.
-        if rate == 0 || now_ns < self.cleaner.next_ns || !self.unindexed.is_empty() {
+        let next_ns = self.cleaner.next_ns(self.is_full());
+        if rate == 0 || now_ns < next_ns || !self.unindexed.is_empty() {
             return Ok(false);
         }
         if let Some(copying) = self.cleaner.copying.take() {
             let bytes = self.copy_on(copying)?;
-            // A lane that waits because the disk is full waits for this.
-            let is_full = self.lanes.iter().any(|lane| lane.supply.is_full());
-            let rate = if !is_full && self.is_bulk(now_ns) { rate / BULK_SHARE } else { rate };
+            let rate = if self.is_bulk(now_ns) { rate / BULK_SHARE } else { rate };
             self.cleaner.wait_for(self.clock.monotonic_ns(), bytes, rate);
             return Ok(true);
         }
