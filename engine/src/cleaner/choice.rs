@@ -4,11 +4,12 @@
 //! |---|---|---|
 //! | reclaim | neighbours of which at most half is kept | disk |
 //! | merge | many small neighbours | files, and what opening looks at |
-//! | regroup | neighbours whose partitions lie scattered | cold reads |
+//! | regroup | neighbours whose partitions lie scattered; one alone when nothing more comes | cold reads |
 //!
 //! Invariants:
 //! - Only neighbours are copied together: a copy stands for one stretch of the log.
 //! - Nothing is copied again and again: reclaiming halves, merging needs many, what was regrouped is not scattered.
+//! - Where the disk is bounded, nothing is regrouped while more is written: its room is worth more than order.
 
 use std::ops::Range;
 
@@ -30,6 +31,14 @@ pub(super) struct Candidate {
     pub(super) is_scattered: bool,
 }
 
+/// Why segments are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    Reclaim,
+    Merge,
+    Regroup,
+}
+
 /// What bounds a choice.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
@@ -43,11 +52,17 @@ pub(super) struct Bounds {
     pub(super) reclaim_bytes: u64,
     /// Nothing was sealed for a while: what is there need not wait for company.
     pub(super) is_quiet: bool,
+    /// The disk is bounded.
+    pub(super) is_bounded: bool,
 }
 
 /// Chooses neighbours out of a log's segments, in their order; `None` there cannot be copied.
-pub(super) fn choose(candidates: &[Option<Candidate>], bounds: &Bounds) -> Option<Range<usize>> {
-    reclaim(candidates, bounds).or_else(|| merge(candidates, bounds)).or_else(|| regroup(candidates, bounds))
+pub(super) fn choose(candidates: &[Option<Candidate>], bounds: &Bounds) -> Option<(Why, Range<usize>)> {
+    let because = |why| move |range| (why, range);
+    let reclaim = reclaim(candidates, bounds).map(because(Why::Reclaim));
+    reclaim
+        .or_else(|| merge(candidates, bounds).map(because(Why::Merge)))
+        .or_else(|| regroup(candidates, bounds).map(because(Why::Regroup)))
 }
 
 fn reclaim(candidates: &[Option<Candidate>], bounds: &Bounds) -> Option<Range<usize>> {
@@ -71,9 +86,8 @@ fn merge(candidates: &[Option<Candidate>], bounds: &Bounds) -> Option<Range<usiz
 fn regroup(candidates: &[Option<Candidate>], bounds: &Bounds) -> Option<Range<usize>> {
     let bytes =
         |range: &Range<usize>| candidates[range.clone()].iter().flatten().map(|one| one.file_bytes).sum::<u64>();
-    // Where the disk is bounded no two fit into a copy: while more is written, its room is worth more than order.
     let is_whole = |range: &Range<usize>| bytes(range) + bounds.segment_bytes > bounds.copy_bytes_max;
-    let is_worth = |range: &Range<usize>| bounds.is_quiet || (range.len() > 1 && is_whole(range));
+    let is_worth = |range: &Range<usize>| bounds.is_quiet || (!bounds.is_bounded && range.len() > 1 && is_whole(range));
     let scattered = stretches(candidates, |one| one.is_scattered, |one| one.file_bytes, bounds);
     scattered.into_iter().find(is_worth)
 }
@@ -115,7 +129,12 @@ mod tests {
         room_bytes: u64::MAX,
         reclaim_bytes: u64::MAX,
         is_quiet: false,
+        is_bounded: false,
     };
+
+    fn choose(candidates: &[Option<Candidate>], bounds: &Bounds) -> Option<Range<usize>> {
+        super::choose(candidates, bounds).map(|(_, range)| range)
+    }
 
     fn kept(share: u64) -> Option<Candidate> {
         Some(Candidate { file_bytes: 64 * MIB, kept_bytes: 64 * MIB * share / 100, is_scattered: false })
@@ -154,9 +173,12 @@ mod tests {
         assert_eq!(choose(&[scattered(), None, scattered(), kept(100)], &BOUNDS), None);
         // Half of the time of reading a partition out of a regrouped log went into the one segment that was left.
         assert_eq!(choose(&candidates[..1], &Bounds { is_quiet: true, ..BOUNDS }), Some(0..1), "even one alone");
-        // The soak saw senders refused a thousand times a minute, where each segment was copied as it came.
-        let bounded = Bounds { copy_bytes_max: 64 * MIB, ..BOUNDS };
-        assert_eq!(choose(&candidates, &bounded), None);
+        // The soak saw senders refused, where each segment was copied as it came.
+        let bounded = Bounds { copy_bytes_max: 64 * MIB, is_bounded: true, ..BOUNDS };
+        let small = candidates.map(|one| one.map(|one| Candidate { file_bytes: 8 * MIB, kept_bytes: 8 * MIB, ..one }));
+        for candidates in [candidates, small] {
+            assert_eq!(choose(&candidates, &bounded), None);
+        }
         assert_eq!(choose(&candidates, &Bounds { is_quiet: true, ..bounded }), Some(0..1));
     }
 }

@@ -7,7 +7,7 @@
 //! - What is kept was decided when copying began; what is given up meanwhile is copied all the same.
 //! - Every frame that is copied was checked when it was read.
 //! - The frames of a partition are copied in the order of the log, each once.
-//! - No more than `memory_bytes_max` is gathered, and one frame.
+//! - No more than `memory_bytes_max` is gathered, and what the buffer of one partition grows by for one frame.
 
 use super::gathered::Gathered;
 use super::target::Target;

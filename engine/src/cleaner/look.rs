@@ -6,7 +6,7 @@
 //! - Segments that are chosen together are neighbours in one log.
 
 use super::Sealed;
-use super::choice::{Bounds, Candidate, choose};
+use super::choice::{Bounds, Candidate, Why, choose};
 use super::copy_bytes_max;
 use super::withheld::{Note, Question};
 use crate::error::{Error, Result};
@@ -144,15 +144,17 @@ impl Keeper {
     /// What is known of a segment; `None`: it could not be copied before.
     fn judge(&self, sealed: &Sealed, weight: &Weight) -> Option<Candidate> {
         let entry = &sealed.entry;
-        if self.cleaner.left_alone.contains(&(sealed.log.id, entry.from())) {
+        let key = (sealed.log.id, entry.from());
+        if self.cleaner.left_alone.contains(&key) {
             return None;
         }
         // About: what is not records that were visible at once.
         let withheld_bytes = entry.end.since(entry.base).saturating_sub(weight.record_bytes);
         let kept_withheld_bytes = withheld_bytes / weight.withheld_frames.max(1) * weight.withheld_needed;
         let mean_bytes = weight.record_bytes / weight.runs.max(1);
+        let stays_scattered = entry.copy_of.is_some() || self.cleaner.stays_scattered.contains(&key);
         let is_scattered =
-            entry.copy_of.is_none() && weight.partitions >= SCATTERED_PARTITIONS && mean_bytes < SCATTERED_RUN_BYTES;
+            !stays_scattered && weight.partitions >= SCATTERED_PARTITIONS && mean_bytes < SCATTERED_RUN_BYTES;
         let file_bytes = keeper::file_bytes(entry);
         let head_bytes = PAGE as u64 + weight.entries * PARTITION_BYTES;
         let mut kept_bytes = weight.kept_bytes + kept_withheld_bytes + head_bytes;
@@ -199,15 +201,21 @@ impl Keeper {
         let now_ns = self.clock.monotonic_ns();
         let took_ns = now_ns.saturating_sub(look.started_ns);
         self.cleaner.next_ns = now_ns + LOOK_INTERVAL_NS.max(took_ns * 10);
-        let is_quiet = self.cleaner.is_quiet(now_ns);
+        // Where everybody waits for room it is only quiet because of that.
+        let is_quiet = self.cleaner.is_quiet(now_ns) && !self.is_full();
         let bounds = self.bounds(is_quiet)?;
         let mut from = 0;
-        while let Some(Sealed { log, .. }) = look.segments.get(from) {
+        'logs: while let Some(Sealed { log, .. }) = look.segments.get(from) {
             let count = look.segments[from..].iter().take_while(|other| other.log.id == log.id).count();
             let mut candidates = look.candidates[from..from + count].to_vec();
-            while let Some(range) = choose(&candidates, &bounds) {
+            while let Some((why, range)) = choose(&candidates, &bounds) {
                 candidates[range.clone()].fill(None);
-                self.cleaner.chosen.push_back(look.segments[from + range.start..from + range.end].to_vec());
+                let segments = look.segments[from + range.start..from + range.end].to_vec();
+                self.cleaner.chosen.push_back((why, segments));
+                // When that is done, something else may come first.
+                if why == Why::Regroup {
+                    break 'logs;
+                }
             }
             from += count;
         }
@@ -234,6 +242,7 @@ impl Keeper {
         let room_bytes = free_bytes.saturating_sub(self.ahead_bytes()).min(left_bytes);
         let reclaim_bytes = free_bytes.min(left_bytes.max(BEYOND_BYTES));
         let (copy_bytes_max, segment_bytes) = (copy_bytes_max(&self.options), self.options.segment_bytes_limit());
-        Ok(Bounds { copy_bytes_max, segment_bytes, room_bytes, reclaim_bytes, is_quiet })
+        let is_bounded = self.options.disk_bytes_max.is_some();
+        Ok(Bounds { copy_bytes_max, segment_bytes, room_bytes, reclaim_bytes, is_quiet, is_bounded })
     }
 }

@@ -34,6 +34,7 @@ use crate::log::manifest::ManifestSegment;
 use crate::log::position::Position;
 use crate::options::Options;
 use crate::partition::shared::{LogShared, Segment};
+use choice::Why;
 use copy::{Copying, Source};
 use look::Look;
 use std::collections::{BTreeSet, VecDeque};
@@ -64,10 +65,14 @@ pub(crate) struct Cleaner {
     sealed_ns: Option<u64>,
     look: Option<Look>,
     copying: Option<Copying>,
+    /// Why it is copied.
+    why: Option<Why>,
     /// What comes next.
-    chosen: VecDeque<Vec<Sealed>>,
+    chosen: VecDeque<(Why, Vec<Sealed>)>,
     /// Segments that could not be copied.
     left_alone: BTreeSet<Key>,
+    /// Segments of which copies in order would be larger than they are.
+    stays_scattered: BTreeSet<Key>,
 }
 
 /// A sealed segment.
@@ -164,8 +169,12 @@ impl Keeper {
             self.cleaner.wait_for(self.clock.monotonic_ns(), bytes, rate);
             return Ok(true);
         }
-        if let Some(chosen) = self.cleaner.chosen.pop_front() {
-            self.begin_copy(&chosen)?;
+        if let Some((why, segments)) = self.cleaner.chosen.pop_front() {
+            // Order makes no room; it is looked at again.
+            if why != Why::Regroup || !self.is_full() {
+                self.cleaner.why = Some(why);
+                self.begin_copy(&segments)?;
+            }
             return Ok(true);
         }
         if let Some(look) = self.cleaner.look.take() {

@@ -4,6 +4,7 @@
 //! - One replacement of the manifest enters the copy, which is durable by then, and retires its sources.
 //! - Whatever goes wrong before it leaves the sources as they were, and no file behind.
 
+use super::choice::Why;
 use super::copy::{Copying, NoCopy, Source, Step};
 use super::{Key, Sealed};
 use crate::error::Result;
@@ -158,6 +159,7 @@ impl Keeper {
         }
         match no_copy {
             NoCopy::Damaged(bad) => self.cleaner.left_alone.extend(keys.into_iter().filter(|(_, from)| *from == bad)),
+            NoCopy::Impossible if self.cleaner.why == Some(Why::Regroup) => self.cleaner.stays_scattered.extend(keys),
             NoCopy::Impossible => self.cleaner.left_alone.extend(keys),
             NoCopy::NoSpace => {
                 self.cleaner.chosen.clear();

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - Until it is finished nothing names it: a crash leaves a stray file, which the next opening removes.
-//! - Bodies and their checksums are what they were; only headers are new.
+//! - Bodies and their checksums come as they are; headers are made here.
 //! - It is on the device, with its directory entry, before anybody is told of it.
 
 use crate::error::{Error, Result};

@@ -32,6 +32,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// Pieces of cleaning in one step while the disk is full.
+const CLEANINGS_WHILE_FULL: usize = 8;
 /// A full disk is looked at again after this time.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -224,7 +226,14 @@ impl Keeper {
             worked |= self.retire_dead(reserve::is_small)?;
         }
         worked |= self.free_retired()?;
-        worked |= self.clean()?;
+        // Who waits for the room that it makes waits for nothing else here.
+        let cleanings = if self.is_full() { CLEANINGS_WHILE_FULL } else { 1 };
+        for _ in 0..cleanings {
+            if !self.clean()? {
+                break;
+            }
+            worked = true;
+        }
         self.export();
         Ok(worked)
     }

@@ -102,6 +102,9 @@ impl Runs {
         let Some(run) = self.front() else { return };
         if run.publication.is_some() {
             self.references.pop_front();
+            if self.references.len() < self.references.capacity() / 4 {
+                self.references.shrink_to(self.references.len() * 2);
+            }
         }
         self.len -= 1;
         self.left += 1;
@@ -207,9 +210,12 @@ mod tests {
             runs.push_back(&run(offset, false));
         }
         assert!(runs.memory_bytes() < 10_000 * 40);
-        (0..9_990).for_each(|_| runs.pop_front());
-        assert!(runs.chunks.len() <= 2);
+        for offset in 10_000..20_000 {
+            runs.push_back(&run(offset, true));
+        }
+        (0..19_990).for_each(|_| runs.pop_front());
+        assert!(runs.memory_bytes() < 64 << 10, "{}", runs.memory_bytes());
         (0..10).for_each(|_| runs.pop_front());
-        assert_eq!(runs.chunks.len(), 0);
+        assert_eq!((runs.chunks.len(), runs.references.len()), (0, 0));
     }
 }

@@ -185,6 +185,7 @@ impl SidecarBuilder {
         }
         // In place: the runs of a segment may be the most that is in memory.
         let mut whole = self.runs;
+        whole.reserve_exact(bytes.len());
         whole.splice(0..0, bytes);
         whole
     }
