@@ -396,6 +396,48 @@ fn where_the_disk_is_bounded_each_segment_is_put_together_alone() {
     check_whole(scratch.path());
 }
 
+/// Delayed records of many partitions become visible in few frames, and would need one for each partition in order.
+/// Such a segment stays as it is, until most of it is given up. (Then it was never looked at again, and kept the disk.)
+#[test]
+fn what_order_would_make_larger_stays_as_it_is_and_is_reclaimed() {
+    let _watchdog = watchdog(120, "cleaner");
+    let scratch = directory();
+    let clock = MovedClock::new();
+    let (partitions, rounds) = (200u32, 200u64);
+    let engine = open(scratch.path(), small().disk_bytes_max(Some(256 * MIB)), &clock);
+    let topic = engine.create_topic("t", TopicOptions::new().partitions(partitions)).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let visible = || (0..partitions).map(|at| topic.partition_info(at).unwrap().next_offset).sum::<u64>();
+    for round in 0..rounds {
+        let value = round.to_le_bytes();
+        let later = |at| Record::new(&value).partition(at).visible_after(Duration::from_secs(1));
+        let sent: Vec<_> = (0..partitions).map(|at| producer.send(&topic, later(at)).unwrap()).collect();
+        sent.into_iter().for_each(|handle| drop(handle.wait().unwrap()));
+        clock.pass(1_100);
+        wait_until("they are visible", || visible() == u64::from(partitions) * (round + 1));
+    }
+    clock.pass(6_000);
+    // The clock does not wake the keeper.
+    producer.send(&topic, Record::new(b"last")).unwrap().wait().unwrap();
+    let cleaner = || engine.stats().cleaner;
+    wait_until("order was tried", || cleaner().bytes > 0 && cleaner().is_idle);
+    assert_eq!(cleaner().copies, 0);
+    let sealed = || segments(scratch.path()).into_iter().filter(|one| one.state == "sealed" && one.copy_of.is_none());
+    // Opening reads the last one.
+    let tried = sealed().map(|one| one.base).max().unwrap();
+    let kept_from = rounds - rounds / 20;
+    for at in 0..partitions {
+        engine.delete_records(&topic, at, kept_from).unwrap();
+    }
+    clock.pass(6_000);
+    wait_until("they are reclaimed", || sealed().all(|one| one.base >= tried));
+    let expected: Vec<_> = (kept_from..rounds).map(|round| (round, round.to_le_bytes().to_vec())).collect();
+    for at in [60, partitions - 1] {
+        assert_eq!(read_from(&engine, &topic, at, Start::Offset(kept_from)), expected);
+    }
+    check_whole(scratch.path());
+}
+
 /// More than there is memory for: the partitions are copied in turns, and one that is larger than all of the memory is
 /// written as it is read. A Publish frame that speaks of many partitions is taken apart.
 #[test]

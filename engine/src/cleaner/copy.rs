@@ -7,8 +7,9 @@
 //! - What is kept was decided when copying began; what is given up meanwhile is copied all the same.
 //! - Every frame that is copied was checked when it was read.
 //! - The frames of a partition are copied in the order of the log, each once.
-//! - No more than `memory_bytes_max` is gathered, and what the buffer of one partition grows by for one frame.
+//! - No more than `Limits::memory_bytes` is gathered, and what the buffer of one partition grows by for one frame.
 
+use super::choice::Why;
 use super::gathered::Gathered;
 use super::target::Target;
 use super::withheld::Note;
@@ -65,6 +66,14 @@ pub(super) struct Source {
     pub(super) note: Option<Note>,
 }
 
+/// What bounds a copy.
+pub(super) struct Limits {
+    /// What is gathered in memory.
+    pub(super) memory_bytes: usize,
+    /// The copy itself.
+    pub(super) copy_bytes: u64,
+}
+
 /// One time through the sources.
 struct Pass {
     source: usize,
@@ -80,13 +89,13 @@ struct Pass {
 
 /// See the module.
 pub(super) struct Copying {
+    pub(super) why: Why,
     pub(super) log: Arc<LogShared>,
     pub(super) sources: Vec<Source>,
     /// Where the partitions begin that are kept, by slot.
     first_offsets: BTreeMap<u32, u64>,
     target: Target,
-    memory_bytes_max: usize,
-    copy_bytes_max: u64,
+    limits: Limits,
     pass: Pass,
     /// Slots below this are copied.
     from: u32,
@@ -99,12 +108,12 @@ impl Copying {
     /// begin at now, and what they were when the stretch began.
     pub(super) fn begin(
         storage: &dyn Storage,
+        why: Why,
         log: Arc<LogShared>,
         sources: Vec<Source>,
         segment: ManifestSegment,
         partitions: &BTreeMap<u32, (u64, PartitionState)>,
-        memory_bytes_max: usize,
-        copy_bytes_max: u64,
+        limits: Limits,
     ) -> Result<Copying> {
         let mut head = LogState::default();
         partitions.iter().for_each(|(slot, (_, before))| head.take_over(*slot, *before));
@@ -112,7 +121,7 @@ impl Copying {
         let first_offsets = partitions.iter().map(|(slot, (first_offset, _))| (*slot, *first_offset)).collect();
         let (from, copied) = (0, BTreeSet::new());
         let pass = Pass::new();
-        Ok(Copying { log, sources, first_offsets, target, memory_bytes_max, copy_bytes_max, pass, from, copied })
+        Ok(Copying { why, log, sources, first_offsets, target, limits, pass, from, copied })
     }
 
     /// The number of the copy's file.
@@ -131,7 +140,7 @@ impl Copying {
 
     /// Does the next piece.
     pub(super) fn step(&mut self, storage: &dyn Storage) -> Result<Step, NoCopy> {
-        if self.target.bytes() > self.copy_bytes_max {
+        if self.target.bytes() > self.limits.copy_bytes {
             return Err(NoCopy::Impossible);
         }
         if !self.pass.is_read {
@@ -250,12 +259,12 @@ impl Copying {
     /// Lets the largest slots wait for another pass; one that is too large alone is written at once.
     fn keep_within_memory(&mut self) -> Result<u64, NoCopy> {
         let pass = &mut self.pass;
-        while pass.bytes > self.memory_bytes_max && pass.gathered.len() > 1 {
+        while pass.bytes > self.limits.memory_bytes && pass.gathered.len() > 1 {
             let (slot, gathered) = pass.gathered.pop_last().expect("more than one");
             pass.bytes -= gathered.memory_bytes();
             pass.before = Some(slot);
         }
-        if pass.bytes <= self.memory_bytes_max {
+        if pass.bytes <= self.limits.memory_bytes {
             return Ok(0);
         }
         pass.only = pass.gathered.keys().next().copied();

@@ -49,6 +49,9 @@ const SEGMENTS_TOGETHER: u64 = 4;
 /// While a lane writes in bulk the cleaner takes this part of what it may.
 const BULK_SHARE: u64 = 8;
 
+/// A full disk is looked at again after this time.
+const FULL_NS: u64 = 2_000_000_000;
+
 /// A segment, by its log and its place in it.
 type Key = (u32, Position);
 
@@ -65,8 +68,6 @@ pub(crate) struct Cleaner {
     sealed_ns: Option<u64>,
     look: Option<Look>,
     copying: Option<Copying>,
-    /// Why it is copied.
-    why: Option<Why>,
     /// What comes next.
     chosen: VecDeque<(Why, Vec<Sealed>)>,
     /// Segments that could not be copied.
@@ -135,6 +136,13 @@ impl Cleaner {
         self.sealed_ns.is_some_and(|sealed_ns| now_ns >= sealed_ns + QUIET_NS)
     }
 
+    /// Nothing that was chosen fits now: it is chosen again after a while.
+    fn wait_while_full(&mut self, now_ns: u64) {
+        self.chosen.clear();
+        self.wanted = true;
+        self.next_ns = now_ns + FULL_NS;
+    }
+
     fn wait_for(&mut self, now_ns: u64, bytes: u64, bytes_per_second: u64) {
         let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(bytes_per_second.max(1));
         self.paced_ns = now_ns + u64::try_from(nanoseconds).unwrap_or(u64::MAX / 2);
@@ -170,10 +178,11 @@ impl Keeper {
             return Ok(true);
         }
         if let Some((why, segments)) = self.cleaner.chosen.pop_front() {
-            // Order makes no room; it is looked at again.
-            if why != Why::Regroup || !self.is_full() {
-                self.cleaner.why = Some(why);
-                self.begin_copy(&segments)?;
+            if why == Why::Regroup && self.is_full() {
+                // Order makes no room.
+                self.cleaner.wait_while_full(now_ns);
+            } else {
+                self.begin_copy(why, &segments)?;
             }
             return Ok(true);
         }

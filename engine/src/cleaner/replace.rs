@@ -5,7 +5,7 @@
 //! - Whatever goes wrong before it leaves the sources as they were, and no file behind.
 
 use super::choice::Why;
-use super::copy::{Copying, NoCopy, Source, Step};
+use super::copy::{Copying, Limits, NoCopy, Source, Step};
 use super::{Key, Sealed};
 use crate::error::Result;
 use crate::keeper::{Keeper, unless_damaged};
@@ -20,11 +20,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A full disk is looked at again after this time.
-const FULL_NS: u64 = 2_000_000_000;
-
 impl Keeper {
-    pub(super) fn begin_copy(&mut self, chosen: &[Sealed]) -> Result<()> {
+    pub(super) fn begin_copy(&mut self, why: Why, chosen: &[Sealed]) -> Result<()> {
         let segments: Vec<Arc<Segment>> = chosen.iter().filter_map(|sealed| sealed.segment.upgrade()).collect();
         let (Some(first), Some(last)) = (chosen.first(), chosen.last()) else { return Ok(()) };
         let log = &first.log;
@@ -59,12 +56,12 @@ impl Keeper {
             Source { segment, note }
         };
         let sources: Vec<Source> = segments.into_iter().map(source).collect();
-        let memory_bytes_max = self.options.cleaner_bytes_max as usize;
-        match Copying::begin(&*self.storage, log.clone(), sources, segment, &partitions, memory_bytes_max, used_bytes) {
+        let limits = Limits { memory_bytes: self.options.cleaner_bytes_max as usize, copy_bytes: used_bytes };
+        match Copying::begin(&*self.storage, why, log.clone(), sources, segment, &partitions, limits) {
             Ok(copying) => self.cleaner.copying = Some(copying),
             Err(error) => {
                 let keys = chosen.iter().map(|sealed| (log.id, sealed.entry.from()));
-                self.give_up_copy(segment.file, keys.collect(), NoCopy::of(error))?;
+                self.give_up_copy(why, segment.file, keys.collect(), NoCopy::of(error))?;
             }
         }
         Ok(())
@@ -102,10 +99,10 @@ impl Keeper {
             Ok(Step::Done) => Ok(()),
             Err(no_copy) => Err(no_copy),
         };
-        let (file, log) = (copying.file(), copying.log.id);
+        let (why, file, log) = (copying.why, copying.file(), copying.log.id);
         let keys = copying.sources.iter().map(|source| (log, source.segment.manifest.from())).collect();
         if let Err(no_copy) = ended.and_then(|()| self.end_copy(copying)) {
-            self.give_up_copy(file, keys, no_copy)?;
+            self.give_up_copy(why, file, keys, no_copy)?;
         }
         Ok(0)
     }
@@ -150,7 +147,7 @@ impl Keeper {
     }
 
     /// There will be no copy; the sources stay.
-    fn give_up_copy(&mut self, file: u32, keys: Vec<Key>, no_copy: NoCopy) -> Result<()> {
+    fn give_up_copy(&mut self, why: Why, file: u32, keys: Vec<Key>, no_copy: NoCopy) -> Result<()> {
         // A failed write may have entered it into a manifest.
         if !matches!(no_copy, NoCopy::Failed(_)) {
             for name in [file_name(file), sidecar_name(file)] {
@@ -159,13 +156,9 @@ impl Keeper {
         }
         match no_copy {
             NoCopy::Damaged(bad) => self.cleaner.left_alone.extend(keys.into_iter().filter(|(_, from)| *from == bad)),
-            NoCopy::Impossible if self.cleaner.why == Some(Why::Regroup) => self.cleaner.stays_scattered.extend(keys),
+            NoCopy::Impossible if why == Why::Regroup => self.cleaner.stays_scattered.extend(keys),
             NoCopy::Impossible => self.cleaner.left_alone.extend(keys),
-            NoCopy::NoSpace => {
-                self.cleaner.chosen.clear();
-                self.cleaner.wanted = true;
-                self.cleaner.next_ns = self.clock.monotonic_ns() + FULL_NS;
-            }
+            NoCopy::NoSpace => self.cleaner.wait_while_full(self.clock.monotonic_ns()),
             NoCopy::Failed(error) => return Err(error),
         }
         // What died meanwhile was left for the copy.

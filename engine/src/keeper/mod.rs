@@ -180,14 +180,15 @@ impl Keeper {
 
     fn pause(&self) -> Duration {
         let now_ns = self.clock.monotonic_ns();
-        let waits = self.is_full() || !lock(&self.shared.retiring).is_empty();
+        let is_full = self.is_full();
+        let waits = is_full || !lock(&self.shared.retiring).is_empty();
         let retention = Duration::from_nanos(self.retainer.next_ns().saturating_sub(now_ns));
         let pause = match waits || self.has_zeros_to_write() {
             true => RETRY,
             false => retention.min(Duration::from_secs(60)),
         };
         let has_cleaner = self.options.cleaner_bytes_per_second_max > 0;
-        let cleaning = self.cleaner.pause(now_ns, self.is_full()).filter(|_| has_cleaner);
+        let cleaning = self.cleaner.pause(now_ns, is_full).filter(|_| has_cleaner);
         // On a full disk it is the cleaner that makes room.
         cleaning.map_or(pause, |cleaning| cleaning.min(pause))
     }
