@@ -96,6 +96,9 @@ pub(crate) mod lane {
     pub(crate) mod entries {
         pub(crate) struct TruncateEntry;
     }
+    pub(crate) mod numbers {
+        pub(crate) struct Last;
+    }
     pub(crate) mod supply {
         pub(crate) struct SegmentSupply;
     }

@@ -26,9 +26,10 @@ use std::time::{Duration, Instant};
 /// Arguments of `produce`.
 #[derive(Args)]
 #[command(after_help = "With --json each line is an object, all fields optional:
-  {\"key\":\"k\",\"value\":\"v\",\"headers\":{\"name\":\"value\"},\"timestamp_ms\":1700000000000,\"partition\":0,\"delay_ms\":500}
-`visible_at_ms` stands for an absolute time instead of `delay_ms`; `key_base64` and `value_base64` for
-bytes that are not UTF-8. What `consume --json` prints can be read.")]
+  {\"key\":\"k\",\"value\":\"v\",\"headers\":{\"name\":\"value\"},\"timestamp_ms\":1700000000000,\"partition\":0,\"delay_ms\":500,
+   \"message_id\":\"m\"}
+`visible_at_ms` stands for an absolute time instead of `delay_ms`; `key_base64`, `value_base64` and `message_id_base64`
+for bytes that are not UTF-8. What `consume --json` prints can be read.")]
 pub struct ProduceArguments {
     /// The topic; create it first
     #[arg(short, long)]
@@ -326,7 +327,8 @@ fn receipt_text(receipt: &Receipt) -> String {
         Durability::Buffered => "buffered",
     };
     let Receipt { topic, partition, timestamp_ms, id, .. } = receipt;
-    format!("{topic} {partition} {offset} {timestamp_ms} {durability} {id}")
+    let duplicate = if receipt.duplicate { " duplicate" } else { "" };
+    format!("{topic} {partition} {offset} {timestamp_ms} {durability} {id}{duplicate}")
 }
 
 #[cfg(test)]

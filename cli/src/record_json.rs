@@ -1,14 +1,15 @@
 //! A record as a line of JSON: what `consume --json` prints and `produce --json` reads.
 //!
 //! ```text
-//! {"topic":"t","partition":0,"offset":7,"timestamp_ms":1700000000000,"key":"k","value":"v","headers":[{"name":"n","value":"x"}]}
+//! {"topic":"t","partition":0,"offset":7,"timestamp_ms":1700000000000,"origin":{"producer":0,"epoch":0,"sequence":7},
+//!  "message_id":"m","key":"k","value":"v","headers":[{"name":"n","value":"x"}]}
 //! ```
 //!
-//! Bytes that are not UTF-8 stand in `key_base64`, `value_base64` and a header's `value_base64`
-//! instead. What is printed can be read: reading ignores `topic` and `offset`, which the log assigns.
+//! Bytes that are not UTF-8 stand in `message_id_base64`, `key_base64`, `value_base64` and a header's `value_base64`
+//! instead. What is printed can be read: reading ignores `topic`, `offset` and `origin`, which the log assigns.
 
 use crate::base64;
-use ringlane::{Header, Record, RecordView, Visibility};
+use ringlane::{Header, Origin, Record, RecordView, Visibility};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,6 +31,11 @@ pub struct RecordLine<'a> {
     partition: u32,
     offset: u64,
     timestamp_ms: i64,
+    origin: Origin,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,6 +75,7 @@ impl<'a> RecordLine<'a> {
     pub fn new(record: &RecordView<'a>) -> RecordLine<'a> {
         let (key, key_base64) = record.key().map_or((None, None), split);
         let (value, value_base64) = record.value().map_or((None, None), split);
+        let (message_id, message_id_base64) = record.message_id().map_or((None, None), split);
         let header = |header: Header<'a>| {
             let (value, value_base64) = split(header.value);
             HeaderLine { name: header.name, value, value_base64 }
@@ -78,6 +85,9 @@ impl<'a> RecordLine<'a> {
             partition: record.partition(),
             offset: record.offset(),
             timestamp_ms: record.timestamp_ms(),
+            origin: record.origin(),
+            message_id,
+            message_id_base64,
             key,
             key_base64,
             value: if value_base64.is_some() { Absent::Elsewhere } else { Absent::Here(value) },
@@ -91,6 +101,8 @@ impl<'a> RecordLine<'a> {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct InputLine {
+    message_id: Option<String>,
+    message_id_base64: Option<String>,
     key: Option<String>,
     key_base64: Option<String>,
     value: Option<String>,
@@ -104,6 +116,8 @@ struct InputLine {
     _topic: serde::de::IgnoredAny,
     #[serde(rename = "offset")]
     _offset: serde::de::IgnoredAny,
+    #[serde(rename = "origin")]
+    _origin: serde::de::IgnoredAny,
 }
 
 /// Either as printed, which keeps order and repeated names, or the short form `{"name":"value"}`.
@@ -143,6 +157,8 @@ pub struct OwnedRecord {
     pub partition: Option<u32>,
     /// When it becomes visible.
     pub visibility: Visibility,
+    /// What its sender knows it by.
+    pub message_id: Option<Vec<u8>>,
 }
 
 impl OwnedRecord {
@@ -172,6 +188,7 @@ impl OwnedRecord {
             timestamp_ms: input.timestamp_ms,
             partition: input.partition,
             visibility,
+            message_id: join("message_id", input.message_id, input.message_id_base64)?,
         })
     }
 
@@ -189,6 +206,8 @@ impl OwnedRecord {
             timestamp_ms: self.timestamp_ms,
             partition: self.partition,
             visibility: self.visibility,
+            sequence: None,
+            message_id: self.message_id.as_deref(),
         }
     }
 }
@@ -212,7 +231,8 @@ mod tests {
     #[test]
     fn all_fields_are_read() {
         let line = br#"{"key":"k","value":"v","headers":[{"name":"a","value":"1"},{"name":"a","value_base64":"/w=="}],
-            "timestamp_ms":5,"partition":3,"delay_ms":250,"topic":"ignored","offset":9}"#;
+            "timestamp_ms":5,"partition":3,"delay_ms":250,"topic":"ignored","offset":9,"message_id":"m",
+            "origin":{"producer":0}}"#;
         let record = OwnedRecord::parse(line).unwrap();
         let expected = OwnedRecord {
             key: Some(b"k".to_vec()),
@@ -221,6 +241,7 @@ mod tests {
             timestamp_ms: Some(5),
             partition: Some(3),
             visibility: Visibility::After(Duration::from_millis(250)),
+            message_id: Some(b"m".to_vec()),
         };
         assert_eq!(record, expected);
     }
@@ -263,6 +284,9 @@ mod tests {
             partition: 0,
             offset: 1,
             timestamp_ms: 2,
+            origin: Origin { producer: 3, epoch: 4, sequence: 5 },
+            message_id: None,
+            message_id_base64: None,
             key: None,
             key_base64: None,
             value,
@@ -270,7 +294,13 @@ mod tests {
             headers: vec![],
         };
         let text = serde_json::to_string(&line(Absent::Here(None))).unwrap();
-        assert_eq!(text, r#"{"topic":"t","partition":0,"offset":1,"timestamp_ms":2,"value":null,"headers":[]}"#);
+        assert_eq!(
+            text,
+            concat!(
+                r#"{"topic":"t","partition":0,"offset":1,"timestamp_ms":2,"origin":"#,
+                r#"{"producer":3,"epoch":4,"sequence":5},"value":null,"headers":[]}"#
+            )
+        );
         assert!(!serde_json::to_string(&line(Absent::Elsewhere)).unwrap().contains("value"));
         assert_eq!(split(b"\xff"), (None, Some("/w==".to_owned())));
     }

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::log::frame::{FrameContext, FrameHeader, Kind};
+use crate::log::origin::Origin;
 use crate::log::position::Position;
 use crate::partition::index::{PartitionIndex, Run};
 use crate::record::Record;
@@ -27,7 +28,7 @@ fn frame_context() -> FrameContext {
 /// A whole frame around records that [`encode`] wrote.
 pub fn frame(count: u32, body: &[u8]) -> Vec<u8> {
     let header = FrameHeader {
-        kind: Kind::Records { slot: 0, count, base_offset: 0, append_time_ms: 0 },
+        kind: Kind::Records { slot: 0, count, base_offset: 0, append_time_ms: 0, origin: Origin::default() },
         position: FRAME_POSITION,
         durable: FRAME_POSITION,
         body_bytes: body.len() as u32,

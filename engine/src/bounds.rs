@@ -1,11 +1,13 @@
 //! Bounds that are part of the format or that no option may pass.
 
-/// Longest topic name in bytes.
-pub(crate) const TOPIC_NAME_BYTES_MAX: usize = 249;
+/// Longest name of a topic or producer in bytes.
+pub(crate) const NAME_BYTES_MAX: usize = 249;
 /// Most partitions of one topic.
 pub(crate) const PARTITIONS_MAX: u32 = 65_536;
 /// Most topics of one engine.
 pub(crate) const TOPICS_MAX: usize = 65_536;
+/// Most named producers of one engine.
+pub(crate) const PRODUCERS_MAX: usize = 65_536;
 /// Most lanes of one engine.
 pub(crate) const LANES_MAX: u32 = 64;
 /// Largest record (key, value, headers and the record's own header) an option may allow.

@@ -41,11 +41,15 @@ pub enum Canary {
     SwitchEarly,
     /// Records that the cleaner has moved are looked for where they were first written.
     ResolveByAddress,
+    /// Opening forgets how far the named producers had come.
+    ForgetNumbers,
+    /// Opening forgets the receipts of records that may be sent again.
+    ForgetOriginals,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 16] = [
+    pub const ALL: [Canary; 18] = [
         Canary::SkipFlush,
         Canary::AcknowledgeEarly,
         Canary::SkipChecksum,
@@ -62,6 +66,8 @@ impl Canary {
         Canary::ForgetWithheld,
         Canary::SwitchEarly,
         Canary::ResolveByAddress,
+        Canary::ForgetNumbers,
+        Canary::ForgetOriginals,
     ];
 
     /// Its name, for people.
@@ -83,6 +89,8 @@ impl Canary {
             Canary::ForgetWithheld => "forget-withheld",
             Canary::SwitchEarly => "switch-early",
             Canary::ResolveByAddress => "resolve-by-address",
+            Canary::ForgetNumbers => "forget-numbers",
+            Canary::ForgetOriginals => "forget-originals",
         }
     }
 }

@@ -7,26 +7,27 @@
 //! - Closing ends every outstanding operation with an outcome.
 
 use crate::admin::{self, AdminShared};
-use crate::bounds::{SLOTS_MAX, TOPICS_MAX};
+use crate::bounds::{PRODUCERS_MAX, SLOTS_MAX, TOPICS_MAX};
 use crate::consumer::{Consumer, ConsumerOptions};
 use crate::error::{Error, Result};
 use crate::follower::{self, Following};
 use crate::io::fork::ForkMark;
 use crate::io::{Clock, Directory, DirectoryOptions, File, Latch, Storage, SystemClock};
 use crate::keeper::KeeperShared;
-use crate::lane::catalog::{CatalogChange, TopicEntry, check_topic};
+use crate::lane::catalog::{CatalogChange, ProducerEntry, TopicEntry, check_name, check_topic};
 use crate::lane::entries::TruncateEntry;
 use crate::lane::recovery::Hole;
 use crate::lane::shared::{Answer, LaneShared, Message, Reply, poisoned};
 use crate::log::position::{Identity, Position};
-use crate::opening::{Opening, open_error, write_holder};
+use crate::opening::{Beginnings, Opening, open_error, write_holder};
 use crate::options::{Options, Recovery};
 use crate::partition::index::PartitionIndex;
 use crate::partition::page_cache::PageCache;
 use crate::partition::shared::{LogShared, Partition, TopicShared};
 use crate::partition::table::PartitionTable;
 use crate::producer::dispatcher::Dispatcher;
-use crate::producer::{Producer, ProducerOptions};
+use crate::producer::identity::{DELETED, NamedProducer, NamedProducers, ProducerIdentity};
+use crate::producer::{Producer, ProducerInfo, ProducerOptions};
 use crate::sync::lock;
 use crate::sync::thread::Thread;
 use crate::topic::{Retention, Topic, TopicOptions};
@@ -71,8 +72,9 @@ pub(crate) struct EngineInner {
     pub(crate) opened_in_us: u64,
     pub(crate) holes: Vec<Hole>,
     pub(crate) recovered: RecoverySummary,
-    /// Next topic id and slot; also keeps creations and deletions one after another.
+    /// Next topic id and slot; also keeps changes of the catalog one after another.
     pub(crate) next_ids: Mutex<(u32, u32)>,
+    pub(crate) producers: Mutex<NamedProducers>,
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) threads: Mutex<Vec<Thread>>,
     pub(crate) fork: ForkMark,
@@ -150,7 +152,7 @@ impl Engine {
     #[doc(hidden)]
     pub fn open_on(path: &Path, storage: Arc<dyn Storage>, clock: Arc<dyn Clock>, options: Options) -> Result<Engine> {
         options.validate()?;
-        Self::recover(path, storage, clock, options, BTreeMap::new())
+        Self::recover(path, storage, clock, options, Beginnings::default())
     }
 
     fn recover(
@@ -158,10 +160,10 @@ impl Engine {
         storage: Arc<dyn Storage>,
         clock: Arc<dyn Clock>,
         options: Options,
-        starts: BTreeMap<u32, u64>,
+        beginnings: Beginnings,
     ) -> Result<Engine> {
         let started_ns = clock.monotonic_ns();
-        Opening { path, storage, clock, options, starts }.run(started_ns).map(Self::of)
+        Opening { path, storage, clock, options, beginnings }.run(started_ns).map(Self::of)
     }
 
     /// The first handle, which keeps the engine open.
@@ -227,12 +229,12 @@ impl Engine {
         self.inner.refresh()
     }
 
-    /// Opens an engine that was just made, and begins partitions at offsets above zero, by slot.
-    pub(crate) fn open_with_starts(path: &Path, options: Options, starts: BTreeMap<u32, u64>) -> Result<Engine> {
+    /// Opens an engine that was just made, and has it go on for another one.
+    pub(crate) fn open_with_beginnings(path: &Path, options: Options, beginnings: Beginnings) -> Result<Engine> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let directory = DirectoryOptions { backend: options.backend, create: false, ..DirectoryOptions::default() };
         let storage = Directory::open(path, directory, clock.clone()).map_err(|error| open_error(path, &error))?;
-        Self::recover(path, Arc::new(storage), clock, options, starts)
+        Self::recover(path, Arc::new(storage), clock, options, beginnings)
     }
 
     /// The directory.
@@ -371,13 +373,98 @@ impl Engine {
         Ok(())
     }
 
-    /// A producer for any topics.
+    /// A producer for any topics. One with a name goes on where the last one of this name ended, and that one may not
+    /// send any more; everything that it sent before is durable on return.
     ///
     /// # Errors
-    /// `Closed`, `Poisoned`, `Forked`; `ReadOnly` for an engine that was opened to be read.
+    /// `Closed`, `Poisoned`, `Forked`; `ReadOnly` for an engine that was opened to be read. With a name also
+    /// `InvalidName`, `TooMany`, `NoSpace`.
     pub fn producer(&self, options: ProducerOptions) -> Result<Producer> {
         self.inner.check_usable()?;
-        Ok(Producer::new(self.inner.clone(), &options))
+        let identity = match &options.name {
+            None => ProducerIdentity::default(),
+            Some(name) => self.open_producer(name)?,
+        };
+        Ok(Producer::new(self.inner.clone(), &options, identity))
+    }
+
+    /// Gives a name to the caller, with the next epoch.
+    fn open_producer(&self, name: &str) -> Result<ProducerIdentity> {
+        let inner = &self.inner;
+        check_name(name)?;
+        let _one_after_another = lock(&inner.next_ids);
+        let (named, is_new) = {
+            let mut producers = lock(&inner.producers);
+            match producers.by_name.get(name) {
+                Some(named) => (named.clone(), false),
+                None if producers.by_name.len() >= PRODUCERS_MAX => {
+                    return Err(too_many("named producers", producers.by_name.len() as u64, PRODUCERS_MAX as u64));
+                }
+                None => {
+                    // Spent, whatever the outcome: an unknown one may show up after reopening.
+                    producers.last_id += 1;
+                    (Arc::new(NamedProducer::new(producers.last_id, name, 0)), true)
+                }
+            }
+        };
+        let epoch = named.epoch() + 1;
+        named.admit(epoch);
+        self.change_hands(&named, is_new)?;
+        let entry = ProducerEntry { id: named.id, name: name.to_owned(), epoch };
+        inner.lanes[0].ask(|reply| Message::Catalog { change: CatalogChange::OpenProducer(entry), reply })?;
+        lock(&inner.producers).by_name.insert(name.to_owned(), named.clone());
+        Ok(ProducerIdentity { named: Some(named), epoch })
+    }
+
+    /// What the earlier ones of a name have sent goes into the log, and from then on nothing more of them.
+    fn change_hands(&self, named: &NamedProducer, is_new: bool) -> Result<()> {
+        if !is_new {
+            self.sync()?;
+        }
+        named.fence();
+        // Who was just about to send when its epoch ended may have got something in between the two.
+        if is_new { Ok(()) } else { self.sync() }
+    }
+
+    /// The producers that have a name, by name.
+    pub fn producers(&self) -> Vec<ProducerInfo> {
+        let producers = lock(&self.inner.producers);
+        let info = |named: &Arc<NamedProducer>| ProducerInfo {
+            name: named.name.to_string(),
+            id: named.id,
+            epoch: named.epoch(),
+        };
+        producers.by_name.values().map(info).collect()
+    }
+
+    /// Deletes a named producer: its numbers are forgotten, and whoever has the name open may not send any more. Its
+    /// records stay. Durable on return. One that is opened later under the same name is another one, with numbers from 0.
+    ///
+    /// # Errors
+    /// `UnknownProducer`, `NoSpace`, and what stops the engine.
+    pub fn delete_producer(&self, name: &str) -> Result<()> {
+        let inner = &self.inner;
+        inner.check_usable()?;
+        let _one_after_another = lock(&inner.next_ids);
+        let named = lock(&inner.producers).by_name.get(name).cloned();
+        let named = named.ok_or_else(|| Error::UnknownProducer { name: name.to_owned() })?;
+        let epoch = named.epoch();
+        named.admit(DELETED);
+        let change = CatalogChange::DeleteProducer { producer: named.id };
+        let ask = |()| inner.lanes[0].ask(|reply| Message::Catalog { change, reply });
+        if let Err(error) = self.change_hands(&named, false).and_then(ask) {
+            if !error.is_fatal() && !error.is_unknown_outcome() {
+                named.admit(epoch);
+                named.fence();
+            }
+            return Err(error);
+        }
+        for lane in &inner.lanes[1..] {
+            // As with a topic: a lane that broke down learns it from log 0 when it is opened again.
+            let _ = lane.ask(|reply| Message::ForgetProducer { producer: named.id, reply });
+        }
+        lock(&inner.producers).by_name.remove(name);
+        Ok(())
     }
 
     /// A consumer of partitions that are assigned to it.

@@ -33,8 +33,59 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// No named producer of this name, or it was deleted.
+    #[error("there is no producer `{name}`; open one with `ProducerOptions::name`")]
+    UnknownProducer {
+        /// Its name.
+        name: String,
+    },
+    /// Somebody opened the producer's name since: this one may not send any more.
+    #[error(
+        "producer `{name}` was opened again (epoch {current}, this one has {epoch}): only the newest may send; stop this \
+         one, or open it again if the other one is to stop"
+    )]
+    ProducerFenced {
+        /// Its name.
+        name: String,
+        /// The epoch of the one that was to send.
+        epoch: u32,
+        /// The newest one.
+        current: u32,
+    },
+    /// A record skips numbers: one or more before it are missing.
+    #[error(
+        "the record has number {sequence} of producer `{producer}` in partition {partition} of `{topic}`, and number \
+         {expected} comes next; send the missing ones first"
+    )]
+    SequenceGap {
+        /// The producer's name.
+        producer: String,
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The record's number.
+        sequence: u64,
+        /// The number that comes next.
+        expected: u64,
+    },
+    /// The record was sent before and is in the log, but its receipt is not remembered any more.
+    #[error(
+        "number {sequence} of producer `{producer}` in partition {partition} of `{topic}` is in the log already, and its \
+         receipt is not remembered any more; go on behind it, or raise `originals_max`"
+    )]
+    ReceiptForgotten {
+        /// The producer's name.
+        producer: String,
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The record's number.
+        sequence: u64,
+    },
     /// A name that cannot be used.
-    #[error("`{name}` is not a valid topic name: {reason}")]
+    #[error("`{name}` is not a valid name: {reason}")]
     InvalidName {
         /// The name.
         name: String,
@@ -275,6 +326,10 @@ impl Error {
             Error::UnknownTopic { .. } => "unknown-topic",
             Error::TopicExists { .. } => "topic-exists",
             Error::TopicDeleted { .. } => "topic-deleted",
+            Error::UnknownProducer { .. } => "unknown-producer",
+            Error::ProducerFenced { .. } => "producer-fenced",
+            Error::SequenceGap { .. } => "sequence-gap",
+            Error::ReceiptForgotten { .. } => "receipt-forgotten",
             Error::InvalidName { .. } => "invalid-name",
             Error::InvalidArgument { .. } => "invalid-argument",
             Error::InvalidPartition { .. } => "invalid-partition",

@@ -44,8 +44,14 @@ pub fn record(bytes: &[u8]) {
     let Some((record, next)) = RecordRef::parse(bytes) else { return };
     assert!(next >= record.as_bytes().len(), "the next record begins behind this one");
     let headers: Vec<Header<'_>> = record.headers().collect();
-    let again =
-        Record { key: record.key(), value: record.value(), headers: &headers, ..Record::new(b"").timestamp_ms(0) };
+    let again = Record {
+        key: record.key(),
+        value: record.value(),
+        headers: &headers,
+        sequence: record.sequence(),
+        message_id: record.message_id(),
+        ..Record::new(b"").timestamp_ms(0)
+    };
     let size = again.encoded_size(usize::MAX).expect("it was small enough to be read");
     let mut encoded = Vec::new();
     again.encode_into(&mut encoded, size, record.timestamp_ms());

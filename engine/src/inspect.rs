@@ -9,6 +9,7 @@ use crate::follower::load_settled;
 use crate::io::{Access, Backend, Directory, DirectoryOptions, Storage, SystemClock};
 use crate::log::frame::Kind;
 use crate::log::manifest::{Manifest, ManifestSegment, SegmentState};
+use crate::log::origin::Origin;
 use crate::log::position::Position;
 use crate::log::scan::SegmentScan;
 use crate::log::segment::{file_name, parse_file_name};
@@ -101,6 +102,8 @@ pub struct FrameInfo {
     pub identity: Option<u64>,
     /// When it was appended, ms since 1970-01-01 UTC.
     pub append_time_ms: Option<i64>,
+    /// Who wrote its first record, and as which one; the numbers of the others follow.
+    pub origin: Option<Origin>,
     /// What is wrong, if it is not a whole frame; then it is the last one.
     pub problem: Option<String>,
 }
@@ -220,6 +223,7 @@ fn frame_info(scan: &mut SegmentScan, segment: &ManifestSegment, position: Posit
         due_ms: None,
         identity: None,
         append_time_ms: None,
+        origin: None,
         problem: None,
     };
     match scan.frame(position) {
@@ -231,8 +235,9 @@ fn frame_info(scan: &mut SegmentScan, segment: &ManifestSegment, position: Posit
             info.kind = header.kind.name();
             info.bytes = header.total_bytes();
             info.durable = header.durable.0;
+            info.origin = header.kind.origin();
             match header.kind {
-                Kind::Records { slot, count, base_offset, append_time_ms } => {
+                Kind::Records { slot, count, base_offset, append_time_ms, .. } => {
                     (info.slot, info.count) = (Some(slot), Some(count));
                     (info.base_offset, info.append_time_ms) = (Some(base_offset), Some(append_time_ms));
                 }

@@ -69,8 +69,11 @@ pub use error::{Error, Result};
 pub use inspect::{inspect, inspect_frames};
 pub use io::{Backend, IoFailure, IoReport, WriteStrategy};
 pub use lane::recovery::Hole;
+pub use log::origin::Origin;
 pub use options::{DiskBound, Options, Recovery};
-pub use producer::{BatchHandle, Durability, Producer, ProducerOptions, Receipt, RecordId, SendHandle};
+pub use producer::{
+    BatchHandle, Durability, LastSent, Producer, ProducerInfo, ProducerOptions, Receipt, RecordId, SendHandle,
+};
 pub use record::{Header, Headers, Record, RecordRef, Visibility};
 pub use repair::{LostOffsets, MovedOffsets, RepairProgress, RepairReport, repair};
 pub use stats::{CleanerStats, LaneStats, OutsideLog, OutsideStats, Stats};

@@ -3,6 +3,7 @@
 use crate::bounds::*;
 use crate::error::{Error, Result};
 use crate::io::{Backend, WriteStrategy};
+use crate::lane::originals::ORIGINALS_CEILING;
 
 /// What recovery does when it finds acknowledged data damaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -168,6 +169,10 @@ options! {
     at_disk_bound: DiskBound = DiskBound::Refuse, |text| parse(text, "refuse or drop-oldest");
     /// Most records withheld (delayed) at once, per lane. Default 250,000.
     withheld_records_max: u64 = 250_000, |text| parse(text, "a number");
+    /// Receipts that each lane remembers of records that have a number or a message id of their sender's own: one that is
+    /// sent again is answered with them. They are part of each checkpoint, with 57 bytes and the id each. Default
+    /// 50,000; at most 1,000,000.
+    originals_max: u64 = 50_000, |text| parse(text, "a number");
     /// Most bytes a second that the cleaner reads and writes. It copies what is kept of segments whose other
     /// records were given up, and puts the records of each partition together where many partitions lie
     /// scattered. While senders come in bulk it takes an eighth of this, and all that it can get while a full disk
@@ -293,6 +298,8 @@ impl Options {
         )?;
         let withheld = self.withheld_records_max;
         check(withheld <= WITHHELD_RECORDS_CEILING, "withheld_records_max", withheld.to_string(), "at most 500,000")?;
+        let originals = self.originals_max;
+        check(originals <= ORIGINALS_CEILING, "originals_max", originals.to_string(), "at most 1,000,000")?;
         check(self.linger_us <= 1_000_000, "linger_us", self.linger_us.to_string(), "at most 1 s")?;
         check(
             (1..=60_000).contains(&self.flush_interval_ms),
@@ -336,6 +343,7 @@ mod tests {
             ("disk_bytes_max", "1000000"),
             ("cleaner_bytes_max", "1"),
             ("flush_interval_ms", "0"),
+            ("originals_max", "1000001"),
         ] {
             let mut options = Options::new();
             options.set(name, value).unwrap();

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //!  0  u32  size          bytes of the record without the padding that follows it
-//!  4  u8   flags         1 = has a key, 2 = value is null, 4 = has headers
-//!  5  u8   zero
+//!  4  u8   flags         1 = has a key, 2 = value is null, 4 = has headers, 8 = numbered by its sender,
+//!                        16 = has a message id
+//!  5  u8   id_size       1 to 128 with flag 16, else zero
 //!  6  u16  header_count
 //!  8  i64  timestamp_ms  since 1970-01-01 UTC, given by the sender
 //! 16  u32  key_size      only with flag 1
 //!  .  u32  headers_size  only with flag 4
-//!  .       key, headers, value
+//!  .  u64  sequence      only with flag 8: the number that its sender gave it
+//!  .       message id, key, headers, value
 //! ```
 //!
 //! Little-endian; each record begins at a multiple of eight. A header is `u16 name size, u32 value
@@ -28,6 +30,12 @@ pub(crate) const RECORD_ALIGNMENT: usize = 8;
 const FLAG_KEY: u8 = 1;
 const FLAG_NULL_VALUE: u8 = 2;
 const FLAG_HEADERS: u8 = 4;
+const FLAG_SEQUENCE: u8 = 8;
+const FLAG_MESSAGE_ID: u8 = 16;
+const FLAGS_ALL: u8 = 31;
+
+/// Longest message id in bytes.
+pub(crate) const MESSAGE_ID_BYTES_MAX: usize = 128;
 
 /// When a record becomes visible.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +79,13 @@ pub struct Record<'a> {
     pub partition: Option<u32>,
     /// When it becomes visible.
     pub visibility: Visibility,
+    /// Which one of its producer's records in the partition it is, from 0. Only for a named producer, and with a
+    /// partition that does not change: given, or of a key. One that was sent before is answered with the first receipt,
+    /// one that skips numbers is refused. Default: the engine counts.
+    pub sequence: Option<u64>,
+    /// What its sender knows it by, 1 to 128 bytes. A record with the same id in the same partition is, as long as the
+    /// first one is remembered (`originals_max`), not written again but answered with the first receipt.
+    pub message_id: Option<&'a [u8]>,
 }
 
 impl<'a> Record<'a> {
@@ -121,12 +136,39 @@ impl<'a> Record<'a> {
         self
     }
 
+    /// Sets its number among its producer's records in the partition.
+    #[must_use]
+    pub fn sequence(mut self, sequence: u64) -> Self {
+        self.sequence = Some(sequence);
+        self
+    }
+
+    /// Sets what its sender knows it by.
+    #[must_use]
+    pub fn message_id(mut self, message_id: &'a [u8]) -> Self {
+        self.message_id = Some(message_id);
+        self
+    }
+
     /// Size in the log without padding, or why it cannot be sent.
     pub(crate) fn encoded_size(&self, bytes_max: usize) -> Result<usize> {
         let too_large = |bytes| Error::RecordTooLarge { bytes, bytes_max, option: "record_bytes_max" };
         let mut size = RECORD_HEADER_BYTES + self.value.map_or(0, <[u8]>::len);
         if let Some(key) = self.key {
             size += 4 + key.len();
+        }
+        if self.sequence.is_some() {
+            size += 8;
+        }
+        if let Some(message_id) = self.message_id {
+            if message_id.is_empty() || message_id.len() > MESSAGE_ID_BYTES_MAX {
+                return Err(Error::InvalidArgument {
+                    name: "message_id",
+                    value: format!("{} bytes", message_id.len()),
+                    reason: format!("1 to {MESSAGE_ID_BYTES_MAX} bytes; send a digest of a longer one"),
+                });
+            }
+            size += message_id.len();
         }
         if !self.headers.is_empty() {
             if self.headers.len() > usize::from(u16::MAX) {
@@ -164,9 +206,16 @@ impl<'a> Record<'a> {
         if !self.headers.is_empty() {
             flags |= FLAG_HEADERS;
         }
+        if self.sequence.is_some() {
+            flags |= FLAG_SEQUENCE;
+        }
+        if self.message_id.is_some() {
+            flags |= FLAG_MESSAGE_ID;
+        }
         let mut fixed = [0u8; RECORD_HEADER_BYTES];
         fixed[0..4].copy_from_slice(&(size as u32).to_le_bytes());
         fixed[4] = flags;
+        fixed[5] = self.message_id.map_or(0, |message_id| message_id.len() as u8);
         fixed[6..8].copy_from_slice(&(self.headers.len() as u16).to_le_bytes());
         fixed[8..16].copy_from_slice(&timestamp_ms.to_le_bytes());
         target.extend_from_slice(&fixed);
@@ -176,6 +225,12 @@ impl<'a> Record<'a> {
         if !self.headers.is_empty() {
             let headers_size: usize = self.headers.iter().map(|h| 6 + h.name.len() + h.value.len()).sum();
             target.extend_from_slice(&(headers_size as u32).to_le_bytes());
+        }
+        if let Some(sequence) = self.sequence {
+            target.extend_from_slice(&sequence.to_le_bytes());
+        }
+        if let Some(message_id) = self.message_id {
+            target.extend_from_slice(message_id);
         }
         if let Some(key) = self.key {
             target.extend_from_slice(key);
@@ -215,14 +270,18 @@ impl<'a> RecordRef<'a> {
         let fixed = bytes.get(..RECORD_HEADER_BYTES)?;
         let size = u32::from_le_bytes([fixed[0], fixed[1], fixed[2], fixed[3]]) as usize;
         let flags = fixed[4];
-        if size < RECORD_HEADER_BYTES || size > bytes.len() || flags > 7 || fixed[5] != 0 {
+        if size < RECORD_HEADER_BYTES || size > bytes.len() || flags > FLAGS_ALL {
             return None;
         }
         let next = size.next_multiple_of(RECORD_ALIGNMENT);
         let record = &bytes[..size];
-        if flags & (FLAG_KEY | FLAG_HEADERS) == 0 {
+        if flags & !FLAG_NULL_VALUE == 0 {
             let start = RECORD_HEADER_BYTES as u32;
-            if fixed[6] != 0 || fixed[7] != 0 || (flags & FLAG_NULL_VALUE != 0 && size != RECORD_HEADER_BYTES) {
+            if fixed[5] != 0
+                || fixed[6] != 0
+                || fixed[7] != 0
+                || (flags & FLAG_NULL_VALUE != 0 && size != RECORD_HEADER_BYTES)
+            {
                 return None;
             }
             return Some((
@@ -245,10 +304,19 @@ impl<'a> RecordRef<'a> {
         };
         let key_size = size_of(FLAG_KEY)?;
         let headers_size = size_of(FLAG_HEADERS)?;
-        let headers_start = at.checked_add(key_size)?;
+        if flags & FLAG_SEQUENCE != 0 {
+            record.get(at..at + 8)?;
+            at += 8;
+        }
+        let id_size = usize::from(record[5]);
+        let is_id =
+            if flags & FLAG_MESSAGE_ID == 0 { id_size == 0 } else { (1..=MESSAGE_ID_BYTES_MAX).contains(&id_size) };
+        let key_start = at + id_size;
+        let headers_start = key_start.checked_add(key_size)?;
         let value_start = headers_start.checked_add(headers_size)?;
         let count = usize::from(u16::from_le_bytes([record[6], record[7]]));
         if value_start > record.len()
+            || !is_id
             || (flags & FLAG_NULL_VALUE != 0 && value_start != record.len())
             || (flags & FLAG_HEADERS == 0) != (count == 0)
         {
@@ -262,7 +330,7 @@ impl<'a> RecordRef<'a> {
             bytes: record,
             value_start: value_start as u32,
             headers_start: headers_start as u32,
-            key_start: at as u32,
+            key_start: key_start as u32,
         })
     }
 
@@ -284,6 +352,29 @@ impl<'a> RecordRef<'a> {
     #[inline]
     pub fn value(&self) -> Option<&'a [u8]> {
         (self.bytes[4] & FLAG_NULL_VALUE == 0).then(|| &self.bytes[self.value_start as usize..])
+    }
+
+    /// The number that its sender gave it, if it did.
+    pub fn sequence(&self) -> Option<u64> {
+        if self.bytes[4] & FLAG_SEQUENCE == 0 {
+            return None;
+        }
+        let end = self.key_start as usize - usize::from(self.bytes[5]);
+        let mut field = [0; 8];
+        field.copy_from_slice(&self.bytes[end - 8..end]);
+        Some(u64::from_le_bytes(field))
+    }
+
+    /// What its sender knows it by, if it says so.
+    pub fn message_id(&self) -> Option<&'a [u8]> {
+        let end = self.key_start as usize;
+        (self.bytes[4] & FLAG_MESSAGE_ID != 0).then(|| &self.bytes[end - usize::from(self.bytes[5])..end])
+    }
+
+    /// Whether sending it again is noticed: its sender numbered it, or gave it an id.
+    #[inline]
+    pub(crate) fn is_known_again(&self) -> bool {
+        self.bytes[4] & (FLAG_SEQUENCE | FLAG_MESSAGE_ID) != 0
     }
 
     /// The headers, in the order they were given.
@@ -358,10 +449,12 @@ mod tests {
             value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200)),
             headers in proptest::collection::vec((".{0,9}", proptest::collection::vec(any::<u8>(), 0..20)), 0..5),
             timestamp_ms in any::<i64>(),
+            sequence in proptest::option::of(any::<u64>()),
+            message_id in proptest::option::of(proptest::collection::vec(any::<u8>(), 1..=MESSAGE_ID_BYTES_MAX)),
         ) {
             let borrowed: Vec<Header<'_>> = headers.iter().map(|(name, value)| Header { name, value }).collect();
             let record = Record { key: key.as_deref(), value: value.as_deref(), headers: &borrowed,
-                timestamp_ms: Some(timestamp_ms), ..Record::default() };
+                timestamp_ms: Some(timestamp_ms), sequence, message_id: message_id.as_deref(), ..Record::default() };
             let bytes = encode(&record);
             prop_assert_eq!(bytes.len() % RECORD_ALIGNMENT, 0);
             let (read, next) = RecordRef::parse(&bytes).unwrap();
@@ -369,13 +462,15 @@ mod tests {
             prop_assert_eq!(read.key(), key.as_deref());
             prop_assert_eq!(read.value(), value.as_deref());
             prop_assert_eq!(read.timestamp_ms(), timestamp_ms);
+            prop_assert_eq!((read.sequence(), read.message_id()), (sequence, message_id.as_deref()));
+            prop_assert_eq!(read.is_known_again(), sequence.is_some() || message_id.is_some());
             prop_assert_eq!(read.headers().collect::<Vec<_>>(), borrowed);
         }
 
         #[test]
         fn arbitrary_bytes_are_refused_or_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             if let Some((record, _)) = RecordRef::parse(&bytes) {
-                let _ = (record.key(), record.value(), record.headers().count());
+                let _ = (record.key(), record.value(), record.headers().count(), record.sequence(), record.message_id());
             }
         }
     }
@@ -391,6 +486,18 @@ mod tests {
     #[test]
     fn a_hundred_bytes_cost_sixteen_and_padding() {
         assert_eq!(encode(&Record::new(&[7; 100])).len(), 120);
+    }
+
+    #[test]
+    fn a_message_id_has_its_bounds() {
+        for bytes in [0, MESSAGE_ID_BYTES_MAX + 1] {
+            let error = Record::new(b"v").message_id(&vec![1; bytes]).encoded_size(1 << 20).unwrap_err();
+            assert_eq!(error.code(), "invalid-argument", "{error}");
+        }
+        // One record has one layout: a size without an id is none.
+        let mut bytes = encode(&Record::new(b"v").key(b"k"));
+        bytes[5] = 1;
+        assert!(RecordRef::parse(&bytes).is_none());
     }
 
     #[test]

@@ -199,6 +199,8 @@ impl Client {
                     timestamp_ms: receipt.timestamp_ms,
                     durability: receipt.durability,
                     id: receipt.id,
+                    origin: receipt.origin,
+                    duplicate: receipt.duplicate,
                 }),
                 Err(refusal) => Err(Error::from(refusal)),
             }));

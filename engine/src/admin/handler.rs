@@ -112,6 +112,8 @@ impl Handler {
                 timestamp_ms: sent.is_timed.then(|| bytes.timestamp_ms()),
                 partition: sent.partition,
                 visibility: sent.visibility,
+                sequence: bytes.sequence(),
+                message_id: bytes.message_id(),
             };
             match producer.send(&topic, record) {
                 Ok(handle) => handles.push(handle),
@@ -128,6 +130,8 @@ impl Handler {
                 timestamp_ms: receipt.timestamp_ms,
                 durability: receipt.durability,
                 id: receipt.id,
+                origin: receipt.origin,
+                duplicate: receipt.duplicate,
             }),
             Err(error) => Err(Refusal::from(&error)),
         });

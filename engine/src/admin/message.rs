@@ -10,6 +10,7 @@ use super::topics::{TopicDescription, TopicSummary, put_partition, take_partitio
 use super::value::Value;
 use super::{BODY_BYTES_MAX, RECORDS_MAX};
 use crate::log::codec::{Put, Reader};
+use crate::log::origin::Origin;
 use crate::producer::{Durability, RecordId};
 use crate::record::{Record, RecordRef, Visibility};
 use crate::topic::{PartitionInfo, Retention, TopicOptions};
@@ -409,6 +410,8 @@ pub(crate) struct SentReceipt {
     pub(crate) timestamp_ms: i64,
     pub(crate) durability: Durability,
     pub(crate) id: RecordId,
+    pub(crate) origin: Origin,
+    pub(crate) duplicate: bool,
 }
 
 impl SentReceipt {
@@ -421,6 +424,10 @@ impl SentReceipt {
         target.put_u32(self.id.log);
         target.put_u64(self.id.position);
         target.put_u32(self.id.index);
+        target.put_u32(self.origin.producer);
+        target.put_u32(self.origin.epoch);
+        target.put_u64(self.origin.sequence);
+        target.put_u8(u8::from(self.duplicate));
     }
 
     fn take(reader: &mut Reader<'_>) -> Option<SentReceipt> {
@@ -436,6 +443,12 @@ impl SentReceipt {
             timestamp_ms: reader.i64()?,
             durability: take_durability(reader)?,
             id: RecordId { log: reader.u32()?, position: reader.u64()?, index: reader.u32()? },
+            origin: Origin { producer: reader.u32()?, epoch: reader.u32()?, sequence: reader.u64()? },
+            duplicate: match reader.u8()? {
+                0 => false,
+                1 => true,
+                _ => return None,
+            },
         })
     }
 }
@@ -530,7 +543,7 @@ mod tests {
                 topic: name(),
                 durability: Durability::Buffered,
                 records: vec![
-                    record(Record::new(b"value").key(b"key").partition(3)),
+                    record(Record::new(b"value").key(b"key").partition(3).message_id(b"id")),
                     record(Record::new(b"").timestamp_ms(-5).visible_at(i64::MIN)),
                     record(Record { value: None, ..Record::default() }.visible_after(Duration::from_millis(9))),
                 ],
@@ -555,6 +568,8 @@ mod tests {
             timestamp_ms: 2,
             durability: Durability::Synced,
             id: RecordId { log: 3, position: 4, index: 5 },
+            origin: Origin { producer: 6, epoch: 7, sequence: 8 },
+            duplicate: offset.is_none(),
         };
         vec![
             Reply::Hello { version: "0.1.0".to_owned(), pid: 7, program: "p".to_owned() },

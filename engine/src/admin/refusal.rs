@@ -15,7 +15,7 @@ pub(crate) const TOO_SLOW: &str = "too-slow";
 const OTHER: &str = "other";
 
 /// Every kind that has a name at this end; another one, of a newer process, is `other`.
-const CODES: [&str; 30] = [
+const CODES: [&str; 34] = [
     MALFORMED,
     UNKNOWN_REQUEST,
     FORBIDDEN,
@@ -25,6 +25,10 @@ const CODES: [&str; 30] = [
     "unknown-topic",
     "topic-exists",
     "topic-deleted",
+    "unknown-producer",
+    "producer-fenced",
+    "sequence-gap",
+    "receipt-forgotten",
     "invalid-name",
     "invalid-argument",
     "invalid-partition",

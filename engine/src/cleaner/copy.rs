@@ -210,9 +210,9 @@ impl Copying {
                 let is_kept = |first_offset: u64| base_offset + u64::from(count) > first_offset;
                 self.first_offset(slot).is_some_and(is_kept).then_some((slot, header.kind))
             }
-            Kind::Withheld { slot, count, due_ms, reason, .. } => {
+            Kind::Withheld { slot, count, due_ms, reason, origin, .. } => {
                 let identity = header.position;
-                let kind = Kind::Moved { slot, count, due_ms, identity, reason };
+                let kind = Kind::Moved { slot, count, due_ms, identity, reason, origin };
                 self.is_needed(slot, identity).then_some((slot, kind))
             }
             Kind::Moved { slot, identity, .. } => self.is_needed(slot, identity).then_some((slot, header.kind)),

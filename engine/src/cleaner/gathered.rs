@@ -62,23 +62,26 @@ impl Gathered {
 
 /// What two frames of records become that follow each other. The append time is the later one: so old are both at most.
 fn join(first: Kind, second: Kind) -> Option<Kind> {
-    let Kind::Records { slot, count, base_offset, append_time_ms } = first else { return None };
-    let Kind::Records { slot: also, count: more, base_offset: then, append_time_ms: later } = second else {
+    let Kind::Records { slot, count, base_offset, append_time_ms, origin } = first else { return None };
+    let Kind::Records { slot: also, count: more, base_offset: then, append_time_ms: later, origin: next } = second
+    else {
         return None;
     };
-    let follows = slot == also && then == base_offset + u64::from(count);
+    let follows = slot == also && then == base_offset + u64::from(count) && next == origin.plus(count);
     let (count, append_time_ms) = (count.checked_add(more)?, append_time_ms.max(later));
-    follows.then_some(Kind::Records { slot, count, base_offset, append_time_ms })
+    follows.then_some(Kind::Records { slot, count, base_offset, append_time_ms, origin })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::log::frame::WithheldReason;
+    use crate::log::origin::Origin;
     use crate::log::position::Position;
 
     fn records(base_offset: u64, count: u32, append_time_ms: i64) -> Kind {
-        Kind::Records { slot: 3, count, base_offset, append_time_ms }
+        let origin = Origin { producer: 1, epoch: 1, sequence: base_offset };
+        Kind::Records { slot: 3, count, base_offset, append_time_ms, origin }
     }
 
     fn header(kind: Kind, body: &[u8]) -> FrameHeader {
@@ -114,8 +117,8 @@ mod tests {
 
     #[test]
     fn what_does_not_follow_stays_a_frame_of_its_own() {
-        let withheld =
-            Kind::Withheld { slot: 3, count: 1, due_ms: 0, append_time_ms: 0, reason: WithheldReason::Delayed };
+        let (reason, origin) = (WithheldReason::Delayed, Origin::default());
+        let withheld = Kind::Withheld { slot: 3, count: 1, due_ms: 0, append_time_ms: 0, reason, origin };
         // Behind offset 1 some is missing, and between 4 and 5 stands what was withheld.
         let frames = [
             (records(0, 2, 0), 64),
@@ -128,6 +131,17 @@ mod tests {
             joined(&frames),
             [(records(0, 2, 0), 64), (records(3, 2, 0), 128), (withheld, 64), (records(5, 1, 0), 64),]
         );
+        // Another producer's, another epoch's, and one whose number does not follow.
+        let other = |producer, epoch, sequence| Kind::Records {
+            slot: 3,
+            count: 1,
+            base_offset: 1,
+            append_time_ms: 0,
+            origin: Origin { producer, epoch, sequence },
+        };
+        for next in [other(2, 1, 1), other(1, 2, 1), other(1, 1, 2)] {
+            assert_eq!(joined(&[(records(0, 1, 0), 64), (next, 64)]).len(), 2, "{next:?}");
+        }
         // No record begins where the first ends.
         assert_eq!(joined(&[(records(0, 1, 0), 60), (records(1, 1, 0), 64)]).len(), 2);
     }

@@ -81,7 +81,7 @@ impl Keeper {
                 let (next_offset, timestamp_max_ms) = (entry.first_offset, entry.timestamp_before_ms);
                 kept.entry(entry.slot).or_insert_with(|| {
                     let first_offset = partition.index().first_offset;
-                    (first_offset, PartitionState { first_offset: 0, next_offset, timestamp_max_ms })
+                    (first_offset, PartitionState { next_offset, timestamp_max_ms, ..PartitionState::default() })
                 });
             }
         }

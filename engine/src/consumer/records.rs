@@ -3,6 +3,7 @@
 //! Invariant: the memory lives as long as the [`Records`]; nothing is copied, nothing is checked twice.
 
 use crate::log::frame::{Kind, RECORDS_HEADER_BYTES, u32_at, u64_at};
+use crate::log::origin::Origin;
 use crate::partition::reader::Chunk;
 use crate::partition::shared::Partition;
 use crate::record::{Header, Headers, RecordRef};
@@ -58,6 +59,7 @@ pub struct RecordView<'a> {
     partition: &'a Partition,
     chunk: &'a Chunk,
     offset: u64,
+    origin: Origin,
     record: RecordRef<'a>,
 }
 
@@ -77,6 +79,18 @@ impl<'a> RecordView<'a> {
     #[inline]
     pub fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// Who wrote it, and as which one of its records in this partition.
+    #[inline]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// What its sender knows it by, if it says so.
+    #[inline]
+    pub fn message_id(&self) -> Option<&'a [u8]> {
+        self.record.message_id()
     }
 
     /// The sender's timestamp, ms since 1970-01-01 UTC.
@@ -134,6 +148,8 @@ struct Cursor<'a> {
     /// What follows the current record in its frame.
     records: &'a [u8],
     offset: u64,
+    /// Of the next record.
+    origin: Origin,
     left: u32,
 }
 
@@ -162,9 +178,10 @@ impl<'a> Iterator for RecordsIter<'a> {
                     }
                 };
                 cursor.records = cursor.records.get(next..).unwrap_or_default();
-                let view =
-                    RecordView { partition: cursor.partition, chunk: cursor.chunk, offset: cursor.offset, record };
+                let Cursor { partition, chunk, offset, origin, .. } = *cursor;
+                let view = RecordView { partition, chunk, offset, origin, record };
                 cursor.offset += 1;
+                cursor.origin = origin.plus(1);
                 cursor.left -= 1;
                 self.left -= 1;
                 return Some(view);
@@ -190,6 +207,7 @@ impl<'a> Cursor<'a> {
             frames: chunk.bytes(),
             records: &[],
             offset: chunk.base_offset + u64::from(chunk.skip),
+            origin: Origin::default(),
             left: chunk.count,
         };
         let mut skip = chunk.skip;
@@ -207,6 +225,7 @@ impl<'a> Cursor<'a> {
             let (_, next) = RecordRef::parse(cursor.records).expect("frames were checked before they were given out");
             cursor.records = cursor.records.get(next..).unwrap_or_default();
         }
+        cursor.origin = cursor.origin.plus(skip);
         cursor
     }
 
@@ -223,6 +242,7 @@ impl<'a> Cursor<'a> {
         let body = u32_at(self.frames, 4) as usize;
         let end = (start + body).next_multiple_of(8);
         self.records = &self.frames[start..start + body];
+        self.origin = Origin::take(&self.frames[start - Origin::BYTES..]);
         self.frames = self.frames.get(end..).unwrap_or_default();
     }
 }

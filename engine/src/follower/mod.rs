@@ -32,6 +32,7 @@ use crate::partition::shared::{LogShared, Partition, Segment, TopicShared};
 use crate::partition::table::PartitionTable;
 use crate::partition::tail_cache::TailCache;
 use crate::producer::dispatcher::Dispatcher;
+use crate::producer::identity::NamedProducers;
 use crate::stats::{OutsideLog, OutsideStats};
 use crate::sync::lock;
 use log::{Context, Effect, LogFollower, Step, take_over};
@@ -122,6 +123,7 @@ pub(crate) fn open(
         holes: Vec::new(),
         recovered: RecoverySummary::default(),
         next_ids: Mutex::new((0, 0)),
+        producers: Mutex::default(),
         dispatcher: Arc::new(Dispatcher::default()),
         threads: Mutex::new(Vec::new()),
         fork: fork::remember(),
@@ -397,7 +399,7 @@ impl Follower {
         Ok(())
     }
 
-    // ----- topics -----
+    // ----- topics and producers -----
 
     fn set_catalog(&mut self, inner: &EngineInner, catalog: Catalog) -> Result<()> {
         let gone: Vec<u32> =
@@ -409,6 +411,7 @@ impl Follower {
         self.catalog = catalog;
         let ids: Vec<u32> = self.catalog.topics.keys().copied().collect();
         ids.into_iter().for_each(|id| self.show_retention(inner, id));
+        self.show_producers(inner);
         self.forget_orphans();
         Ok(())
     }
@@ -421,6 +424,7 @@ impl Follower {
         match change {
             CatalogChange::Create(topic) => self.add_topic(inner, topic),
             CatalogChange::Retain { topic, .. } => self.show_retention(inner, *topic),
+            CatalogChange::OpenProducer(_) | CatalogChange::DeleteProducer { .. } => self.show_producers(inner),
             CatalogChange::Delete { .. } => {}
         }
         self.forget_orphans();
@@ -435,6 +439,10 @@ impl Follower {
             inner.table.insert(partition.clone());
         }
         inner.topics.write().unwrap_or_else(PoisonError::into_inner).insert(topic.name.clone(), shared);
+    }
+
+    fn show_producers(&self, inner: &EngineInner) {
+        *lock(&inner.producers) = NamedProducers::of(&self.catalog);
     }
 
     fn show_retention(&self, inner: &EngineInner, id: u32) {

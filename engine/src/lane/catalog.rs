@@ -1,13 +1,15 @@
-//! The topics. Log 0 holds them: each creation, change and deletion is a frame in it.
+//! The topics and the named producers. Log 0 holds them: each creation, change and deletion is a frame in it.
 //!
 //! Invariants:
 //! - Topic ids and slots are never used again: a re-created topic inherits nothing.
 //! - A topic is durable in log 0 before the first record of it is accepted; so records of a slot that
 //!   the catalog does not know belong to a deleted topic.
+//! - Ids of producers are never used again, and the epoch of one only grows: each opening of it has its own.
 
-use crate::bounds::{PARTITIONS_MAX, SLOTS_MAX, TOPIC_NAME_BYTES_MAX};
+use crate::bounds::{NAME_BYTES_MAX, PARTITIONS_MAX, SLOTS_MAX};
 use crate::error::{Error, Result};
 use crate::log::codec::{Put, Reader};
+use crate::log::origin::Origin;
 use crate::topic::Retention;
 use std::collections::BTreeMap;
 
@@ -34,15 +36,42 @@ impl TopicEntry {
     }
 }
 
+/// One named producer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProducerEntry {
+    /// Above [`Origin::UNNAMED`].
+    pub(crate) id: u32,
+    pub(crate) name: String,
+    /// How often it was opened.
+    pub(crate) epoch: u32,
+}
+
+impl ProducerEntry {
+    /// Bytes that it takes in a frame or a checkpoint.
+    pub(crate) fn encoded_bytes(&self) -> u64 {
+        12 + self.name.len() as u64
+    }
+}
+
 /// A change, as it stands in a Catalog frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CatalogChange {
     Create(TopicEntry),
-    Delete { topic: u32 },
-    Retain { topic: u32, retention: Retention },
+    Delete {
+        topic: u32,
+    },
+    Retain {
+        topic: u32,
+        retention: Retention,
+    },
+    /// A producer was opened under its name: for the first time, or with a higher epoch.
+    OpenProducer(ProducerEntry),
+    DeleteProducer {
+        producer: u32,
+    },
 }
 
-/// All topics, by id.
+/// All topics and producers, by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Catalog {
     pub(crate) topics: BTreeMap<u32, TopicEntry>,
@@ -50,6 +79,10 @@ pub(crate) struct Catalog {
     pub(crate) next_slot: u32,
     /// What the topics take in a checkpoint.
     topics_bytes: u64,
+    pub(crate) producers: BTreeMap<u32, ProducerEntry>,
+    /// The largest id that a producer ever had.
+    pub(crate) last_producer: u32,
+    producers_bytes: u64,
 }
 
 impl Catalog {
@@ -76,12 +109,39 @@ impl Catalog {
                 topic.retention = *retention;
                 Ok(())
             }
+            CatalogChange::OpenProducer(producer) => {
+                match self.producers.get(&producer.id) {
+                    Some(before) if before.name != producer.name || before.epoch >= producer.epoch => {
+                        return Err("a producer is opened under another name or with an epoch that it had before");
+                    }
+                    None if producer.id <= self.last_producer => {
+                        return Err("a producer takes an id that was given out before");
+                    }
+                    before => self.producers_bytes -= before.map_or(0, ProducerEntry::encoded_bytes),
+                }
+                self.last_producer = self.last_producer.max(producer.id);
+                self.producers_bytes += producer.encoded_bytes();
+                self.producers.insert(producer.id, producer.clone());
+                Ok(())
+            }
+            CatalogChange::DeleteProducer { producer } => {
+                let producer = self.producers.remove(producer).ok_or("a producer is deleted that does not exist")?;
+                self.producers_bytes -= producer.encoded_bytes();
+                Ok(())
+            }
         }
+    }
+
+    /// Begins with the producers of another engine.
+    pub(crate) fn take_over_producers(&mut self, producers: &BTreeMap<u32, ProducerEntry>, last_producer: u32) {
+        self.producers.clone_from(producers);
+        self.producers_bytes = producers.values().map(ProducerEntry::encoded_bytes).sum();
+        self.last_producer = self.last_producer.max(last_producer);
     }
 
     /// Bytes that [`Catalog::encode`] takes.
     pub(crate) fn encoded_bytes(&self) -> u64 {
-        12 + self.topics_bytes
+        20 + self.topics_bytes + self.producers_bytes
     }
 
     pub(crate) fn encode(&self, target: &mut Vec<u8>) {
@@ -90,6 +150,11 @@ impl Catalog {
         target.put_u32(self.topics.len() as u32);
         for topic in self.topics.values() {
             encode_topic(topic, target);
+        }
+        target.put_u32(self.last_producer);
+        target.put_u32(self.producers.len() as u32);
+        for producer in self.producers.values() {
+            encode_producer(producer, target);
         }
     }
 
@@ -100,6 +165,14 @@ impl Catalog {
             let topic = decode_topic(reader)?;
             catalog.topics_bytes += topic.encoded_bytes();
             catalog.topics.insert(topic.id, topic);
+        }
+        catalog.last_producer = reader.u32()?;
+        for _ in 0..reader.u32()? {
+            let producer = decode_producer(reader).filter(|producer| producer.id <= catalog.last_producer)?;
+            catalog.producers_bytes += producer.encoded_bytes();
+            if catalog.producers.insert(producer.id, producer).is_some() {
+                return None;
+            }
         }
         Some(catalog)
     }
@@ -122,6 +195,14 @@ impl CatalogChange {
                 body.put_u32(*topic);
                 retention.put(&mut body);
             }
+            CatalogChange::OpenProducer(producer) => {
+                body.put_u8(4);
+                encode_producer(producer, &mut body);
+            }
+            CatalogChange::DeleteProducer { producer } => {
+                body.put_u8(5);
+                body.put_u32(*producer);
+            }
         }
         body
     }
@@ -132,6 +213,8 @@ impl CatalogChange {
             1 => CatalogChange::Create(decode_topic(&mut reader)?),
             2 => CatalogChange::Delete { topic: reader.u32()? },
             3 => CatalogChange::Retain { topic: reader.u32()?, retention: Retention::take(&mut reader)? },
+            4 => CatalogChange::OpenProducer(decode_producer(&mut reader)?),
+            5 => CatalogChange::DeleteProducer { producer: reader.u32()? },
             _ => return None,
         };
         reader.is_empty().then_some(change)
@@ -161,13 +244,38 @@ fn decode_topic(reader: &mut Reader<'_>) -> Option<TopicEntry> {
     (slots && topic.id < u32::MAX && check_topic(&topic.name, topic.partitions).is_ok()).then_some(topic)
 }
 
-/// Topic names are what Kafka allows: letters, digits, `.`, `_`, `-`.
+fn encode_producer(producer: &ProducerEntry, target: &mut Vec<u8>) {
+    target.put_u32(producer.id);
+    target.put_u32(producer.epoch);
+    target.put_bytes(producer.name.as_bytes());
+}
+
+fn decode_producer(reader: &mut Reader<'_>) -> Option<ProducerEntry> {
+    let (id, epoch) = (reader.u32()?, reader.u32()?);
+    let name = std::str::from_utf8(reader.bytes()?).ok()?.to_owned();
+    (id != Origin::UNNAMED && check_name(&name).is_ok()).then_some(ProducerEntry { id, name, epoch })
+}
+
+/// What a topic may be.
 pub(crate) fn check_topic(name: &str, partitions: u32) -> Result<()> {
+    check_name(name)?;
+    if partitions == 0 || partitions > PARTITIONS_MAX {
+        return Err(Error::InvalidArgument {
+            name: "partitions",
+            value: partitions.to_string(),
+            reason: format!("1 to {PARTITIONS_MAX}"),
+        });
+    }
+    Ok(())
+}
+
+/// Names are what Kafka allows for topics: letters, digits, `.`, `_`, `-`.
+pub(crate) fn check_name(name: &str) -> Result<()> {
     let invalid = |reason| Err(Error::InvalidName { name: name.chars().take(300).collect(), reason });
     if name.is_empty() {
         return invalid("it is empty");
     }
-    if name.len() > TOPIC_NAME_BYTES_MAX {
+    if name.len() > NAME_BYTES_MAX {
         return invalid("it is longer than 249 bytes");
     }
     if name == "." || name == ".." {
@@ -175,13 +283,6 @@ pub(crate) fn check_topic(name: &str, partitions: u32) -> Result<()> {
     }
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
         return invalid("only letters, digits, `.`, `_` and `-` are allowed");
-    }
-    if partitions == 0 || partitions > PARTITIONS_MAX {
-        return Err(Error::InvalidArgument {
-            name: "partitions",
-            value: partitions.to_string(),
-            reason: format!("1 to {PARTITIONS_MAX}"),
-        });
     }
     Ok(())
 }
@@ -213,13 +314,38 @@ mod tests {
     }
 
     #[test]
+    fn epochs_only_grow_and_producers_are_read_back() {
+        let open =
+            |id, name: &str, epoch| CatalogChange::OpenProducer(ProducerEntry { id, name: name.to_owned(), epoch });
+        let mut catalog = Catalog::default();
+        catalog.apply(&open(1, "a", 1)).unwrap();
+        catalog.apply(&open(3, "b", 1)).unwrap();
+        catalog.apply(&open(1, "a", 4)).unwrap();
+        catalog.apply(&open(1, "a", 4)).expect_err("the same epoch");
+        catalog.apply(&open(1, "c", 5)).expect_err("another name");
+        catalog.apply(&open(2, "c", 1)).expect_err("an id that was passed over");
+        catalog.apply(&CatalogChange::DeleteProducer { producer: 3 }).unwrap();
+        catalog.apply(&CatalogChange::DeleteProducer { producer: 3 }).unwrap_err();
+        catalog.apply(&open(3, "b", 2)).expect_err("it was deleted");
+        let mut bytes = Vec::new();
+        catalog.encode(&mut bytes);
+        assert_eq!(catalog.encoded_bytes(), bytes.len() as u64);
+        assert_eq!(Catalog::decode(&mut Reader::new(&bytes)).unwrap(), catalog);
+        for length in 0..bytes.len() {
+            assert_eq!(Catalog::decode(&mut Reader::new(&bytes[..length])), None);
+        }
+    }
+
+    #[test]
     fn changes_are_read_back() {
         let retention = Retention::new().retention_bytes(1 << 30);
         let retain = CatalogChange::Retain { topic: 4, retention };
-        for change in [CatalogChange::Create(topic(4, 9)), CatalogChange::Delete { topic: 7 }, retain] {
+        let open = CatalogChange::OpenProducer(ProducerEntry { id: 5, name: "p".to_owned(), epoch: 6 });
+        let delete = CatalogChange::DeleteProducer { producer: 5 };
+        for change in [CatalogChange::Create(topic(4, 9)), CatalogChange::Delete { topic: 7 }, retain, open, delete] {
             assert_eq!(CatalogChange::decode(&change.encode()), Some(change));
         }
-        assert_eq!(CatalogChange::decode(&[4]), None);
+        assert_eq!(CatalogChange::decode(&[6]), None);
     }
 
     #[test]

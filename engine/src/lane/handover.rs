@@ -1,7 +1,8 @@
 //! What the logs of another number of lanes take over from those that were written before.
 //!
 //! Invariants:
-//! - Each partition, and each frame that is withheld for it, goes to exactly one log: that of its new lane.
+//! - Each partition, and each frame that is withheld for it, goes to exactly one log: that of its new lane. With it go
+//!   the numbers of its producers and the receipts that are remembered.
 //! - Identities stay what they are; they name the log that a frame was first written to.
 //! - Append times never go back for any partition, whichever log it comes from.
 
@@ -24,6 +25,15 @@ pub(crate) fn hand_over(earlier: &[&LogState], lanes: u32) -> Result<Vec<LogStat
                 states[(withheld.slot % lanes) as usize].withhold(identity, withheld);
             }
         }
+        for (producer, slot, last) in state.numbers.iter().filter(|(_, slot, _)| was_its(*slot)) {
+            states[(slot % lanes) as usize].numbers.set(producer, slot, last.clone());
+        }
+        for original in state.originals.iter().filter(|original| was_its(original.slot)) {
+            states[(original.slot % lanes) as usize].originals.push(original.clone());
+        }
+        for (lane, target) in (0..).zip(&mut states) {
+            target.cancelled.take_over(&state.cancelled, |slot| was_its(slot) && slot % lanes == lane);
+        }
         for target in &mut states {
             target.append_time_ms = target.append_time_ms.max(state.append_time_ms);
         }
@@ -43,8 +53,11 @@ pub(crate) fn hand_over(earlier: &[&LogState], lanes: u32) -> Result<Vec<LogStat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lane::originals::Original;
     use crate::lane::state::Withheld;
+    use crate::log::origin::Origin;
     use crate::log::position::{Identity, Position};
+    use std::sync::Arc;
 
     /// Two logs of two lanes, with a record withheld at the same position in each.
     fn two() -> [LogState; 2] {
@@ -53,9 +66,18 @@ mod tests {
             state.clamp_append_time(10 + i64::from(lane));
             for slot in [lane, lane + 2, lane + 4] {
                 state.assign(slot, slot + 1, 7);
+                state.number(slot, Origin { producer: 1, epoch: 1, sequence: 0 }, slot + 1, None);
+                state.cancelled.note(slot, Origin::default(), 1);
             }
-            let withheld = Withheld { slot: lane + 4, count: 1, due_ms: 50, frame_bytes: 184, timestamp_max_ms: 9 };
-            state.withhold(Identity { log: lane, position: Position(4096) }, withheld);
+            let (origin, frame_bytes, timestamp_max_ms) = (Origin::default(), 184, 9);
+            let withheld = Withheld { slot: lane + 4, count: 1, due_ms: 50, frame_bytes, timestamp_max_ms, origin };
+            let identity = Identity { log: lane, position: Position(4096) };
+            state.withhold(identity, withheld);
+            let (slot, offset, timestamp_ms) = (lane + 2, Some(0), 0);
+            let message_id = Some(Arc::from(&b"id"[..]));
+            let original =
+                Original { slot, origin, is_numbered: false, message_id, offset, identity, index: 0, timestamp_ms };
+            state.originals.push(original);
             state
         })
     }
@@ -69,6 +91,10 @@ mod tests {
                 for (lane, state) in states.iter().enumerate() {
                     let expected = u64::from(slot + 1) * u64::from(slot % lanes == lane as u32);
                     assert_eq!(state.partition(slot).next_offset, expected, "slot {slot}, lane {lane} of {lanes}");
+                    assert_eq!(state.next_sequence(1, slot), expected, "slot {slot}, lane {lane} of {lanes}");
+                    assert_eq!(state.cancelled.of(slot, 0).count() as u64, expected.min(1));
+                    let remembers = expected > 0 && [2, 3].contains(&slot);
+                    assert_eq!(state.originals.by_id(slot, b"id").is_some(), remembers, "slot {slot}");
                 }
             }
             assert_eq!(states.iter().map(LogState::withheld_records).sum::<u64>(), 2);

@@ -10,18 +10,21 @@
 //!   unknown, everything later as poisoned.
 //! - A batch is taken on wholly or not at all: room for all of it is there before the first frame.
 
+mod encoding;
+
 use super::catalog::CatalogChange;
 use super::checkpoint;
 use super::cohort::{Cohort, Look};
 use super::entries::{self, DiscardEntry, PUBLISH_BYTES, TruncateEntry, truncate_body_bytes};
 use super::shared::{Answer, LaneShared, Message, NO_RECORDS, count, poisoned};
-use super::state::{LogState, PARTITION_BYTES, WITHHELD_BYTES, Withheld, reference_run};
+use super::state::{LogState, PARTITION_BYTES, WITHHELD_BYTES, reference_run};
 use super::supply::{Full, Prepared, Purpose, Supplied};
 use super::writer::{LogWriter, Placed};
 use crate::canary::{self, Canary};
 use crate::error::{Error, Result};
 use crate::io::{BlockPool, Clock, Completion, IoFailure, Ring, Wait};
 use crate::log::frame::{Kind, WithheldReason, frame_bytes};
+use crate::log::origin::Origin;
 use crate::log::position::{Identity, Position};
 use crate::log::segment::file_name;
 use crate::partition::index::Run;
@@ -29,7 +32,7 @@ use crate::partition::shared::{LogShared, Partition, Segment};
 use crate::partition::table::PartitionTable;
 use crate::producer::Durability;
 use crate::producer::accumulator::{Accumulator, FilledBatch};
-use crate::producer::batch::{Content, Outcome, Part, PartOutcome, Ticket};
+use crate::producer::batch::{Outcome, Part, PartOutcome, Ticket};
 use crate::producer::dispatcher::Dispatcher;
 use crate::sync::{lock, yield_now};
 use std::collections::{BTreeMap, VecDeque};
@@ -316,6 +319,10 @@ impl Lane {
     fn encode_gathered(&mut self, now: u64) {
         while let Some((accumulator, batch)) = self.gathered.pop_front() {
             let total: u64 = batch.content.parts.iter().map(part_frame_bytes).sum();
+            if let Err(error) = batch.identity.check_appended().and_then(|()| self.check_numbers(&batch)) {
+                self.refuse(&accumulator, batch, error);
+                continue;
+            }
             let withheld = batch.content.parts.iter().filter(|part| part.due_ms.is_some()).count() as u64;
             if withheld > 0 && self.state.withheld_records() + withheld > self.parts.withheld_records_max {
                 let error = Error::TooMany {
@@ -327,7 +334,8 @@ impl Lane {
                 self.refuse(&accumulator, batch, error);
                 continue;
             }
-            let growth = withheld * WITHHELD_BYTES + self.new_partitions(&batch) * PARTITION_BYTES;
+            let partitions = self.new_partitions(&batch) * PARTITION_BYTES;
+            let growth = withheld * WITHHELD_BYTES + partitions + self.growth_of_origins(&batch);
             match self.ensure_reserve(growth).and_then(|grown| Ok(grown && self.ensure_room(total, Purpose::Records)?))
             {
                 Ok(true) => self.encode(&accumulator, batch, now),
@@ -442,90 +450,6 @@ impl Lane {
         self.urgent = true;
     }
 
-    // ----- encoding -----
-
-    fn encode(&mut self, accumulator: &Accumulator, filled: FilledBatch, now: u64) {
-        let FilledBatch { ticket, mut content, durability } = filled;
-        let append_time_ms = self.state.clamp_append_time(self.parts.clock.wall_ms());
-        let mut parts = std::mem::take(&mut content.parts);
-        let mut outcomes = Vec::with_capacity(parts.len());
-        let (mut records, mut payload) = (0, 0);
-        // Parts of the batch that an earlier effect shows to readers.
-        let mut published = 0;
-        for part in parts.drain(..) {
-            let total = part_frame_bytes(&part);
-            if total > self.writer.room() {
-                // What stands in the old segment must be in the index before that is sealed, and the
-                // batch itself is durable only in the new one.
-                let parts = outcomes[published..].to_vec();
-                published = outcomes.len();
-                self.effects
-                    .push_back((self.writer.tail(), Effect::Batch { batch: None, parts, published: 0, records: 0 }));
-                self.roll_if_full(total);
-            }
-            records += u64::from(part.count);
-            payload += u64::from(part.bytes);
-            outcomes.push(match part.due_ms {
-                None => self.encode_records(&content, part, append_time_ms),
-                Some(_) if canary::sings(Canary::PublishWithheld) => {
-                    self.encode_records(&content, part, append_time_ms)
-                }
-                Some(due_ms) => self.encode_withheld(&content, part, append_time_ms, due_ms),
-            });
-        }
-        content.parts = parts;
-        accumulator.give_back(content);
-        if !self.parts.shared.has_records() {
-            self.parts.shared.records_since_ms.store(append_time_ms, Ordering::Release);
-        }
-        self.count_group(records, payload);
-        self.last_activity = now;
-        self.far_batches += usize::from(outcomes.len() >= PARTS_MANY);
-        let batch = match durability {
-            Durability::Synced if canary::sings(Canary::AcknowledgeEarly) => {
-                self.urgent = true;
-                self.complete_batch(ticket, durability, Ok(outcomes.clone()));
-                None
-            }
-            Durability::Synced => {
-                self.urgent = true;
-                Some(ticket)
-            }
-            Durability::Buffered => {
-                self.buffered_since.get_or_insert(now);
-                self.complete_batch(ticket, durability, Ok(outcomes.clone()));
-                None
-            }
-        };
-        self.effects.push_back((self.writer.tail(), Effect::Batch { batch, parts: outcomes, published, records }));
-    }
-
-    fn encode_records(&mut self, content: &Content, part: Part, append_time_ms: i64) -> PartOutcome {
-        let (slot, count) = (part.slot, part.count);
-        let (base_offset, timestamp_max_ms) = self.state.assign(slot, count, part.timestamp_max_ms);
-        let placed = self.append_part(Kind::Records { slot, count, base_offset, append_time_ms }, content, &part);
-        PartOutcome::published(part, &placed, base_offset, timestamp_max_ms)
-    }
-
-    fn encode_withheld(&mut self, content: &Content, part: Part, append_time_ms: i64, due_ms: i64) -> PartOutcome {
-        let (slot, count) = (part.slot, part.count);
-        let kind = Kind::Withheld { slot, count, due_ms, append_time_ms, reason: WithheldReason::Delayed };
-        let placed = self.append_part(kind, content, &part);
-        let timestamp_max_ms = part.timestamp_max_ms;
-        let withheld = Withheld { slot, count, due_ms, frame_bytes: placed.bytes, timestamp_max_ms };
-        self.state.withhold(Identity { log: self.parts.log.id, position: placed.position }, withheld);
-        *self.withheld_in_segment.entry(slot).or_default() += 1;
-        PartOutcome::withheld(part, &placed)
-    }
-
-    fn append_part(&mut self, kind: Kind, content: &Content, part: &Part) -> Placed {
-        let placed = self.writer.append(kind, part.bytes as usize, part.checksum, |target| {
-            content.copy_part(part, target);
-        });
-        self.note_frame(placed);
-        placed
-    }
-
     /// Counts a frame and shows its block to readers.
     fn note_frame(&mut self, placed: Placed) {
         if placed.starts_block {
@@ -556,6 +480,10 @@ impl Lane {
                 Message::Catalog { change: CatalogChange::Create(topic), .. } => {
                     (Purpose::Bookkeeping, topic.encoded_bytes())
                 }
+                Message::Catalog { change: CatalogChange::OpenProducer(producer), .. } => {
+                    (Purpose::Bookkeeping, producer.encoded_bytes())
+                }
+                Message::Cancel { .. } => (Purpose::Bookkeeping, self.state.cancelled.growth()),
                 _ => (Purpose::Bookkeeping, 0),
             };
             let has_room = match &message {
@@ -596,7 +524,15 @@ impl Lane {
                 self.state.drop_slots(slots);
                 reply.set(Ok(()));
             }
-            Message::Cancel { identity, reply } => match self.state.release(identity) {
+            Message::ForgetProducer { producer, reply } => {
+                self.state.forget_producer(producer);
+                reply.set(Ok(()));
+            }
+            Message::LastSent { producer, slot, last, reply } => {
+                *lock(&last) = self.state.numbers.get(producer, slot).cloned();
+                self.answer_when_durable(reply);
+            }
+            Message::Cancel { identity, reply } => match self.state.discard(identity) {
                 Some(_) => {
                     let body = entries::encode_discard(&[DiscardEntry { identity }]);
                     self.append_control(Kind::Discard, &body, Some(reply));
@@ -816,7 +752,7 @@ impl Lane {
         }
         // Before the answers: who gets one sees counters that include it.
         self.export_counters();
-        if grown && !self.parts.shared.latch.is_poisoned() {
+        if (grown || self.has_due_effects()) && !self.parts.shared.latch.is_poisoned() {
             self.apply_effects();
         }
     }
@@ -827,7 +763,7 @@ impl Lane {
             // Nothing is in flight: only messages can come.
             return if self.closing.is_some() { Wait::No } else { self.sleep(false, None) };
         }
-        if writing && self.far_batches > 0 {
+        if self.has_due_effects() || (writing && self.far_batches > 0) {
             // First let the writes leave; then there is something to do while they are on their way.
             return Wait::No;
         }
@@ -896,6 +832,11 @@ impl Lane {
     }
 
     // ----- completing -----
+
+    /// Whether something follows from what is durable already: a batch that was all sent before wrote nothing.
+    fn has_due_effects(&self) -> bool {
+        self.effects.front().is_some_and(|(end, _)| *end <= self.writer.durable())
+    }
 
     /// Shows readers and answers senders what lies below the durable prefix.
     fn apply_effects(&mut self) {
@@ -1036,7 +977,14 @@ impl Lane {
 fn part_frame_bytes(part: &Part) -> u64 {
     // The larger of the two headers: exact enough to ask for room.
     frame_bytes(
-        Kind::Withheld { slot: 0, count: 0, due_ms: 0, append_time_ms: 0, reason: WithheldReason::Delayed },
+        Kind::Withheld {
+            slot: 0,
+            count: 0,
+            due_ms: 0,
+            append_time_ms: 0,
+            reason: WithheldReason::Delayed,
+            origin: Origin::default(),
+        },
         part.bytes as usize,
     )
 }
@@ -1054,6 +1002,8 @@ fn control_bytes(message: &Message) -> u64 {
         Message::Truncate { entries, .. } => frame_bytes(Kind::Truncate, truncate_body_bytes(entries.len())),
         Message::Leave { .. }
         | Message::DropSlots { .. }
+        | Message::ForgetProducer { .. }
+        | Message::LastSent { .. }
         | Message::ListWithheld { .. }
         | Message::Sync { .. }
         | Message::Ready(_)

@@ -1,5 +1,6 @@
 //! A lane: the state machine of one core, and the log's meaning (offsets, topics, withheld records).
 
+pub(crate) mod cancelled;
 pub(crate) mod catalog;
 pub(crate) mod checkpoint;
 pub(crate) mod cohort;
@@ -7,8 +8,11 @@ pub(crate) mod entries;
 pub(crate) mod handover;
 #[allow(clippy::module_inception)]
 pub(crate) mod lane;
+pub(crate) mod numbers;
+pub(crate) mod originals;
 pub(crate) mod read_ahead;
 pub(crate) mod recovery;
+pub(crate) mod repeats;
 pub(crate) mod shared;
 pub(crate) mod state;
 pub(crate) mod supply;

@@ -7,6 +7,7 @@
 
 use super::catalog::CatalogChange;
 use super::entries::TruncateEntry;
+use super::numbers::Last;
 use super::supply::SegmentSupply;
 use crate::error::{Error, Result};
 use crate::io::{IoFailure, Latch, Wake};
@@ -38,6 +39,10 @@ pub(crate) enum Message {
     Catalog { change: CatalogChange, reply: Answer },
     /// Forget the partitions of a deleted topic.
     DropSlots { slots: std::ops::Range<u32>, reply: Answer },
+    /// Forget a producer that was deleted.
+    ForgetProducer { producer: u32, reply: Answer },
+    /// Tell how far a named producer has come in a partition. Answered when that is durable.
+    LastSent { producer: u32, slot: u32, last: Arc<Mutex<Option<Last>>>, reply: Answer },
     /// Take back a withheld record, durably.
     Cancel { identity: Identity, reply: Answer },
     /// Publish a withheld record now, with extra headers, durably.
@@ -61,6 +66,8 @@ impl Message {
         match self {
             Message::Catalog { reply, .. }
             | Message::DropSlots { reply, .. }
+            | Message::ForgetProducer { reply, .. }
+            | Message::LastSent { reply, .. }
             | Message::Cancel { reply, .. }
             | Message::Publish { reply, .. }
             | Message::Truncate { reply, .. }

@@ -1,4 +1,4 @@
-//! What a log says, taken together: next offsets, topics, withheld records.
+//! What a log says, taken together: next offsets and numbers, topics and producers, withheld records.
 //!
 //! The lane changes it as it encodes frames; recovery changes it as it reads them. Both go through the
 //! same methods, so that what is recovered is what was.
@@ -8,21 +8,28 @@
 //!   value, written at the beginning of a segment.
 //! - Offsets of a partition are given out densely, in log order.
 //! - A withheld frame is published, discarded, or still here: exactly one of the three.
+//! - Records of a producer in a partition are numbered densely, in log order.
 
+use super::cancelled::Cancelled;
 use super::catalog::{Catalog, CatalogChange};
 use super::entries::{self, PublishEntry};
+use super::numbers::Numbers;
+use super::originals::{Original, Originals};
 use crate::bounds::{RECORD_BYTES_CEILING, SLOTS_MAX};
+use crate::canary::{self, Canary};
 use crate::log::codec::{Put, Reader};
 use crate::log::frame::{FrameHeader, Kind, WithheldReason};
+use crate::log::origin::Origin;
 use crate::log::position::{Identity, Position, Stretch};
 use crate::partition::index::{Publication, Run};
 use crate::record::RecordRef;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What a partition takes in a checkpoint.
-pub(crate) const PARTITION_BYTES: u64 = 28;
+pub(crate) const PARTITION_BYTES: u64 = 36;
 /// What a withheld frame takes in a checkpoint.
-pub(crate) const WITHHELD_BYTES: u64 = 28 + Identity::BYTES as u64;
+pub(crate) const WITHHELD_BYTES: u64 = 28 + (Identity::BYTES + Origin::BYTES) as u64;
 
 /// One partition as the log's end sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +37,13 @@ pub(crate) struct PartitionState {
     pub(crate) first_offset: u64,
     pub(crate) next_offset: u64,
     pub(crate) timestamp_max_ms: i64,
+    /// The number of the next record of a producer without a name.
+    pub(crate) next_sequence: u64,
 }
 
 impl Default for PartitionState {
     fn default() -> Self {
-        PartitionState { first_offset: 0, next_offset: 0, timestamp_max_ms: i64::MIN }
+        PartitionState { first_offset: 0, next_offset: 0, timestamp_max_ms: i64::MIN, next_sequence: 0 }
     }
 }
 
@@ -46,6 +55,8 @@ pub(crate) struct Withheld {
     pub(crate) due_ms: i64,
     pub(crate) frame_bytes: u32,
     pub(crate) timestamp_max_ms: i64,
+    /// Of its first record.
+    pub(crate) origin: Origin,
 }
 
 /// The state of one log.
@@ -61,6 +72,9 @@ pub(crate) struct LogState {
     withheld_records: u64,
     /// Append times never go back within a log, whatever the wall clock does.
     pub(crate) append_time_ms: i64,
+    pub(crate) numbers: Numbers,
+    pub(crate) originals: Originals,
+    pub(crate) cancelled: Cancelled,
 }
 
 impl LogState {
@@ -105,6 +119,25 @@ impl LogState {
         partition.next_offset += u64::from(count);
         partition.timestamp_max_ms = partition.timestamp_max_ms.max(timestamp_max_ms);
         (base_offset, partition.timestamp_max_ms)
+    }
+
+    /// The number of the next record of a producer in a partition.
+    pub(crate) fn next_sequence(&self, producer: u32, slot: u32) -> u64 {
+        match producer {
+            Origin::UNNAMED => self.partition(slot).next_sequence,
+            named => self.numbers.next(named, slot),
+        }
+    }
+
+    /// Notes the numbers of records that stand in the log: `count` of them, from `origin` on.
+    pub(crate) fn number(&mut self, slot: u32, origin: Origin, count: u32, message_id: Option<Arc<[u8]>>) {
+        if origin.producer != Origin::UNNAMED {
+            return self.numbers.note(slot, origin, count, message_id);
+        }
+        self.partitions_used += usize::from(!self.is_used(slot) && count > 0);
+        let partition = self.partition_mut(slot);
+        // In a repaired log records may come after others with larger numbers.
+        partition.next_sequence = partition.next_sequence.max(origin.plus(count).sequence);
     }
 
     /// Gives up the records of a partition below an offset, as far as there are any. Returns its first offset
@@ -169,6 +202,12 @@ impl LogState {
         (partition.first_offset, partition.next_offset) = (offset, offset);
     }
 
+    /// Has the numbers of producers without a name go on from `next` in a partition.
+    pub(crate) fn start_numbers_at(&mut self, slot: u32, next: u64) {
+        self.partitions_used += usize::from(!self.is_used(slot) && next > 0);
+        self.partition_mut(slot).next_sequence = next;
+    }
+
     /// Records that are withheld now.
     pub(crate) fn withheld_records(&self) -> u64 {
         self.withheld_records
@@ -198,8 +237,8 @@ impl LogState {
         self.release_where(|withheld| slots.contains(&withheld.slot));
     }
 
-    /// At opening: forgets partitions that no topic has any more.
-    pub(crate) fn retain_slots(&mut self, catalog: &Catalog) {
+    /// At opening: forgets partitions that no topic has any more, and producers that were deleted.
+    pub(crate) fn retain_known(&mut self, catalog: &Catalog) {
         let known: std::collections::HashSet<u32> = catalog.topics.values().flat_map(|topic| topic.slots()).collect();
         self.release_where(|withheld| !known.contains(&withheld.slot));
         for (slot, partition) in self.partitions.iter_mut().enumerate() {
@@ -208,6 +247,17 @@ impl LogState {
             }
         }
         self.partitions_used = self.slots().count();
+        let is_known = |producer| producer == Origin::UNNAMED || catalog.producers.contains_key(&producer);
+        self.numbers.retain(|producer, slot| known.contains(&slot) && is_known(producer));
+        self.originals.retain(|original| known.contains(&original.slot) && is_known(original.origin.producer));
+        self.cancelled.retain(|slot, producer| known.contains(&slot) && is_known(producer));
+    }
+
+    /// Forgets a producer that was deleted. Everything that it sent is in the log.
+    pub(crate) fn forget_producer(&mut self, producer: u32) {
+        self.numbers.retain(|other, _| other != producer);
+        self.originals.retain(|original| original.origin.producer != producer);
+        self.cancelled.retain(|_, other| other != producer);
     }
 
     fn release_where(&mut self, gone: impl Fn(&Withheld) -> bool) {
@@ -234,15 +284,17 @@ impl LogState {
         publish: &mut dyn FnMut(u32, Run),
     ) -> Result<(), String> {
         match header.kind {
-            Kind::Records { slot, count, base_offset, append_time_ms } => {
+            Kind::Records { slot, count, base_offset, append_time_ms, origin } => {
                 self.append_time_ms = self.append_time_ms.max(append_time_ms);
-                let timestamp_max = timestamp_max(body, count)?;
-                self.check_room(slot, count)?;
+                let identity = Identity { log, position: header.position };
+                let found = look_through(slot, origin, identity, Some(base_offset), body, count)?;
+                self.check_room(slot, count, origin)?;
                 let expected = self.partition(slot).next_offset;
                 if expected != base_offset {
                     return Err(format!("its first offset is {base_offset}, the partition's next one is {expected}"));
                 }
-                let (_, timestamp_max_ms) = self.assign(slot, count, timestamp_max);
+                let (_, timestamp_max_ms) = self.assign(slot, count, found.timestamp_max_ms);
+                self.take_origin(slot, origin, count, found);
                 publish(
                     slot,
                     Run {
@@ -257,13 +309,14 @@ impl LogState {
                 );
                 Ok(())
             }
-            Kind::Withheld { slot, count, due_ms, append_time_ms, reason: WithheldReason::Delayed } => {
+            Kind::Withheld { slot, count, due_ms, append_time_ms, reason: WithheldReason::Delayed, origin } => {
                 self.append_time_ms = self.append_time_ms.max(append_time_ms);
-                let timestamp_max_ms = timestamp_max(body, count)?;
-                self.check_room(slot, count)?;
-                let frame_bytes = header.total_bytes() as u32;
                 let identity = Identity { log, position: header.position };
-                self.withhold(identity, Withheld { slot, count, due_ms, frame_bytes, timestamp_max_ms });
+                let found = look_through(slot, origin, identity, None, body, count)?;
+                self.check_room(slot, count, origin)?;
+                let (frame_bytes, timestamp_max_ms) = (header.total_bytes() as u32, found.timestamp_max_ms);
+                self.take_origin(slot, origin, count, found);
+                self.withhold(identity, Withheld { slot, count, due_ms, frame_bytes, timestamp_max_ms, origin });
                 Ok(())
             }
             Kind::Publish => {
@@ -276,7 +329,7 @@ impl LogState {
             }
             Kind::Discard => {
                 for entry in entries::decode_discard(body).ok_or("its list cannot be read")? {
-                    self.release(entry.identity).ok_or("it discards a record that is not withheld")?;
+                    self.discard(entry.identity).ok_or("it discards a record that is not withheld")?;
                 }
                 Ok(())
             }
@@ -308,19 +361,33 @@ impl LogState {
         if (entry.first, entry.count, entry.frame_bytes) != (0, released.count, released.frame_bytes) {
             return Err("it publishes other records than were withheld".to_owned());
         }
-        self.check_room(entry.slot, entry.count)?;
+        self.check_room(entry.slot, entry.count, released.origin)?;
         let (_, timestamp_max_ms) = self.assign(entry.slot, entry.count, entry.timestamp_max_ms);
         Ok(reference_run(entry, entry_index, header.position, header.total_bytes() as u32, timestamp_max_ms))
     }
 
     /// Whether a partition can be, and has room for so many offsets. Whole frames that say otherwise were never
     /// written by a lane; without this they would be given memory without bound.
-    fn check_room(&self, slot: u32, count: u32) -> Result<(), String> {
+    fn check_room(&self, slot: u32, count: u32, origin: Origin) -> Result<(), String> {
         let end = self.partition(slot).next_offset.checked_add(u64::from(count));
-        match slot < SLOTS_MAX && end.is_some_and(|end| end < OFFSET_MAX) {
+        let is_number = origin.sequence < OFFSET_MAX && (origin.producer != Origin::UNNAMED || origin.epoch == 0);
+        match slot < SLOTS_MAX && end.is_some_and(|end| end < OFFSET_MAX) && is_number {
             true => Ok(()),
             false => Err(format!("no partition has slot {slot} and room for {count} records")),
         }
+    }
+
+    /// Takes a withheld frame out that is never to be published.
+    pub(crate) fn discard(&mut self, identity: Identity) -> Option<Withheld> {
+        let withheld = self.release(identity)?;
+        self.cancelled.note(withheld.slot, withheld.origin, withheld.count);
+        Some(withheld)
+    }
+
+    /// Takes in who wrote the records of a frame.
+    fn take_origin(&mut self, slot: u32, origin: Origin, count: u32, found: Found) {
+        self.number(slot, origin, count, found.last_id);
+        found.originals.into_iter().for_each(|original| self.originals.push(original));
     }
 
     /// Applies a change of the catalog.
@@ -330,6 +397,9 @@ impl LogState {
         {
             self.drop_slots(topic.slots());
         }
+        if let CatalogChange::DeleteProducer { producer } = change {
+            self.forget_producer(*producer);
+        }
         self.catalog.apply(change)
     }
 
@@ -337,7 +407,8 @@ impl LogState {
     pub(crate) fn encoded_bytes_max(&self) -> u64 {
         let partitions = self.partitions_used as u64 * PARTITION_BYTES;
         let withheld = self.withheld.len() as u64 * WITHHELD_BYTES;
-        self.catalog.encoded_bytes() + partitions + withheld + 64
+        let origins = self.numbers.encoded_bytes() + self.originals.encoded_bytes() + self.cancelled.encoded_bytes();
+        self.catalog.encoded_bytes() + partitions + withheld + origins + 64
     }
 
     /// The state as the body of a checkpoint.
@@ -353,6 +424,7 @@ impl LogState {
             body.put_u64(partition.first_offset);
             body.put_u64(partition.next_offset);
             body.put_i64(partition.timestamp_max_ms);
+            body.put_u64(partition.next_sequence);
         }
         body.put_u32(self.withheld.len() as u32);
         for (identity, withheld) in &self.withheld {
@@ -362,7 +434,13 @@ impl LogState {
             body.put_i64(withheld.due_ms);
             body.put_u32(withheld.frame_bytes);
             body.put_i64(withheld.timestamp_max_ms);
+            let mut origin = [0; Origin::BYTES];
+            withheld.origin.put(&mut origin);
+            body.extend_from_slice(&origin);
         }
+        self.numbers.encode(&mut body);
+        self.originals.encode(&mut body);
+        self.cancelled.encode(&mut body);
         body
     }
 
@@ -377,8 +455,11 @@ impl LogState {
                 first_offset: reader.u64()?,
                 next_offset: reader.u64()?,
                 timestamp_max_ms: reader.i64()?,
+                next_sequence: reader.u64()?,
             };
-            let is_possible = partition.first_offset <= partition.next_offset && partition.next_offset < OFFSET_MAX;
+            let is_possible = partition.first_offset <= partition.next_offset
+                && partition.next_offset < OFFSET_MAX
+                && partition.next_sequence < OFFSET_MAX;
             if slot >= SLOTS_MAX || !is_possible {
                 return None;
             }
@@ -393,12 +474,22 @@ impl LogState {
                 due_ms: reader.i64()?,
                 frame_bytes: reader.u32()?,
                 timestamp_max_ms: reader.i64()?,
+                origin: Origin::take(reader.take(Origin::BYTES)?),
             };
             let is_possible = withheld.slot < SLOTS_MAX && withheld.frame_bytes <= WITHHELD_FRAME_BYTES_MAX;
             if !is_possible || state.withheld.contains_key(&identity) {
                 return None;
             }
             state.withhold(identity, withheld);
+        }
+        state.numbers = Numbers::decode(&mut reader)?;
+        state.originals = Originals::decode(&mut reader)?;
+        state.cancelled = Cancelled::decode(&mut reader)?;
+        if canary::sings(Canary::ForgetNumbers) {
+            state.numbers = Numbers::default();
+        }
+        if canary::sings(Canary::ForgetOriginals) {
+            state.originals = Originals::default();
         }
         reader.is_empty().then_some(state)
     }
@@ -434,24 +525,79 @@ pub(crate) fn reference_run(
 
 /// The largest timestamp in a body of `count` records; also checks that it is one.
 pub(crate) fn timestamp_max(body: &[u8], count: u32) -> Result<i64, String> {
+    each_record(body, count, |_, _| {})
+}
+
+/// Shows each record of a body of `count` records with its index; gives the largest timestamp.
+fn each_record(body: &[u8], count: u32, mut show: impl FnMut(u32, RecordRef<'_>)) -> Result<i64, String> {
     let mut rest = body;
     let mut timestamp_max_ms = i64::MIN;
     for index in 0..count {
         let (record, next) = RecordRef::parse(rest).ok_or_else(|| format!("its record {index} cannot be read"))?;
         timestamp_max_ms = timestamp_max_ms.max(record.timestamp_ms());
+        show(index, record);
         rest = rest.get(next..).unwrap_or_default();
     }
     if rest.is_empty() { Ok(timestamp_max_ms) } else { Err(format!("bytes follow its last record, {count}")) }
 }
 
+/// What the records of a frame say beside what they are about.
+#[derive(Default)]
+struct Found {
+    timestamp_max_ms: i64,
+    /// The message id of the last one.
+    last_id: Option<Arc<[u8]>>,
+    originals: Vec<Original>,
+}
+
+/// Looks through a body of `count` records; also checks that it is one.
+fn look_through(
+    slot: u32,
+    origin: Origin,
+    identity: Identity,
+    base_offset: Option<u64>,
+    body: &[u8],
+    count: u32,
+) -> Result<Found, String> {
+    let mut found = Found::default();
+    found.timestamp_max_ms = each_record(body, count, |index, record| {
+        found.last_id = None;
+        if record.is_known_again() {
+            let original = Original::of(record, slot, origin.plus(index), identity, base_offset, index);
+            found.last_id.clone_from(&original.message_id);
+            found.originals.push(original);
+        }
+    })?;
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lane::catalog::TopicEntry;
+    use crate::lane::catalog::{ProducerEntry, TopicEntry};
     use crate::topic::Retention;
 
     fn at(position: u64) -> Identity {
         Identity { log: 0, position: Position(position) }
+    }
+
+    fn origin(producer: u32, sequence: u64) -> Origin {
+        Origin { producer, epoch: producer, sequence }
+    }
+
+    fn withheld(slot: u32, origin: Origin) -> Withheld {
+        Withheld { slot, count: 1, due_ms: 50, frame_bytes: 184, timestamp_max_ms: 9, origin }
+    }
+
+    fn open_producer(state: &mut LogState, epoch: u32) {
+        let entry = ProducerEntry { id: 1, name: "p".to_owned(), epoch };
+        state.apply_catalog(&CatalogChange::OpenProducer(entry)).unwrap();
+    }
+
+    fn original(slot: u32, sequence: u64) -> Original {
+        let message_id = Some(Arc::from(sequence.to_string().as_bytes()));
+        let (origin, identity) = (origin(1, sequence), at(8 * sequence));
+        Original { slot, origin, is_numbered: true, message_id, offset: None, identity, index: 0, timestamp_ms: 1 }
     }
 
     fn sample() -> LogState {
@@ -459,10 +605,14 @@ mod tests {
         let retention = Retention::new();
         let topic = TopicEntry { id: 0, name: "a".into(), first_slot: 0, partitions: 4, created_ms: 1, retention };
         state.apply_catalog(&CatalogChange::Create(topic)).unwrap();
+        open_producer(&mut state, 1);
         assert_eq!(state.assign(2, 5, 10), (0, 10));
         assert_eq!(state.assign(2, 1, 8), (5, 10));
-        let withheld = Withheld { slot: 2, count: 1, due_ms: 50, frame_bytes: 184, timestamp_max_ms: 9 };
-        state.withhold(at(4096), withheld);
+        state.number(2, origin(0, 0), 6, None);
+        state.number(2, origin(1, 0), 3, Some(Arc::from(&b"id"[..])));
+        state.originals.push(original(2, 2));
+        state.withhold(at(4096), withheld(2, origin(1, 3)));
+        state.cancelled.note(2, origin(0, 4), 1);
         state
     }
 
@@ -475,6 +625,9 @@ mod tests {
         assert_eq!(read.partition(2), state.partition(2));
         assert_eq!(read.next_due(), Some((50, at(4096))));
         assert_eq!(read.withheld_records(), 1);
+        assert_eq!((read.next_sequence(0, 2), read.next_sequence(1, 2)), (6, 3));
+        assert_eq!(read.originals.by_number(2, 1, 2), Some(&original(2, 2)));
+        assert_eq!(read.cancelled, state.cancelled);
         for length in 0..body.len() {
             assert!(LogState::decode(&body[..length]).is_none(), "cut at {length}");
         }
@@ -502,24 +655,41 @@ mod tests {
             check(&state);
         }
         for number in 0..20 {
-            let withheld = Withheld { slot: number % 12, count: 1, due_ms: 5, frame_bytes: 184, timestamp_max_ms: 9 };
-            state.withhold(at(u64::from(number) * 8), withheld);
+            state.withhold(at(u64::from(number) * 8), withheld(number % 12, origin(0, u64::from(number))));
             check(&state);
         }
+        open_producer(&mut state, 1);
+        open_producer(&mut state, 2);
+        check(&state);
+        for sequence in 0..5 {
+            state.number(9, origin(1, sequence), 1, Some(Arc::from(vec![1; 5 - sequence as usize])));
+            state.number(10 + sequence as u32, origin(0, 0), 1, None);
+            state.originals.push(original(1, sequence));
+            check(&state);
+        }
+        state.originals.bound(2);
+        check(&state);
         state.publish(at(8), Vec::new()).unwrap();
         state.release(at(16)).unwrap();
         check(&state);
+        state.discard(at(24)).unwrap();
+        check(&state);
+        let mut deleted = state.clone();
+        deleted.apply_catalog(&CatalogChange::DeleteProducer { producer: 1 }).unwrap();
+        check(&deleted);
+        assert_eq!((deleted.numbers.len(), deleted.originals.iter().count()), (0, 0));
         state.apply_catalog(&CatalogChange::Delete { topic: 2 }).unwrap();
         let catalog = state.catalog.clone();
-        state.retain_slots(&catalog);
+        state.retain_known(&catalog);
         check(&state);
+        assert_eq!(state.numbers.len(), 0, "slot 9 belongs to nobody any more");
     }
 
     /// Whole frames may speak of any slot; the state grew to hold it, by 100 GB.
     #[test]
     fn a_slot_that_cannot_be_is_refused() {
         for (slot, count) in [(u32::MAX, 0), (SLOTS_MAX, 0)] {
-            let kind = Kind::Records { slot, count, base_offset: 0, append_time_ms: 0 };
+            let kind = Kind::Records { slot, count, base_offset: 0, append_time_ms: 0, origin: Origin::default() };
             let position = Position(8192);
             let header = FrameHeader {
                 kind,
@@ -564,7 +734,7 @@ mod tests {
         assert_eq!(state.withheld_records(), 0);
         assert_eq!(state.assign(2, 1, 1).0, 6, "what was on its way still fits");
         let catalog = state.catalog.clone();
-        state.retain_slots(&catalog);
+        state.retain_known(&catalog);
         assert_eq!(state.partition(2), PartitionState::default());
     }
 }

@@ -10,7 +10,8 @@
 //! 20  u32  previous_checksum    header checksum of the frame before it in the log
 //! 24  u32  body_checksum        CRC32C of the body
 //! 28  u32  header_checksum      CRC32C of bytes 0..28 and of the extension, seeded with log and generation
-//! 32       extension            24 bytes for Records, 32 for Withheld and Moved, none for the others
+//! 32       extension            40 bytes for Records, 48 for Withheld and Moved, none for the others; it ends
+//!                               with the origin of the first record, the others follow it
 //! ```
 //!
 //! Invariants:
@@ -19,6 +20,7 @@
 //!   earlier use, or written to the wrong place, does not match its stamp.
 //! - Decoding looks at nothing outside the bytes it is given and never panics.
 
+use super::origin::Origin;
 use super::position::Position;
 use crate::canary::{self, Canary};
 
@@ -26,8 +28,8 @@ use crate::canary::{self, Canary};
 pub(crate) const FRAME_ALIGNMENT: u64 = 8;
 /// The part of the header that all kinds share.
 pub(crate) const HEADER_BYTES: usize = 32;
-const RECORDS_EXTENSION_BYTES: usize = 24;
-const WITHHELD_EXTENSION_BYTES: usize = 32;
+const RECORDS_EXTENSION_BYTES: usize = 24 + Origin::BYTES;
+const WITHHELD_EXTENSION_BYTES: usize = 32 + Origin::BYTES;
 /// Header of a Records frame.
 pub(crate) const RECORDS_HEADER_BYTES: usize = HEADER_BYTES + RECORDS_EXTENSION_BYTES;
 /// Largest header of any kind.
@@ -60,15 +62,15 @@ impl WithheldReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Records of one partition with their offsets.
-    Records { slot: u32, count: u32, base_offset: u64, append_time_ms: i64 },
+    Records { slot: u32, count: u32, base_offset: u64, append_time_ms: i64, origin: Origin },
     /// Records of one partition that are durable and have no offset.
-    Withheld { slot: u32, count: u32, due_ms: i64, append_time_ms: i64, reason: WithheldReason },
+    Withheld { slot: u32, count: u32, due_ms: i64, append_time_ms: i64, reason: WithheldReason, origin: Origin },
     /// Gives offsets to withheld records.
     Publish,
     /// Withheld records that will never be published.
     Discard,
     /// In a copied segment: a Withheld frame, with the position that it is known by.
-    Moved { slot: u32, count: u32, due_ms: i64, identity: Position, reason: WithheldReason },
+    Moved { slot: u32, count: u32, due_ms: i64, identity: Position, reason: WithheldReason, origin: Origin },
     /// A topic was created or deleted.
     Catalog,
     /// A part of the state at the beginning of a segment.
@@ -127,6 +129,14 @@ impl Kind {
             Kind::Pad => "pad",
             Kind::Truncate => "truncate",
             Kind::Head => "head",
+        }
+    }
+
+    /// Who wrote the first of its records, if it holds any.
+    pub(crate) fn origin(self) -> Option<Origin> {
+        match self {
+            Kind::Records { origin, .. } | Kind::Withheld { origin, .. } | Kind::Moved { origin, .. } => Some(origin),
+            _ => None,
         }
     }
 
@@ -230,27 +240,30 @@ impl FrameHeader {
         target[24..28].copy_from_slice(&self.body_checksum.to_le_bytes());
         target[28..32].copy_from_slice(&[0; 4]);
         match self.kind {
-            Kind::Records { slot, count, base_offset, append_time_ms } => {
+            Kind::Records { slot, count, base_offset, append_time_ms, origin } => {
                 target[32..36].copy_from_slice(&slot.to_le_bytes());
                 target[36..40].copy_from_slice(&count.to_le_bytes());
                 target[40..48].copy_from_slice(&base_offset.to_le_bytes());
                 target[48..56].copy_from_slice(&append_time_ms.to_le_bytes());
+                origin.put(&mut target[56..]);
             }
-            Kind::Withheld { slot, count, due_ms, append_time_ms, reason } => {
+            Kind::Withheld { slot, count, due_ms, append_time_ms, reason, origin } => {
                 target[32..36].copy_from_slice(&slot.to_le_bytes());
                 target[36..40].copy_from_slice(&count.to_le_bytes());
                 target[40..48].copy_from_slice(&due_ms.to_le_bytes());
                 target[48..56].copy_from_slice(&append_time_ms.to_le_bytes());
                 target[56..60].copy_from_slice(&(reason as u32).to_le_bytes());
                 target[60..64].copy_from_slice(&[0; 4]);
+                origin.put(&mut target[64..]);
             }
-            Kind::Moved { slot, count, due_ms, identity, reason } => {
+            Kind::Moved { slot, count, due_ms, identity, reason, origin } => {
                 target[32..36].copy_from_slice(&slot.to_le_bytes());
                 target[36..40].copy_from_slice(&count.to_le_bytes());
                 target[40..48].copy_from_slice(&due_ms.to_le_bytes());
                 target[48..56].copy_from_slice(&identity.0.to_le_bytes());
                 target[56..60].copy_from_slice(&(reason as u32).to_le_bytes());
                 target[60..64].copy_from_slice(&[0; 4]);
+                origin.put(&mut target[64..]);
             }
             _ => {}
         }
@@ -284,6 +297,7 @@ impl FrameHeader {
                 count: u32_at(header, 36),
                 base_offset: u64_at(header, 40),
                 append_time_ms: u64_at(header, 48) as i64,
+                origin: Origin::take(&header[56..]),
             },
             2 | 5 if u32_at(header, 60) != 0 => return Err(BadFrame::Header),
             2 => Kind::Withheld {
@@ -292,6 +306,7 @@ impl FrameHeader {
                 due_ms: u64_at(header, 40) as i64,
                 append_time_ms: u64_at(header, 48) as i64,
                 reason: WithheldReason::decode(u32_at(header, 56)).ok_or(BadFrame::Header)?,
+                origin: Origin::take(&header[64..]),
             },
             3 => Kind::Publish,
             4 => Kind::Discard,
@@ -301,6 +316,7 @@ impl FrameHeader {
                 due_ms: u64_at(header, 40) as i64,
                 identity: Position(u64_at(header, 48)),
                 reason: WithheldReason::decode(u32_at(header, 56)).ok_or(BadFrame::Header)?,
+                origin: Origin::take(&header[64..]),
             },
             6 => Kind::Catalog,
             7 => Kind::Checkpoint,
@@ -374,11 +390,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const ORIGIN: Origin = Origin { producer: 7, epoch: 8, sequence: 9 };
+
     /// docs/FORMAT.md says that four bytes of a withheld frame's header are zero. A fuzzer found that nobody looked.
     #[test]
     fn a_reserved_field_that_is_not_zero_is_refused() {
         let reason = WithheldReason::Delayed;
-        let kind = Kind::Withheld { slot: 0, count: 1, due_ms: 0, append_time_ms: 0, reason };
+        let kind = Kind::Withheld { slot: 0, count: 1, due_ms: 0, append_time_ms: 0, reason, origin: ORIGIN };
         let (context, header, mut bytes) = sample(kind, b"body");
         FrameHeader::decode(&context, header.position, &bytes).unwrap();
         bytes[60] = 1;
@@ -406,12 +424,13 @@ mod tests {
     }
 
     fn kinds() -> Vec<Kind> {
+        let reason = WithheldReason::Delayed;
         vec![
-            Kind::Records { slot: 1, count: 2, base_offset: 3, append_time_ms: 4 },
-            Kind::Withheld { slot: 1, count: 2, due_ms: -3, append_time_ms: 4, reason: WithheldReason::Delayed },
+            Kind::Records { slot: 1, count: 2, base_offset: 3, append_time_ms: 4, origin: ORIGIN },
+            Kind::Withheld { slot: 1, count: 2, due_ms: -3, append_time_ms: 4, reason, origin: ORIGIN },
             Kind::Publish,
             Kind::Discard,
-            Kind::Moved { slot: 1, count: 2, due_ms: -3, identity: Position(4096), reason: WithheldReason::Delayed },
+            Kind::Moved { slot: 1, count: 2, due_ms: -3, identity: Position(4096), reason, origin: ORIGIN },
             Kind::Catalog,
             Kind::Checkpoint,
             Kind::Mark,

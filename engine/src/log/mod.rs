@@ -4,6 +4,7 @@ pub(crate) mod codec;
 pub(crate) mod frame;
 pub(crate) mod judge;
 pub(crate) mod manifest;
+pub(crate) mod origin;
 pub(crate) mod position;
 pub(crate) mod scan;
 pub(crate) mod segment;

@@ -5,6 +5,7 @@
 //! - Until everything is recovered nothing is written but the lock file, and pages that were read, once more.
 //! - Lanes run only behind a manifest that says so; `open` returns when their first checkpoints are durable.
 
+mod beginnings;
 mod generation;
 mod lanes;
 
@@ -33,8 +34,10 @@ use crate::partition::shared::{LogShared, Segment, TopicShared};
 use crate::partition::table::PartitionTable;
 use crate::partition::tail_cache::TailCache;
 use crate::producer::dispatcher::Dispatcher;
+use crate::producer::identity::NamedProducers;
 use crate::reserve::{self, Level};
 use crate::sync::{self, lock};
+pub(crate) use beginnings::Beginnings;
 use generation::note_ends;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -61,8 +64,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Options,
-    /// Offsets at which partitions without records begin, by slot; a repaired log has them.
-    pub(crate) starts: BTreeMap<u32, u64>,
+    /// What a repaired log begins with; else nothing.
+    pub(crate) beginnings: Beginnings,
 }
 
 impl Opening<'_> {
@@ -108,14 +111,11 @@ impl Opening<'_> {
         for log in &manifest.logs {
             recovered.push(recovery::recover(&context, log.id)?);
         }
+        self.beginnings.apply(&mut recovered);
         let catalog = recovered[0].state.catalog.clone();
         for log in &mut recovered {
-            log.state.retain_slots(&catalog);
-        }
-        for (slot, offset) in &self.starts {
-            let lane = *slot as usize % recovered.len();
-            recovered[lane].state.start_at(*slot, *offset);
-            recovered[lane].before.start_at(*slot, *offset);
+            log.state.retain_known(&catalog);
+            log.state.originals.bound(self.options.originals_max as usize);
         }
         let summary = RecoverySummary {
             created,
@@ -148,6 +148,7 @@ impl Opening<'_> {
             holes,
             recovered: summary,
             next_ids: Mutex::new((catalog.next_topic, catalog.next_slot)),
+            producers: Mutex::new(NamedProducers::of(&catalog)),
             dispatcher: Arc::new(Dispatcher::default()),
             threads: Mutex::new(Vec::new()),
             fork: fork::remember(),

@@ -12,8 +12,10 @@
 use super::batch::{Batch, Content, Outcome, Ticket};
 use crate::error::{Error, Result};
 use crate::lane::shared::{LaneShared, Message};
+use crate::log::origin::Origin;
 use crate::partition::shared::TopicShared;
 use crate::producer::Durability;
+use crate::producer::identity::ProducerIdentity;
 use crate::record::Record;
 use crate::sync::{Signal, lock, now};
 use crossbeam_utils::CachePadded;
@@ -33,6 +35,8 @@ pub(crate) struct FilledBatch {
     pub(crate) ticket: Ticket,
     pub(crate) content: Content,
     pub(crate) durability: Durability,
+    /// In whose name they are sent.
+    pub(crate) identity: ProducerIdentity,
 }
 
 #[derive(Default)]
@@ -60,14 +64,15 @@ impl Inner {
     }
 
     /// Closes the open batch, if there is one, and opens another; returns whether one was closed.
-    fn open_next(&mut self, durability: Durability) -> bool {
+    fn open_next(&mut self, durability: Durability, identity: &ProducerIdentity) -> bool {
         let closes = self.open.is_some();
         self.seal();
         self.serial = self.serial.wrapping_add(1).max(1);
         let batch = Arc::new(Batch::default());
         self.last = Some(batch.clone());
         let content = self.spare.pop().unwrap_or_default();
-        self.open = Some(FilledBatch { ticket: Ticket::new(batch), content, durability });
+        let (ticket, identity) = (Ticket::new(batch), identity.clone());
+        self.open = Some(FilledBatch { ticket, content, durability, identity });
         closes
     }
 }
@@ -76,6 +81,7 @@ impl Inner {
 pub(crate) struct Accumulator {
     lane: Arc<LaneShared>,
     durability: Durability,
+    identity: ProducerIdentity,
     batch_bytes: usize,
     buffer_bytes_max: u64,
     max_block: Duration,
@@ -96,6 +102,7 @@ impl Accumulator {
     pub(crate) fn new(
         lane: Arc<LaneShared>,
         durability: Durability,
+        identity: ProducerIdentity,
         batch_bytes: usize,
         buffer_bytes_max: u64,
         max_block: Duration,
@@ -103,6 +110,7 @@ impl Accumulator {
         Accumulator {
             lane,
             durability,
+            identity,
             batch_bytes,
             buffer_bytes_max,
             max_block,
@@ -227,6 +235,7 @@ impl Adding<'_> {
         size: usize,
         timestamp_ms: i64,
         due_ms: Option<i64>,
+        given: Option<Origin>,
     ) -> Appended {
         let inner = &mut **self.inner.as_mut().expect("held until finish");
         let slot_number = topic.partitions[partition as usize].slot;
@@ -235,15 +244,16 @@ impl Adding<'_> {
             inner.parts.resize(slot + 1, (0, 0));
         }
         if inner.open.as_ref().is_none_or(|open| open.content.len() >= self.accumulator.batch_bytes) {
-            self.sealed |= inner.open_next(self.accumulator.durability);
+            self.sealed |= inner.open_next(self.accumulator.durability, &self.accumulator.identity);
         }
         let open = inner.open.as_mut().expect("just opened");
         let (serial, part) = inner.parts[slot];
         // A delayed record is a frame of its own, so that it can be cancelled alone.
         let part = (serial == inner.serial && due_ms.is_none()).then_some(part);
+        let part = part.filter(|part| given.is_none() || open.content.parts[*part as usize].next_given() == given);
         let before = open.content.memory_bytes();
         let (part, index) =
-            open.content.push(part, (topic, partition, slot_number), record, size, timestamp_ms, due_ms);
+            open.content.push(part, (topic, partition, slot_number), record, size, timestamp_ms, due_ms, given);
         if due_ms.is_none() {
             inner.parts[slot] = (inner.serial, part);
         }

@@ -8,7 +8,9 @@
 use super::listeners::{self, Listeners};
 use crate::error::Error;
 use crate::io::fork::ForkMark;
+use crate::lane::originals::Original;
 use crate::lane::writer::Placed;
+use crate::log::origin::Origin;
 use crate::log::position::Position;
 use crate::partition::index::Run;
 use crate::partition::shared::{TopicPartition, TopicShared};
@@ -31,28 +33,69 @@ pub(crate) struct PartOutcome {
     timestamp_max_ms: i64,
     /// Whether their run may grow together with the one before it.
     pub(crate) may_merge: bool,
+    /// Of the first of them.
+    pub(crate) origin: Origin,
+    /// What became of each record, where that differs: some were sent before.
+    pub(crate) each: Option<Arc<[RecordOutcome]>>,
+}
+
+/// What became of one record of a part that has records with numbers or ids of their sender's own.
+#[derive(Clone)]
+pub(crate) enum RecordOutcome {
+    /// It stands in the part's frame, at this place.
+    New {
+        index: u32,
+    },
+    /// It is the same as one in the part's frame.
+    RepeatHere {
+        index: u32,
+        timestamp_ms: i64,
+    },
+    /// It is the same as one that was there before.
+    Repeat(Box<Original>),
+    Refused(Error),
 }
 
 /// No offset: a partition never gets so far.
 const WITHHELD: u64 = u64::MAX;
 
-impl PartOutcome {
-    /// Records that got offsets. `timestamp_max_ms`: of the partition, with them.
-    pub(crate) fn published(part: Part, placed: &Placed, base_offset: u64, timestamp_max_ms: i64) -> PartOutcome {
-        PartOutcome { base_offset, timestamp_max_ms, may_merge: !placed.starts_block, ..Self::withheld(part, placed) }
-    }
+/// Records that stand in the log, in one frame.
+pub(crate) struct Appended {
+    pub(crate) placed: Placed,
+    pub(crate) count: u32,
+    /// Of the first of them.
+    pub(crate) origin: Origin,
+    /// The offset of the first of them, and the largest timestamp of the partition with them; `None`: they are
+    /// withheld.
+    pub(crate) published: Option<(u64, i64)>,
+}
 
-    /// Records that are withheld.
-    pub(crate) fn withheld(part: Part, placed: &Placed) -> PartOutcome {
+impl PartOutcome {
+    pub(crate) fn new(partition: TopicPartition, appended: &Appended) -> PartOutcome {
+        let Appended { placed, count, origin, published } = appended;
+        let (base_offset, timestamp_max_ms) = published.unwrap_or((WITHHELD, i64::MIN));
         PartOutcome {
-            partition: part.partition,
+            partition,
             position: placed.position,
             bytes: placed.bytes,
-            count: part.count,
-            base_offset: WITHHELD,
-            timestamp_max_ms: i64::MIN,
-            may_merge: false,
+            count: *count,
+            base_offset,
+            timestamp_max_ms,
+            may_merge: published.is_some() && !placed.starts_block,
+            origin: *origin,
+            each: None,
         }
+    }
+
+    /// None of the records was written.
+    pub(crate) fn nothing(partition: TopicPartition) -> PartOutcome {
+        let placed = Placed { position: Position(0), end: Position(0), bytes: 0, starts_block: false };
+        Self::new(partition, &Appended { placed, count: 0, origin: Origin::default(), published: None })
+    }
+
+    /// The same, with what became of each record.
+    pub(crate) fn with_each(self, each: Vec<RecordOutcome>) -> PartOutcome {
+        PartOutcome { each: Some(each.into()), ..self }
     }
 
     /// The offset of the first record, unless they are withheld.
@@ -205,8 +248,20 @@ pub(crate) struct Part {
     pub(crate) timestamp_max_ms: i64,
     /// Withheld until this time.
     pub(crate) due_ms: Option<i64>,
+    /// How many of them have a number or an id of their sender's own, and the bytes of those ids.
+    pub(crate) known_again: u32,
+    pub(crate) id_bytes: u32,
+    /// Who wrote the first of them, where that is not this producer: in a repaired log.
+    pub(crate) given: Option<Origin>,
     first_piece: u32,
     last_piece: u32,
+}
+
+impl Part {
+    /// Who must have written the next one, where that is given.
+    pub(crate) fn next_given(&self) -> Option<Origin> {
+        self.given.map(|given| given.plus(self.count))
+    }
 }
 
 /// A stretch of the buffer that belongs to one part.
@@ -251,6 +306,7 @@ impl Content {
 
     /// Appends a record to a part; a new one if `part` is none. Returns the part and the record's index in it.
     #[inline]
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn push(
         &mut self,
         part: Option<u32>,
@@ -259,6 +315,7 @@ impl Content {
         size: usize,
         timestamp_ms: i64,
         due_ms: Option<i64>,
+        given: Option<Origin>,
     ) -> (u32, u32) {
         let start = self.bytes.len();
         if self.growing.is_some_and(|(growing, _)| Some(growing) != part) {
@@ -275,6 +332,9 @@ impl Content {
                 checksum: 0,
                 timestamp_max_ms: i64::MIN,
                 due_ms,
+                known_again: 0,
+                id_bytes: 0,
+                given,
                 first_piece: NO_PIECE,
                 last_piece: NO_PIECE,
             });
@@ -284,6 +344,10 @@ impl Content {
         let part = &mut self.parts[part_index as usize];
         part.timestamp_max_ms = part.timestamp_max_ms.max(timestamp_ms);
         part.bytes += (end - start) as u32;
+        if record.sequence.is_some() || record.message_id.is_some() {
+            part.known_again += 1;
+            part.id_bytes += record.message_id.map_or(0, |id| id.len() as u32);
+        }
         let index = part.count;
         part.count += 1;
         if part.last_piece != NO_PIECE && self.pieces[part.last_piece as usize].end == start as u32 {

@@ -1,6 +1,6 @@
 //! Handles to what was sent: wait, poll, await, or be called.
 
-use super::batch::{Batch, Outcome};
+use super::batch::{Batch, Outcome, RecordOutcome};
 use super::receipt::{Receipt, RecordId};
 use crate::error::{Error, Result};
 use std::future::Future;
@@ -76,14 +76,31 @@ impl std::fmt::Debug for SendHandle {
 fn receipt(outcome: &Outcome, part: u32, index: u32, timestamp_ms: i64) -> Result<Receipt> {
     let parts = outcome.parts.as_ref().map_err(Error::clone)?;
     let part = &parts[part as usize];
-    Ok(Receipt {
-        topic: part.partition.topic.clone(),
-        partition: part.partition.partition,
+    let (topic, partition) = (part.partition.topic.clone(), part.partition.partition);
+    let durability = outcome.durability;
+    let here = |index: u32, timestamp_ms, duplicate| Receipt {
+        topic: topic.clone(),
+        partition,
         offset: part.base_offset().map(|base| base + u64::from(index)),
         timestamp_ms,
-        durability: outcome.durability,
+        durability,
         id: RecordId { log: outcome.log, position: part.position.0, index },
-    })
+        origin: part.origin.plus(index),
+        duplicate,
+    };
+    match part.each.as_deref().map(|each| &each[index as usize]) {
+        None => Ok(here(index, timestamp_ms, false)),
+        Some(RecordOutcome::New { index }) => Ok(here(*index, timestamp_ms, false)),
+        Some(RecordOutcome::RepeatHere { index, timestamp_ms }) => Ok(here(*index, *timestamp_ms, true)),
+        Some(RecordOutcome::Repeat(original)) => Ok(Receipt {
+            offset: original.offset,
+            timestamp_ms: original.timestamp_ms,
+            id: RecordId { log: original.identity.log, position: original.identity.position.0, index: original.index },
+            origin: original.origin,
+            ..here(0, 0, true)
+        }),
+        Some(RecordOutcome::Refused(error)) => Err(error.clone()),
+    }
 }
 
 /// Records that were handed over together.
@@ -155,8 +172,13 @@ impl BatchHandle {
     /// Those of [`SendHandle::wait`]; the first one.
     pub fn wait_done(self) -> Result<()> {
         for stretch in &self.stretches {
-            if let Err(error) = &stretch.batch.wait().parts {
-                return Err(error.clone());
+            let parts = stretch.batch.wait().parts.as_ref().map_err(Error::clone)?;
+            let Some(each) = &parts[stretch.part as usize].each else { continue };
+            let indexes = stretch.first as usize..(stretch.first + stretch.count) as usize;
+            for outcome in &each[indexes] {
+                if let RecordOutcome::Refused(error) = outcome {
+                    return Err(error.clone());
+                }
             }
         }
         Ok(())

@@ -3,15 +3,18 @@
 use super::accumulator::{Accumulator, Appended};
 use super::batch::Batch;
 use super::handle::{BatchHandle, SendHandle};
+use super::identity::{LastSent, ProducerIdentity};
 use super::receipt::{Durability, RecordId};
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
-use crate::lane::shared::Message;
+use crate::lane::shared::{Message, Reply};
+use crate::log::origin::Origin;
 use crate::partition::shared::TopicShared;
 use crate::record::{Record, Visibility};
+use crate::sync::lock;
 use crate::topic::Topic;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Options of [`Engine::producer`](crate::Engine::producer).
@@ -20,6 +23,9 @@ use std::time::Duration;
 pub struct ProducerOptions {
     /// How far a record has come when its receipt is given. Default: synced.
     pub durability: Durability,
+    /// The name that the producer goes on under after a restart. Opening the same name again fences whoever had it. Only
+    /// letters, digits, `.`, `_` and `-`, up to 249. Default: none.
+    pub name: Option<String>,
 }
 
 impl ProducerOptions {
@@ -34,9 +40,20 @@ impl ProducerOptions {
         self.durability = durability;
         self
     }
+
+    /// Sets the name.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
 }
 
 /// Sends records. Cheap to clone; clones share their buffers, and all calls may come from any thread.
+///
+/// One with a name is the same producer after a restart: its numbers go on, [`Producer::last_sent`] says how far it came,
+/// and what it sends again with the same number is not written twice. Who opens the name last has it; the calls of
+/// whoever had it before end with [`Error::ProducerFenced`].
 ///
 /// ```
 /// # fn main() -> ringlane::Result<()> {
@@ -53,12 +70,13 @@ impl ProducerOptions {
 #[derive(Clone)]
 pub struct Producer {
     engine: Arc<EngineInner>,
+    identity: ProducerIdentity,
     /// One for each lane.
     accumulators: Arc<[Arc<Accumulator>]>,
 }
 
 impl Producer {
-    pub(crate) fn new(engine: Arc<EngineInner>, options: &ProducerOptions) -> Producer {
+    pub(crate) fn new(engine: Arc<EngineInner>, options: &ProducerOptions, identity: ProducerIdentity) -> Producer {
         let accumulators = engine
             .lanes
             .iter()
@@ -66,22 +84,75 @@ impl Producer {
                 Arc::new(Accumulator::new(
                     lane.clone(),
                     options.durability,
+                    identity.clone(),
                     engine.options.batch_bytes,
                     engine.options.buffer_bytes_max,
                     Duration::from_millis(engine.options.max_block_ms),
                 ))
             })
             .collect();
-        Producer { engine, accumulators }
+        Producer { engine, identity, accumulators }
+    }
+
+    /// Its name, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        self.identity.named.as_ref().map(|named| &*named.name)
+    }
+
+    /// How often its name was opened up to this one; 0 without a name.
+    pub fn epoch(&self) -> u32 {
+        self.identity.epoch
+    }
+
+    /// The last record that this producer, or an earlier one of the same name, has in a partition. What is asked of a
+    /// producer that was just opened is complete: nothing of the earlier ones is on its way any more. Durable on return.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a producer without a name; `ProducerFenced`, `InvalidPartition`, `TopicDeleted`, and what
+    /// stops the engine.
+    pub fn last_sent(&self, topic: &Topic, partition: u32) -> Result<Option<LastSent>> {
+        self.engine.check_fork()?;
+        self.identity.check()?;
+        if self.identity.named.is_none() {
+            return Err(Error::InvalidArgument {
+                name: "producer",
+                value: "without a name".to_owned(),
+                reason: "only a producer with a name is the same one after a restart; set `ProducerOptions::name`"
+                    .to_owned(),
+            });
+        }
+        topic.shared.check()?;
+        let partition = topic.partition(partition)?;
+        let lane = &self.engine.lanes[partition.lane as usize];
+        lane.check()?;
+        let last = Arc::new(Mutex::new(None));
+        let (producer, slot) = (self.identity.id(), partition.slot);
+        let (reply, answer) = Reply::pair();
+        lane.push(Message::LastSent { producer, slot, last: last.clone(), reply });
+        answer.wait()?;
+        let last = lock(&last).take();
+        Ok(last.filter(|last| last.next > 0).map(|last| LastSent {
+            sequence: last.next - 1,
+            epoch: last.epoch,
+            message_id: last.message_id.map(|id| id.to_vec()),
+        }))
     }
 
     /// Sends a record. Returns when the record is in the send buffer; the handle knows when it is
     /// durable. Blocks only while the buffer is full, at most `max_block_ms`.
     ///
     /// # Errors
-    /// The record is refused, nothing was sent: `RecordTooLarge`, `InvalidPartition`, `TopicDeleted`,
-    /// `QueueFull`, `Poisoned`, `Closed`, `Forked`.
+    /// The record is refused, nothing was sent: `RecordTooLarge`, `InvalidArgument` (its number or message id),
+    /// `InvalidPartition`, `TopicDeleted`, `ProducerFenced`, `QueueFull`, `Poisoned`, `Closed`, `Forked`.
     pub fn send(&self, topic: &Topic, record: Record<'_>) -> Result<SendHandle> {
+        self.send_from(topic, record, None)
+    }
+
+    /// Sends a record that was written by somebody: for repair.
+    pub(crate) fn send_from(&self, topic: &Topic, record: Record<'_>, given: Option<Origin>) -> Result<SendHandle> {
+        if record.sequence.is_some() && given.is_none() {
+            self.check_numbered(topic, &record)?;
+        }
         let partition = self.partition_of(topic, &record)?;
         let size = record.encoded_size(self.engine.options.record_bytes_max)?;
         let now = match (record.timestamp_ms, record.visibility) {
@@ -90,7 +161,7 @@ impl Producer {
         };
         let (timestamp_ms, due_ms) = times(&record, now);
         let mut adding = self.accumulators[lane_of(partition)].adding()?;
-        let appended = adding.push(partition, &record, size, timestamp_ms, due_ms);
+        let appended = adding.push(partition, &record, size, timestamp_ms, due_ms, given);
         let batch = adding.batch().clone();
         adding.finish();
         Ok(SendHandle { batch, part: appended.part, index: appended.index, timestamp_ms })
@@ -122,6 +193,9 @@ impl Producer {
         let now = self.engine.clock.wall_ms();
         for at in 0..count {
             let (topic, record) = record_at(at);
+            if record.sequence.is_some() {
+                self.check_numbered(topic, record)?;
+            }
             let partition = self.partition_of(topic, record)?;
             placed.push((partition, record.encoded_size(self.engine.options.record_bytes_max)?));
         }
@@ -135,7 +209,7 @@ impl Producer {
                 }
                 let record = record_at(at).1;
                 let (timestamp_ms, due_ms) = times(record, now);
-                let appended = adding.push(*partition, record, *size, timestamp_ms, due_ms);
+                let appended = adding.push(*partition, record, *size, timestamp_ms, due_ms, None);
                 handle.push(adding.batch(), appended.part, appended.index, timestamp_ms);
             }
             adding.finish();
@@ -156,7 +230,7 @@ impl Producer {
                     }
                     let record = record_at(at).1;
                     let (timestamp_ms, due_ms) = times(record, now);
-                    let place = adding.push(*partition, record, *size, timestamp_ms, due_ms);
+                    let place = adding.push(*partition, record, *size, timestamp_ms, due_ms, None);
                     appended[at] = Some((adding.batch().clone(), place));
                 }
             }
@@ -200,6 +274,7 @@ impl Producer {
     #[inline]
     fn partition_of<'a>(&self, topic: &'a Topic, record: &Record<'_>) -> Result<(&'a Arc<TopicShared>, u32)> {
         self.engine.check_fork()?;
+        self.identity.check()?;
         let shared = &topic.shared;
         if shared.deleted.load(Ordering::Acquire) {
             return Err(Error::TopicDeleted { name: shared.name.to_string() });
@@ -215,6 +290,31 @@ impl Producer {
             (None, None) => shared.turn.fetch_add(1, Ordering::Relaxed) % partitions,
         };
         Ok((shared, index))
+    }
+
+    /// Whether a record may bring its number.
+    #[cold]
+    fn check_numbered(&self, topic: &Topic, record: &Record<'_>) -> Result<()> {
+        let invalid = |reason: &str| {
+            let value = record.sequence.unwrap_or_default().to_string();
+            Err(Error::InvalidArgument { name: "sequence", value, reason: reason.to_owned() })
+        };
+        if self.identity.named.is_none() {
+            return invalid("only a producer with a name numbers its records itself; set `ProducerOptions::name`");
+        }
+        if record.partition.is_none() && record.key.is_none() && topic.partitions() > 1 {
+            return invalid("numbers count within a partition; give the record its partition, or a key");
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Producer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.name() {
+            Some(name) => write!(f, "Producer({name}, epoch {})", self.epoch()),
+            None => write!(f, "Producer"),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a sender gets back.
 
+use crate::log::origin::Origin;
 use std::sync::Arc;
 
 /// How far a record has come when its receipt is given.
@@ -76,6 +77,11 @@ pub struct Receipt {
     pub durability: Durability,
     /// Its identity; [`Producer::cancel`](crate::Producer::cancel) takes it.
     pub id: RecordId,
+    /// Who wrote it, and as which one of its records in the partition.
+    pub origin: Origin,
+    /// It was there before: this is the receipt of then, and nothing was written. Only for records with a number or
+    /// a message id of their sender's own.
+    pub duplicate: bool,
 }
 
 #[cfg(feature = "serde")]

@@ -9,13 +9,16 @@
 use super::RepairProgress;
 use crate::error::{Error, Result};
 use crate::io::{Access, Block, Directory, File, PAGE, Storage};
+use crate::lane::cancelled::Cancelled;
 use crate::lane::catalog::{Catalog, CatalogChange};
 use crate::lane::checkpoint::Assembly;
 use crate::lane::entries;
+use crate::lane::numbers::Numbers;
 use crate::lane::state::LogState;
 use crate::log::frame::{BadFrame, FrameHeader, Kind};
 use crate::log::judge;
 use crate::log::manifest::{Manifest, ManifestSegment, SegmentState};
+use crate::log::origin::Origin;
 use crate::log::position::{Identity, Position};
 use crate::log::scan::{NoFrame, SegmentScan};
 use crate::log::segment::{file_name, sidecar_name};
@@ -61,6 +64,7 @@ pub(super) struct Withheld {
     pub(super) slot: u32,
     pub(super) count: u32,
     pub(super) due_ms: i64,
+    origin: Origin,
 }
 
 /// What is known of a partition beside its runs.
@@ -79,6 +83,10 @@ pub(super) struct Source<'a> {
     lanes: HashMap<u32, (u32, u32)>,
     pub(super) catalog: Catalog,
     pub(super) bounds: HashMap<u32, Bounds>,
+    /// How far producers had come, by slot: those with a name, and all others.
+    pub(super) numbers: Numbers,
+    pub(super) sequences: HashMap<u32, u64>,
+    pub(super) cancelled: Cancelled,
     pub(super) runs: Vec<Run>,
     pub(super) withheld: BTreeMap<Place, Withheld>,
     /// Whole frames of delayed records, wherever they stand.
@@ -118,6 +126,9 @@ impl<'a> Source<'a> {
             lanes: lanes_of(manifest),
             catalog: Catalog::default(),
             bounds: HashMap::new(),
+            numbers: Numbers::default(),
+            sequences: HashMap::new(),
+            cancelled: Cancelled::default(),
             runs: Vec::new(),
             withheld: BTreeMap::new(),
             withheld_seen: BTreeSet::new(),
@@ -246,9 +257,10 @@ impl<'a> Source<'a> {
                 break;
             };
             // A header that is whole says which offsets are lost, even if nothing after it does.
-            if let Some(FrameHeader { kind: Kind::Records { slot, count, base_offset, .. }, .. }) =
+            if let Some(FrameHeader { kind: Kind::Records { slot, count, base_offset, origin, .. }, .. }) =
                 scan.header(position)
             {
+                self.counts(slot, origin, count);
                 self.reaches(slot, base_offset.saturating_add(u64::from(count)));
             }
             let next = scan.find_valid(position.advance(8), limit).map(|header| header.position);
@@ -294,6 +306,16 @@ impl<'a> Source<'a> {
         bounds.next_offset = bounds.next_offset.max(offset);
     }
 
+    /// The producer has written so many records from `origin` on.
+    fn counts(&mut self, slot: u32, origin: Origin, count: u32) {
+        if origin.producer == Origin::UNNAMED {
+            let next = self.sequences.entry(slot).or_default();
+            *next = (*next).max(origin.plus(count).sequence);
+        } else {
+            self.numbers.note(slot, origin, count, None);
+        }
+    }
+
     /// Takes what a whole frame says. `Err`: it cannot be read, or contradicts another one.
     fn take(
         &mut self,
@@ -310,7 +332,7 @@ impl<'a> Source<'a> {
             self.record_bytes_max = self.record_bytes_max.max(body.len());
         }
         match header.kind {
-            Kind::Records { slot, count, base_offset, .. } => {
+            Kind::Records { slot, count, base_offset, origin, .. } => {
                 let run = Run {
                     slot,
                     base_offset,
@@ -324,17 +346,20 @@ impl<'a> Source<'a> {
                 if base_offset.checked_add(u64::from(count)).is_none() || count == 0 {
                     return Err("it has impossible offsets".to_owned());
                 }
+                self.counts(slot, origin, count);
                 self.reaches(slot, run.end_offset());
                 self.runs.push(run);
             }
-            Kind::Withheld { slot, count, due_ms, .. } => {
+            Kind::Withheld { slot, count, due_ms, origin, .. } => {
+                self.counts(slot, origin, count);
                 self.withheld_seen.insert(address);
-                self.withheld.insert(address, Withheld { slot, count, due_ms });
+                self.withheld.insert(address, Withheld { slot, count, due_ms, origin });
             }
-            Kind::Moved { slot, count, due_ms, identity, .. } => {
+            Kind::Moved { slot, count, due_ms, identity, origin, .. } => {
+                self.counts(slot, origin, count);
                 self.withheld_seen.insert(address);
                 self.moved.insert((log, identity), address);
-                self.withheld.insert((log, identity), Withheld { slot, count, due_ms });
+                self.withheld.insert((log, identity), Withheld { slot, count, due_ms, origin });
             }
             Kind::Publish => {
                 for entry in entries::decode_publish(body).ok_or("its list cannot be read")? {
@@ -357,7 +382,9 @@ impl<'a> Source<'a> {
             }
             Kind::Discard => {
                 for entry in entries::decode_discard(body).ok_or("its list cannot be read")? {
-                    self.withheld.remove(&place(entry.identity));
+                    if let Some(gone) = self.withheld.remove(&place(entry.identity)) {
+                        self.cancelled.note(gone.slot, gone.origin, gone.count);
+                    }
                 }
             }
             Kind::Truncate => {
@@ -397,13 +424,22 @@ impl<'a> Source<'a> {
             let bounds = self.bounds.entry(slot).or_default();
             bounds.first_offset = bounds.first_offset.max(partition.first_offset);
             bounds.next_offset = bounds.next_offset.max(partition.next_offset);
+            let next = self.sequences.entry(slot).or_default();
+            *next = (*next).max(partition.next_sequence);
+        }
+        for (producer, slot, last) in state.numbers.iter() {
+            if self.numbers.next(producer, slot) <= last.next {
+                self.numbers.set(producer, slot, last.clone());
+            }
         }
         // What its partitions withheld before, in whichever log, and do not any more, was published or discarded.
         let (lanes, lane) = self.lanes.get(&log).copied().unwrap_or((1, 0));
         self.withheld.retain(|_, withheld| withheld.slot % lanes != lane);
+        self.cancelled.retain(|slot, _| slot % lanes != lane);
+        self.cancelled.take_over(&state.cancelled, |slot| slot % lanes == lane);
         for (identity, withheld) in state.withheld() {
-            let (slot, count, due_ms) = (withheld.slot, withheld.count, withheld.due_ms);
-            self.withheld.insert(place(identity), Withheld { slot, count, due_ms });
+            let (slot, count, due_ms, origin) = (withheld.slot, withheld.count, withheld.due_ms, withheld.origin);
+            self.withheld.insert(place(identity), Withheld { slot, count, due_ms, origin });
         }
     }
 
@@ -416,8 +452,8 @@ impl<'a> Source<'a> {
         self.moved.get(&identity).copied().unwrap_or(identity)
     }
 
-    /// The body of the frame with this identity, read and checked once more.
-    pub(super) fn body(&mut self, identity: Place) -> Result<(FrameHeader, Vec<u8>)> {
+    /// The body of the frame with this identity, read and checked once more, and who wrote its first record.
+    pub(super) fn body(&mut self, identity: Place) -> Result<(Origin, Vec<u8>)> {
         let (log, position) = self.place_of(identity);
         let segment = self
             .segments
@@ -435,7 +471,7 @@ impl<'a> Source<'a> {
         }
         let scan = self.scans.get_mut(&segment.file).expect("just made");
         match scan.frame(position) {
-            Ok((header, body)) => Ok((header, body.to_vec())),
+            Ok((header, body)) => Ok((header.kind.origin().unwrap_or_default(), body.to_vec())),
             Err(no_frame) => {
                 Err(segment.damage(position, 0, format!("it was whole a moment ago, and now: {no_frame}")))
             }

@@ -13,6 +13,8 @@ use super::scan::{Run, Source};
 use crate::bounds::{RECORD_BYTES_CEILING, WITHHELD_RECORDS_CEILING};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::log::origin::Origin;
+use crate::opening::Beginnings;
 use crate::options::Options;
 use crate::producer::{Producer, ProducerOptions, SendHandle};
 use crate::record::{Header, Headers, Record, RecordRef};
@@ -171,16 +173,20 @@ pub(super) fn write(
     for topic in source.catalog.topics.values() {
         made.create_topic(&topic.name, TopicOptions::new().partitions(topic.partitions))?;
     }
-    let mut starts = BTreeMap::new();
+    let mut offsets = BTreeMap::new();
+    let mut slots = HashMap::new();
     for partition in partitions {
         let slot = made.topic(&partition.topic)?.shared.first_slot + partition.partition;
+        slots.insert(partition.slot, slot);
         if partition.start > 0 {
-            starts.insert(slot, partition.start);
+            offsets.insert(slot, partition.start);
         }
     }
+    let Source { catalog, numbers, sequences, cancelled, .. } = &*source;
+    let beginnings = Beginnings { offsets, ..Beginnings::of(catalog, numbers, sequences, cancelled, &slots) };
     made.close()?;
     drop(made);
-    let engine = Engine::open_with_starts(path, options, starts)?;
+    let engine = Engine::open_with_beginnings(path, options, beginnings)?;
     // Retention begins when everything is there.
     let counts = fill(&engine, source, partitions, progress).and_then(|counts| {
         for topic in source.catalog.topics.values().filter(|topic| topic.retention != Retention::new()) {
@@ -208,12 +214,13 @@ fn fill(
     }
     let mut counts = Counts::default();
     for run in std::mem::take(&mut source.runs) {
-        let (_, body) = source.body(run.identity)?;
+        let (origin, body) = source.body(run.identity)?;
         let (topic, partition, next_offset) = places.get_mut(&run.slot).expect("planned");
-        for record in records(&body).skip(run.first as usize).take(run.count as usize) {
+        for (index, record) in (0..).zip(records(&body)).skip(run.first as usize).take(run.count as usize) {
             let extra = run.extra_headers.as_ref().and_then(|extra| Headers::parse(extra)).unwrap_or_default();
             let headers: Vec<Header<'_>> = record.headers().chain(extra).collect();
-            sending.send(topic, record_of(&record, &headers, *partition), Some(*next_offset))?;
+            let record = record_of(&record, &headers, *partition);
+            sending.send(topic, record, origin.plus(index), Some(*next_offset))?;
             *next_offset += 1;
             counts.records += 1;
         }
@@ -222,12 +229,12 @@ fn fill(
     }
     // Delayed records last: those that are overdue become visible at once, behind all others.
     for (place, withheld) in std::mem::take(&mut source.withheld) {
-        let (_, body) = source.body(place)?;
+        let (origin, body) = source.body(place)?;
         let (topic, partition, _) = &places[&withheld.slot];
-        for record in records(&body).take(withheld.count as usize) {
+        for (index, record) in (0..).zip(records(&body)).take(withheld.count as usize) {
             let headers: Vec<Header<'_>> = record.headers().collect();
             let record = record_of(&record, &headers, *partition).visible_at(withheld.due_ms);
-            sending.send(topic, record, None)?;
+            sending.send(topic, record, origin.plus(index), None)?;
             counts.withheld_records += 1;
         }
     }
@@ -242,6 +249,8 @@ fn record_of<'a>(record: &RecordRef<'a>, headers: &'a [Header<'a>], partition: u
         headers,
         timestamp_ms: Some(record.timestamp_ms()),
         partition: Some(partition),
+        sequence: record.sequence(),
+        message_id: record.message_id(),
         ..Record::default()
     }
 }
@@ -261,8 +270,9 @@ struct Sending {
 }
 
 impl Sending {
-    fn send(&mut self, topic: &Topic, record: Record<'_>, offset: Option<u64>) -> Result<()> {
-        let handle = self.producer.send(topic, record)?;
+    /// Sends a record of `origin` that shall have an offset.
+    fn send(&mut self, topic: &Topic, record: Record<'_>, origin: Origin, offset: Option<u64>) -> Result<()> {
+        let handle = self.producer.send_from(topic, record, Some(origin))?;
         self.handles.push_back((handle, offset));
         while self.handles.len() > IN_FLIGHT_MAX {
             self.wait_for_one()?;
