@@ -64,6 +64,10 @@ pub mod simulation {
 }
 
 pub use consumer::{Consumer, ConsumerOptions, RecordView, Records, RecordsIter, Start, ViewHeaders};
+pub use consumer::{
+    ContinuityChecker, ContinuityFinding, ContinuityOptions, ContinuityReport, Discontinuity, FindingCounts,
+    MissingCounts, MissingRange, MissingReason, Origin, TopicPartition,
+};
 pub use engine::{Engine, RecoverySummary};
 pub use error::{Error, Result};
 pub use inspect::{inspect, inspect_frames};

@@ -2,7 +2,12 @@
 
 #[allow(clippy::module_inception)]
 mod consumer;
+mod continuity;
 mod records;
 
 pub use consumer::{Consumer, ConsumerOptions, Start};
+pub use continuity::{
+    ContinuityChecker, ContinuityFinding, ContinuityOptions, ContinuityReport, Discontinuity, FindingCounts,
+    MissingCounts, MissingRange, MissingReason, Origin, TopicPartition,
+};
 pub use records::{RecordView, Records, RecordsIter, ViewHeaders};
