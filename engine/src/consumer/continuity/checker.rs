@@ -45,7 +45,8 @@ struct Watched {
     is_whole: bool,
     /// The streams by producer.
     streams: BTreeMap<u32, u32>,
-    /// The stream of the last record.
+    /// The stream of the last record. Good only in the partition of the last record: in others it may have been forgotten
+    /// meanwhile, and its place be somebody else's.
     last_stream: u32,
 }
 
@@ -193,10 +194,10 @@ impl ContinuityChecker {
             && watched.partition == partition.partition
             && *watched.topic == *partition.topic
             && let Some(stream) = self.streams.get_mut(watched.last_stream as usize)
-            && stream.partition == self.last_partition
             && stream.producer == first.producer
             && stream.goes_on_with(first)
         {
+            debug_assert_eq!(stream.partition, self.last_partition);
             stream.next = stream.next.saturating_add(u64::from(count));
             stream.is_recent = true;
             self.records += u64::from(count);

@@ -195,6 +195,10 @@ fn a_partition_that_is_ended_is_forgotten() {
     reader.checker.end(ORDERS);
     assert_eq!(reader.checker.report().partitions, 0);
     assert_eq!(reader.checker.report().producers, 0);
+    // Nothing is left of it, not even where the last record came from.
+    assert_eq!(reader.on_time(1), []);
+    assert_eq!(reader.checker.report().producers, 1);
+    reader.checker.end(ORDERS);
     let others = TopicPartition::new("orders", 1);
     reader.checker.begin(others, 0, true);
     assert_eq!(reader.on_time(5), []);
@@ -316,6 +320,32 @@ fn ranges_beyond_the_bound_are_forgotten_lowest_first_and_said() {
     assert_eq!((report.missing.forgotten, report.records_not_judged), (3, 1));
     assert_eq!(report.findings.ranges_forgotten, 1);
     assert!(!report.is_continuous());
+}
+
+#[test]
+fn a_pending_range_that_is_forgotten_is_said_and_was_explained() {
+    let mut reader = Reader::new(ContinuityOptions::new().missing_ranges_max(1));
+    reader.checker.begin(ORDERS, 0, true);
+    reader.on_time(2);
+    let open = reader.checker.missing().next().unwrap();
+    reader.checker.resolve(&open, MissingReason::Pending);
+    assert_eq!(reader.on_time(4).last(), Some(&RangeForgotten { first_missing: 0, last_missing: 1 }));
+    let report = reader.checker.report();
+    assert_eq!((report.missing.pending, report.missing.forgotten, report.findings.ranges_forgotten), (0, 0, 1));
+}
+
+/// Places of producers that were forgotten are used again, by other partitions too.
+#[test]
+fn a_place_that_is_used_again_is_not_taken_for_the_one_before() {
+    let mut checker = ContinuityChecker::new(ContinuityOptions::new().producers_max(1)).unwrap();
+    let others = TopicPartition::new("orders", 1);
+    for sequence in 0..4 {
+        for partition in [ORDERS, others] {
+            checker.observe(partition, sequence, Origin { producer: 1, epoch: 1, sequence }, false);
+        }
+    }
+    let report = checker.report();
+    assert_eq!((report.findings.producers_forgotten, report.findings.gaps, report.producers), (7, 0, 1));
 }
 
 #[test]
