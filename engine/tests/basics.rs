@@ -154,6 +154,11 @@ fn delayed_records_become_visible_in_time_and_can_be_cancelled() {
     let engine = Engine::open(directory.path(), options()).unwrap();
     let topic = engine.topic("t").unwrap();
     assert_eq!(values(&engine, &topic, 0), [b"now".to_vec(), b"late".to_vec()]);
+    let mut consumer = engine.consumer(ConsumerOptions::new()).unwrap();
+    consumer.assign(&topic, 0, Start::Beginning).unwrap();
+    let records = consumer.poll(Duration::from_secs(20)).unwrap();
+    assert_eq!(records.iter().map(|record| record.is_late()).collect::<Vec<_>>(), [false, true]);
+    drop((records, consumer));
     let producer = engine.producer(ProducerOptions::new()).unwrap();
     let headers = [Header { name: "cause", value: b"test" }];
     engine.publish_withheld(far.id, &headers).unwrap();

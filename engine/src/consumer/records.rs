@@ -99,6 +99,13 @@ impl<'a> RecordView<'a> {
         self.record.timestamp_ms()
     }
 
+    /// Whether it was withheld (delayed) and became visible later than it was sent: then it may stand behind records
+    /// that were sent after it.
+    #[inline]
+    pub fn is_late(&self) -> bool {
+        self.chunk.is_reference
+    }
+
     /// The key, if there is one.
     #[inline]
     pub fn key(&self) -> Option<&'a [u8]> {

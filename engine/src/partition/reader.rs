@@ -38,6 +38,8 @@ pub(crate) struct Chunk {
     pub(crate) count: u32,
     /// For references: the extra headers of the publish frame.
     pub(crate) extra_headers: Option<Arc<Vec<u8>>>,
+    /// They were withheld, and published by reference.
+    pub(crate) is_reference: bool,
 }
 
 impl Chunk {
@@ -174,6 +176,7 @@ impl PartitionReader {
             skip: run.first + given,
             count,
             extra_headers: current.extra_headers.clone(),
+            is_reference: run.publication.is_some(),
         }))
     }
 
