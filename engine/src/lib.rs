@@ -66,7 +66,7 @@ pub mod simulation {
 pub use consumer::{Consumer, ConsumerOptions, RecordView, Records, RecordsIter, Start, ViewHeaders};
 pub use consumer::{
     ContinuityChecker, ContinuityFinding, ContinuityOptions, ContinuityReport, Discontinuity, FindingCounts,
-    MissingCounts, MissingRange, MissingReason, Origin, TopicPartition,
+    MissingCounts, MissingRange, MissingReason, TopicPartition,
 };
 pub use engine::{Engine, RecoverySummary};
 pub use error::{Error, Result};

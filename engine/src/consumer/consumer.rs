@@ -5,7 +5,12 @@
 //!   that are gone are `Truncated`, records that are damaged are `Damaged`, never silence.
 //! - It reads on the thread that polls.
 
-use super::records::Records;
+use super::continuity::explain::explain;
+use super::continuity::{
+    ContinuityChecker, ContinuityFinding, ContinuityOptions, ContinuityReport, MissingRange, MissingReason,
+    TopicPartition,
+};
+use super::records::{FrameRun, Records};
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
 use crate::partition::read_ahead::ReadAhead;
@@ -29,6 +34,9 @@ pub struct ConsumerOptions {
     /// together (a single larger run of records is read all the same). Up to as much again is kept to be
     /// used again. Default 4 MiB; at least 64 KiB.
     pub read_ahead_bytes_max: usize,
+    /// The bounds of the check of what is read: whether a record is missing, there twice, or out of its place, by the
+    /// numbers of its producer. See [`Consumer::take_findings`]. `None`: nothing is checked. Default: checked.
+    pub continuity: Option<ContinuityOptions>,
 }
 
 /// Smallest `read_ahead_bytes_max`.
@@ -36,7 +44,12 @@ const READ_AHEAD_BYTES_FLOOR: usize = 64 << 10;
 
 impl Default for ConsumerOptions {
     fn default() -> Self {
-        ConsumerOptions { max_poll_records: 10_000, max_poll_bytes: 4 << 20, read_ahead_bytes_max: 4 << 20 }
+        ConsumerOptions {
+            max_poll_records: 10_000,
+            max_poll_bytes: 4 << 20,
+            read_ahead_bytes_max: 4 << 20,
+            continuity: Some(ContinuityOptions::new()),
+        }
     }
 }
 
@@ -66,6 +79,13 @@ impl ConsumerOptions {
         self.read_ahead_bytes_max = bytes;
         self
     }
+
+    /// Sets the bounds of the check of what is read, or leaves it out.
+    #[must_use]
+    pub fn continuity(mut self, continuity: Option<ContinuityOptions>) -> Self {
+        self.continuity = continuity;
+        self
+    }
 }
 
 /// Where to read from.
@@ -85,6 +105,8 @@ pub enum Start {
 struct Assignment {
     reader: PartitionReader,
     topic: Arc<TopicShared>,
+    /// Its place with the checker, if there is one.
+    checked_as: u32,
 }
 
 impl AsMut<PartitionReader> for Assignment {
@@ -102,6 +124,7 @@ pub struct Consumer {
     turn: usize,
     ahead: ReadAhead,
     signal: Arc<Signal>,
+    checker: Option<ContinuityChecker>,
     /// From outside: the manifest whose segments were looked up, or an earlier one.
     sequence: u64,
 }
@@ -124,8 +147,9 @@ impl Consumer {
         }
         let ahead = ReadAhead::new(options.read_ahead_bytes_max);
         let signal = Arc::new(Signal::default());
+        let checker = options.continuity.clone().map(ContinuityChecker::new).transpose()?;
         let sequence = engine.sequence_seen();
-        Ok(Consumer { engine, options, assignments: Vec::new(), turn: 0, ahead, signal, sequence })
+        Ok(Consumer { engine, options, assignments: Vec::new(), turn: 0, ahead, signal, checker, sequence })
     }
 
     /// Begins to read a partition; if it is assigned already, goes on at `start`.
@@ -150,12 +174,16 @@ impl Consumer {
                 Ok(offset) => break offset,
             }
         };
+        let checked_as = self.begin_check(&shared, offset);
         match self.find(topic, partition) {
-            Some(at) => self.assignments[at].reader.seek(offset, &mut self.ahead),
+            Some(at) => {
+                self.assignments[at].reader.seek(offset, &mut self.ahead);
+                self.assignments[at].checked_as = checked_as;
+            }
             None => {
                 shared.watch(&self.signal);
                 let reader = PartitionReader::new(shared, offset);
-                self.assignments.push(Assignment { reader, topic: topic.shared.clone() });
+                self.assignments.push(Assignment { reader, topic: topic.shared.clone(), checked_as });
             }
         }
         Ok(())
@@ -175,7 +203,64 @@ impl Consumer {
             let mut gone = self.assignments.swap_remove(at);
             gone.reader.seek(0, &mut self.ahead);
             gone.reader.partition.unwatch(&self.signal);
+            if let Some(checker) = &mut self.checker {
+                checker.end(TopicPartition::new(&gone.reader.partition.topic, partition));
+            }
         }
+    }
+
+    /// What is checked begins at an offset.
+    fn begin_check(&mut self, partition: &Partition, offset: u64) -> u32 {
+        let Some(checker) = &mut self.checker else { return 0 };
+        let name = TopicPartition::new(&partition.topic, partition.partition);
+        // Nothing is given up behind an offset of 0 before it was looked at.
+        checker.begin(name, offset, offset == 0);
+        checker.place_of(name, offset)
+    }
+
+    /// Takes what was found since the last time in the numbers of the records that polls gave: gaps, records that came
+    /// twice or out of their place, changes of epochs. At most `findings_max` wait; they are counted all the same.
+    pub fn take_findings(&mut self) -> Vec<ContinuityFinding> {
+        self.checker.as_mut().map(ContinuityChecker::take_findings).unwrap_or_default()
+    }
+
+    /// What was checked so far, in figures; `None` if nothing is.
+    pub fn continuity(&self) -> Option<ContinuityReport> {
+        self.checker.as_ref().map(ContinuityChecker::report)
+    }
+
+    /// Asks the log about all numbers that are missing, and gives those that it was news of, with the reason. What is
+    /// pending stays open, and is asked about anew each time; all else is missing no more. Reads the partitions where gaps
+    /// are, in part or whole.
+    ///
+    /// # Errors
+    /// What stops the engine; `TopicDeleted`.
+    pub fn explain_missing(&mut self) -> Result<Vec<(MissingRange, MissingReason)>> {
+        self.engine.check_fork()?;
+        let Some(checker) = &mut self.checker else { return Ok(Vec::new()) };
+        let mut explained = Vec::new();
+        for range in checker.missing().collect::<Vec<_>>() {
+            let is_its = |assignment: &&Assignment| {
+                let partition = &assignment.reader.partition;
+                partition.partition == range.partition && partition.topic == range.topic
+            };
+            let Some(assignment) = self.assignments.iter().find(is_its) else { continue };
+            assignment.topic.check()?;
+            let (partition, offset) = (&assignment.reader.partition, assignment.reader.offset);
+            let mut next = range.first;
+            while next <= range.last {
+                let reasons = explain(&self.engine, partition, range.producer, (next, range.last), offset)?;
+                let Some(((_, last), _)) = reasons.last() else { break };
+                next = last.saturating_add(1);
+                for ((first, last), reason) in reasons {
+                    let Some(part) = range.part(first, last) else { continue };
+                    if checker.resolve(&part, reason) > 0 {
+                        explained.push((part, reason));
+                    }
+                }
+            }
+        }
+        Ok(explained)
     }
 
     /// Goes to another place in a partition that is assigned.
@@ -301,6 +386,11 @@ impl Consumer {
                 match assignment.topic.check().and(next) {
                     Ok(Next::Chunk(chunk)) => {
                         bytes += chunk.bytes().len();
+                        if let Some(checker) = &mut self.checker {
+                            chunk.each_frame(|FrameRun { base_offset, count, origin, is_late }| {
+                                checker.observe_run_at(assignment.checked_as, base_offset, count, origin, is_late);
+                            });
+                        }
                         records.push(assignment.reader.partition.clone(), chunk);
                     }
                     Ok(Next::Elsewhere) => {

@@ -8,6 +8,6 @@ mod records;
 pub use consumer::{Consumer, ConsumerOptions, Start};
 pub use continuity::{
     ContinuityChecker, ContinuityFinding, ContinuityOptions, ContinuityReport, Discontinuity, FindingCounts,
-    MissingCounts, MissingRange, MissingReason, Origin, TopicPartition,
+    MissingCounts, MissingRange, MissingReason, TopicPartition,
 };
 pub use records::{RecordView, Records, RecordsIter, ViewHeaders};

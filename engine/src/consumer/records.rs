@@ -53,6 +53,36 @@ impl<'a> IntoIterator for &'a Records {
     }
 }
 
+/// Consecutive records of one frame.
+pub(super) struct FrameRun {
+    pub(super) base_offset: u64,
+    pub(super) count: u32,
+    pub(super) origin: Origin,
+    pub(super) is_late: bool,
+}
+
+impl Chunk {
+    /// Shows the records frame by frame.
+    pub(super) fn each_frame(&self, mut show: impl FnMut(FrameRun)) {
+        let (mut frames, mut offset) = (self.bytes(), self.base_offset);
+        let (mut skip, mut left) = (self.skip, self.count);
+        while left > 0
+            && let Some((in_frame, bytes)) = peek_frame(frames)
+        {
+            let (skipped, header_end) = (skip.min(in_frame), header_bytes(frames));
+            let count = (in_frame - skipped).min(left);
+            if count > 0 {
+                let origin = Origin::take(&frames[header_end - Origin::BYTES..]).plus(skipped);
+                let base_offset = offset + u64::from(skipped);
+                show(FrameRun { base_offset, count, origin, is_late: self.is_late });
+            }
+            offset += u64::from(in_frame);
+            (skip, left) = (skip - skipped, left - count);
+            frames = frames.get(bytes..).unwrap_or_default();
+        }
+    }
+}
+
 /// One record of a poll.
 #[derive(Clone, Copy)]
 pub struct RecordView<'a> {
@@ -103,7 +133,7 @@ impl<'a> RecordView<'a> {
     /// that were sent after it.
     #[inline]
     pub fn is_late(&self) -> bool {
-        self.chunk.is_reference
+        self.chunk.is_late
     }
 
     /// The key, if there is one.
@@ -219,7 +249,7 @@ impl<'a> Cursor<'a> {
         };
         let mut skip = chunk.skip;
         // Whole frames before the first wanted record are passed over by their headers.
-        while let Some((count, bytes)) = cursor.peek_frame()
+        while let Some((count, bytes)) = peek_frame(cursor.frames)
             && skip >= count
         {
             skip -= count;
@@ -236,14 +266,6 @@ impl<'a> Cursor<'a> {
         cursor
     }
 
-    /// Records in the next frame, and its bytes.
-    fn peek_frame(&self) -> Option<(u32, usize)> {
-        let header = self.frames.get(..RECORDS_HEADER_BYTES)?;
-        let bytes = (header_bytes(header) + u32_at(header, 4) as usize).next_multiple_of(8);
-        debug_assert!(u64_at(header, 8) != 0);
-        Some((u32_at(header, 36), bytes))
-    }
-
     fn next_frame(&mut self) {
         let start = header_bytes(self.frames);
         let body = u32_at(self.frames, 4) as usize;
@@ -252,6 +274,14 @@ impl<'a> Cursor<'a> {
         self.origin = Origin::take(&self.frames[start - Origin::BYTES..]);
         self.frames = self.frames.get(end..).unwrap_or_default();
     }
+}
+
+/// Records in the frame at the start of `frames`, and its bytes.
+fn peek_frame(frames: &[u8]) -> Option<(u32, usize)> {
+    let header = frames.get(..RECORDS_HEADER_BYTES)?;
+    let bytes = (header_bytes(header) + u32_at(header, 4) as usize).next_multiple_of(8);
+    debug_assert!(u64_at(header, 8) != 0);
+    Some((u32_at(header, 36), bytes))
 }
 
 /// Header bytes of the Records or Withheld frame at the start of `frame`.

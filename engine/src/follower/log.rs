@@ -14,7 +14,7 @@ use crate::lane::catalog::CatalogChange;
 use crate::lane::checkpoint::Assembly;
 use crate::lane::entries::{self, TruncateEntry};
 use crate::lane::recovery::{self, LiveSegment, PROBE_BYTES};
-use crate::lane::state::LogState;
+use crate::lane::state::{LogState, Unseen};
 use crate::log::frame::{BadFrame, FrameHeader, Kind, u64_at};
 use crate::log::judge;
 use crate::log::manifest::{Manifest, ManifestSegment, SegmentState};
@@ -121,6 +121,11 @@ impl LogFollower {
     /// Records that are withheld, as far as the log was read.
     pub(super) fn withheld_records(&self) -> u64 {
         self.state.withheld_records()
+    }
+
+    /// The numbers of a producer in a partition that are not visible, as far as the log was read.
+    pub(super) fn unseen(&self, producer: u32, slot: u32) -> Unseen {
+        self.state.unseen(producer, slot)
     }
 
     /// Whether the log says that a topic is deleted, in a frame that nothing proves to be durable yet.

@@ -21,7 +21,7 @@ use crate::io::{Clock, Latch, Storage};
 use crate::keeper::{self, KeeperShared};
 use crate::lane::catalog::{Catalog, CatalogChange, TopicEntry};
 use crate::lane::entries::TruncateEntry;
-use crate::lane::state::LogState;
+use crate::lane::state::{LogState, Unseen};
 use crate::log::manifest::{Manifest, SegmentState};
 use crate::log::position::Position;
 use crate::options::Options;
@@ -212,6 +212,13 @@ impl EngineInner {
             partition.truncate(first_offset);
         }
         partition.index().first_offset > offset
+    }
+
+    /// The numbers of a producer in a partition that are not visible, as far as the log was read from outside.
+    pub(crate) fn unseen_from_outside(&self, log: u32, producer: u32, slot: u32) -> Option<Unseen> {
+        let follower = lock(&self.following.as_ref()?.follower);
+        let followed = follower.logs.iter().find(|followed| followed.shared.id == log);
+        Some(followed.map(|followed| followed.unseen(producer, slot)).unwrap_or_default())
     }
 
     /// What can be told from outside.

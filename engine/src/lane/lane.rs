@@ -532,6 +532,10 @@ impl Lane {
                 *lock(&last) = self.state.numbers.get(producer, slot).cloned();
                 self.answer_when_durable(reply);
             }
+            Message::ListUnseen { producer, slot, list, reply } => {
+                *lock(&list) = self.state.unseen(producer, slot);
+                self.answer_when_durable(reply);
+            }
             Message::Cancel { identity, reply } => match self.state.discard(identity) {
                 Some(_) => {
                     let body = entries::encode_discard(&[DiscardEntry { identity }]);
@@ -1004,6 +1008,7 @@ fn control_bytes(message: &Message) -> u64 {
         | Message::DropSlots { .. }
         | Message::ForgetProducer { .. }
         | Message::LastSent { .. }
+        | Message::ListUnseen { .. }
         | Message::ListWithheld { .. }
         | Message::Sync { .. }
         | Message::Ready(_)

@@ -8,6 +8,7 @@
 use super::catalog::CatalogChange;
 use super::entries::TruncateEntry;
 use super::numbers::Last;
+use super::state::Unseen;
 use super::supply::SegmentSupply;
 use crate::error::{Error, Result};
 use crate::io::{IoFailure, Latch, Wake};
@@ -43,6 +44,9 @@ pub(crate) enum Message {
     ForgetProducer { producer: u32, reply: Answer },
     /// Tell how far a named producer has come in a partition. Answered when that is durable.
     LastSent { producer: u32, slot: u32, last: Arc<Mutex<Option<Last>>>, reply: Answer },
+    /// List the numbers of a producer in a partition that are not visible. Answered when what was published of them is
+    /// durable, and stands in the index.
+    ListUnseen { producer: u32, slot: u32, list: Arc<Mutex<Unseen>>, reply: Answer },
     /// Take back a withheld record, durably.
     Cancel { identity: Identity, reply: Answer },
     /// Publish a withheld record now, with extra headers, durably.
@@ -68,6 +72,7 @@ impl Message {
             | Message::DropSlots { reply, .. }
             | Message::ForgetProducer { reply, .. }
             | Message::LastSent { reply, .. }
+            | Message::ListUnseen { reply, .. }
             | Message::Cancel { reply, .. }
             | Message::Publish { reply, .. }
             | Message::Truncate { reply, .. }

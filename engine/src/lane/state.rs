@@ -59,6 +59,13 @@ pub(crate) struct Withheld {
     pub(crate) origin: Origin,
 }
 
+/// Numbers of a producer in a partition that readers do not see; each as first and last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unseen {
+    pub(crate) withheld: Vec<(u64, u64)>,
+    pub(crate) cancelled: Vec<(u64, u64)>,
+}
+
 /// The state of one log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LogState {
@@ -222,6 +229,19 @@ impl LogState {
     /// The withheld frames.
     pub(crate) fn withheld(&self) -> impl Iterator<Item = (Identity, Withheld)> + '_ {
         self.withheld.iter().map(|(identity, withheld)| (*identity, *withheld))
+    }
+
+    /// The numbers of a producer in a partition that stand in the log and are not visible.
+    pub(crate) fn unseen(&self, producer: u32, slot: u32) -> Unseen {
+        let is_meant = |withheld: &&Withheld| (withheld.slot, withheld.origin.producer) == (slot, producer);
+        let numbers = |withheld: &Withheld| {
+            let first = withheld.origin.sequence;
+            (first, first + u64::from(withheld.count.max(1) - 1))
+        };
+        Unseen {
+            withheld: self.withheld.values().filter(is_meant).map(numbers).collect(),
+            cancelled: self.cancelled.of(slot, producer).collect(),
+        }
     }
 
     /// The frames that were written in a stretch of a log and are withheld, with their slots.

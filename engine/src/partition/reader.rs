@@ -39,7 +39,7 @@ pub(crate) struct Chunk {
     /// For references: the extra headers of the publish frame.
     pub(crate) extra_headers: Option<Arc<Vec<u8>>>,
     /// They were withheld, and published by reference.
-    pub(crate) is_reference: bool,
+    pub(crate) is_late: bool,
 }
 
 impl Chunk {
@@ -176,7 +176,7 @@ impl PartitionReader {
             skip: run.first + given,
             count,
             extra_headers: current.extra_headers.clone(),
-            is_reference: run.publication.is_some(),
+            is_late: run.publication.is_some(),
         }))
     }
 

@@ -1,19 +1,18 @@
 //! The checker: many producers in many partitions.
 //!
 //! Invariants:
-//! - A record that comes as expected costs a comparison of the partition and of the producer with those of the last
-//!   record, and no search.
+//! - A record that comes as expected costs a comparison with the last one of its partition, and no search.
 //! - Memory is bounded by the options. What is forgotten for it is a finding and is counted.
 //! - Each finding is counted, whether or not there is room to keep it.
 
 use super::finding::{ContinuityFinding, Discontinuity};
 use super::missing::{MissingRange, MissingReason};
 use super::options::ContinuityOptions;
-use super::origin::Origin;
 use super::ranges::{Range, Unseen};
 use super::report::{ContinuityReport, FindingCounts, MissingCounts};
 use super::stream::{Stream, Verdict};
 use crate::error::Result;
+use crate::log::origin::Origin;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -45,8 +44,8 @@ struct Watched {
     is_whole: bool,
     /// The streams by producer.
     streams: BTreeMap<u32, u32>,
-    /// The stream of the last record. Good only in the partition of the last record: in others it may have been forgotten
-    /// meanwhile, and its place be somebody else's.
+    /// The stream of the last record. It may have been forgotten meanwhile, and its place be somebody else's: it says
+    /// whose it is.
     last_stream: u32,
 }
 
@@ -190,20 +189,39 @@ impl ContinuityChecker {
         first: Origin,
         is_late: bool,
     ) {
-        if let Some(watched) = self.partitions.get(self.last_partition as usize)
-            && watched.partition == partition.partition
-            && *watched.topic == *partition.topic
+        let is_last =
+            |watched: &Watched| watched.partition == partition.partition && *watched.topic == *partition.topic;
+        let place = match self.partitions.get(self.last_partition as usize).is_some_and(is_last) {
+            true => self.last_partition,
+            false => self.place_of(partition, base_offset),
+        };
+        self.observe_run_at(place, base_offset, count, first, is_late);
+    }
+
+    /// The place of a partition, for [`ContinuityChecker::observe_run_at`]. One that was not begun is begun here, in the
+    /// middle. Good until the partition is begun anew, or ended.
+    pub(crate) fn place_of(&mut self, partition: TopicPartition<'_>, offset: u64) -> u32 {
+        self.find(partition).unwrap_or_else(|| {
+            self.begin(partition, offset, false);
+            self.last_partition
+        })
+    }
+
+    /// The same as [`ContinuityChecker::observe_run`], for who knows the place of the partition.
+    #[inline]
+    pub(crate) fn observe_run_at(&mut self, place: u32, base_offset: u64, count: u32, first: Origin, is_late: bool) {
+        self.last_partition = place;
+        if let Some(watched) = self.partitions.get(place as usize)
             && let Some(stream) = self.streams.get_mut(watched.last_stream as usize)
-            && stream.producer == first.producer
+            && (stream.partition, stream.producer) == (place, first.producer)
             && stream.goes_on_with(first)
         {
-            debug_assert_eq!(stream.partition, self.last_partition);
             stream.next = stream.next.saturating_add(u64::from(count));
             stream.is_recent = true;
             self.records += u64::from(count);
             return;
         }
-        self.observe_searching(partition, base_offset, count, first, is_late);
+        self.observe_searching(place, base_offset, count, first, is_late);
     }
 
     /// Whether findings wait to be taken.
@@ -298,23 +316,9 @@ impl ContinuityChecker {
 
     // ----- records that are not as expected, or not by whom -----
 
-    /// Looks for the partition and the producer, and judges.
+    /// Looks for the producer, and judges.
     #[inline(never)]
-    fn observe_searching(
-        &mut self,
-        partition: TopicPartition<'_>,
-        base_offset: u64,
-        count: u32,
-        first: Origin,
-        is_late: bool,
-    ) {
-        let place = match self.find(partition) {
-            Some(place) => place,
-            None => {
-                self.begin(partition, base_offset, false);
-                self.last_partition
-            }
-        };
+    fn observe_searching(&mut self, place: u32, base_offset: u64, count: u32, first: Origin, is_late: bool) {
         let stream = match self.partitions[place as usize].streams.get(&first.producer) {
             Some(&stream) => {
                 self.streams[stream as usize].is_recent = true;
@@ -322,7 +326,6 @@ impl ContinuityChecker {
             }
             None => self.new_stream(place, base_offset, first),
         };
-        self.last_partition = place;
         self.partitions[place as usize].last_stream = stream;
         self.records += u64::from(count);
         self.judge(stream, base_offset, count, first, is_late);

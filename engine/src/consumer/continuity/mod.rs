@@ -16,12 +16,12 @@
 //!   were not delayed stand before it; only from there on can a number be missing.
 
 mod checker;
+pub(super) mod explain;
 mod finding;
 mod missing;
 #[cfg(test)]
 mod model;
 mod options;
-mod origin;
 mod ranges;
 mod report;
 mod stream;
@@ -32,5 +32,4 @@ pub use checker::{ContinuityChecker, TopicPartition};
 pub use finding::{ContinuityFinding, Discontinuity};
 pub use missing::{MissingRange, MissingReason};
 pub use options::ContinuityOptions;
-pub use origin::Origin;
 pub use report::{ContinuityReport, FindingCounts, MissingCounts};

@@ -1,6 +1,7 @@
 //! The checker against a naive model, and against a simulated log.
 
 use super::*;
+use crate::log::origin::Origin;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashSet};
 

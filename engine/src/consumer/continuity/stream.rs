@@ -15,8 +15,8 @@
 //!   from its beginning. A delayed record says nothing of the numbers around its own: those may have been visible long
 //!   before the place where reading began.
 
-use super::origin::Origin;
 use super::ranges::{Range, Ranges, Unseen};
+use crate::log::origin::Origin;
 
 /// One producer in one partition.
 #[derive(Debug)]

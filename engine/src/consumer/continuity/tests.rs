@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::Error;
+use crate::log::origin::Origin;
 use Discontinuity::{Duplicate, EpochBack, EpochChange, Gap, GapClosed, ProducerForgotten, RangeForgotten, Reorder};
 
 const ORDERS: TopicPartition<'static> = TopicPartition { topic: "orders", partition: 0 };
