@@ -38,7 +38,7 @@ fn names_that_cannot_be_used_are_refused_with_the_reason() {
         (&*long, "longer than 249 bytes"),
     ] {
         let error = engine.create_topic(name, TopicOptions::new()).unwrap_err();
-        assert_says(&error, "invalid-name", &["not a valid topic name", reason]);
+        assert_says(&error, "invalid-name", &["not a valid name", reason]);
     }
     engine.create_topic(&"x".repeat(249), TopicOptions::new()).unwrap();
     engine.close().unwrap();

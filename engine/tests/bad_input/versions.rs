@@ -111,7 +111,7 @@ fn a_newer_frame_at_any_place() {
         edit(path, &segment.file, |bytes| {
             let seed = crc32c::crc32c(&[segment.log.to_le_bytes(), segment.generation.to_le_bytes()].concat());
             let start = frame.file_offset as usize;
-            let header_bytes = if frame.kind == "records" { 56 } else { 32 };
+            let header_bytes = if frame.kind == "records" { 72 } else { 32 };
             let header = &mut bytes[start..start + header_bytes];
             assert_eq!(header[8..16], salt.wrapping_add(frame.position).to_le_bytes());
             header[2] = 2;
