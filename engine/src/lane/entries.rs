@@ -101,7 +101,8 @@ pub(crate) fn decode_truncate(body: &[u8]) -> Option<Vec<TruncateEntry>> {
     decode_list(body, |reader| Some(TruncateEntry { slot: reader.u32()?, first_offset: reader.u64()? }))
 }
 
-fn decode_list<'a, T>(body: &'a [u8], one: impl Fn(&mut Reader<'a>) -> Option<T>) -> Option<Vec<T>> {
+/// A count (u32), and so many entries, up to the body's end.
+pub(crate) fn decode_list<'a, T>(body: &'a [u8], one: impl Fn(&mut Reader<'a>) -> Option<T>) -> Option<Vec<T>> {
     let mut reader = Reader::new(body);
     let count = reader.u32()?;
     let mut entries = Vec::with_capacity((count as usize).min(body.len() / 8));

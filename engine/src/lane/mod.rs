@@ -6,10 +6,12 @@ pub(crate) mod checkpoint;
 pub(crate) mod cohort;
 pub(crate) mod entries;
 pub(crate) mod handover;
+pub(crate) mod inbox;
 #[allow(clippy::module_inception)]
 pub(crate) mod lane;
 pub(crate) mod numbers;
 pub(crate) mod originals;
+pub(crate) mod progress;
 pub(crate) mod read_ahead;
 pub(crate) mod recovery;
 pub(crate) mod repeats;

@@ -516,7 +516,7 @@ impl LogState {
 }
 
 /// No partition comes near.
-const OFFSET_MAX: u64 = 1 << 62;
+pub(crate) const OFFSET_MAX: u64 = 1 << 62;
 /// A withheld frame holds one record.
 const WITHHELD_FRAME_BYTES_MAX: u32 = RECORD_BYTES_CEILING as u32 + 4096;
 

@@ -50,6 +50,11 @@ pub(crate) fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
+/// Bytes that [`Put::put_varint`] appends.
+pub(crate) fn varint_bytes(value: u64) -> u64 {
+    u64::from((70 - (value | 1).leading_zeros()) / 7)
+}
+
 /// Takes fields from the front of a slice.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'a> {
@@ -115,6 +120,7 @@ mod tests {
         fn fields_are_read_back(a in any::<u64>(), b in any::<i64>(), c in proptest::collection::vec(any::<u8>(), 0..9)) {
             let mut bytes = Vec::new();
             bytes.put_varint(a);
+            prop_assert_eq!(bytes.len() as u64, varint_bytes(a));
             bytes.put_varint(zigzag(b));
             bytes.put_bytes(&c);
             let mut reader = Reader::new(&bytes);
