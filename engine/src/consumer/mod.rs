@@ -3,6 +3,8 @@
 #[allow(clippy::module_inception)]
 mod consumer;
 mod continuity;
+#[allow(dead_code, reason = "groups are built before the consumers use them")]
+pub(crate) mod group;
 mod records;
 
 pub use consumer::{Consumer, ConsumerOptions, Start};
