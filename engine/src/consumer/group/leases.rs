@@ -107,7 +107,7 @@ impl Leases {
         Ok(())
     }
 
-    /// Finishes all that is held of a partition below `to`. If that is nothing, it says why the last of them is not held.
+    /// Finishes all that is held of a partition below `to`. If that is nothing, it says why the last one is not held.
     pub(crate) fn finish_to(&mut self, partition: PartitionId, to: u64) -> Result<FinishedTo, Unheld> {
         self.cool();
         let mut finished = FinishedTo::default();
@@ -520,8 +520,8 @@ mod tests {
         let range = || (0u32..3, 0u64..40, 0u64..12).prop_map(|(id, from, count)| (id, from..from + count));
         let until = 0i64..20;
         prop_oneof![
-            4 => (range(), until.clone(), 1u32..3, 0u64..300).prop_map(|((partition, offsets), until_ms, deliveries, bytes)| {
-                Step::Hold(Lease { partition, offsets, until_ms, deliveries, bytes })
+            4 => (range(), until.clone(), 1u32..3, 0u64..300).prop_map(|(range, until_ms, deliveries, bytes)| {
+                Step::Hold(Lease { partition: range.0, offsets: range.1, until_ms, deliveries, bytes })
             }),
             3 => place().prop_map(|(id, offset)| Step::Finish(id, offset)),
             3 => (place(), 0u64..12).prop_map(|((id, from), count)| Step::FinishSome(id, from, from + count)),
@@ -529,7 +529,8 @@ mod tests {
             1 => place().prop_map(|(id, offset)| Step::Release(id, offset)),
             1 => range().prop_map(|(id, offsets)| Step::TakeBack(id, offsets)),
             1 => (place(), until.clone()).prop_map(|((id, offset), until_ms)| Step::Extend(id, offset, until_ms)),
-            1 => (range(), until.clone()).prop_map(|((id, offsets), until_ms)| Step::ExtendRange(id, offsets, until_ms)),
+            1 => (range(), until.clone())
+                .prop_map(|((id, offsets), until_ms)| Step::ExtendRange(id, offsets, until_ms)),
             1 => until.prop_map(Step::Expire),
         ]
     }
@@ -598,7 +599,8 @@ mod tests {
                     Step::FinishSome(id, from, to) => {
                         let before = leases.bytes();
                         for offset in from..to {
-                            prop_assert_eq!(leases.finish(id, offset), model.end((id, offset), Unheld::AlreadyFinished));
+                            let held = model.end((id, offset), Unheld::AlreadyFinished);
+                            prop_assert_eq!(leases.finish(id, offset), held);
                         }
                         bytes_ended += before - leases.bytes();
                     }

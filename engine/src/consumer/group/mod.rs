@@ -1,4 +1,5 @@
-//! Consumer groups without threads, clocks and files: who is given which record, when, and what of it the log must know.
+//! Consumer groups without threads, clocks and files: who is given which record, when, and what of it the log must
+//! know.
 //!
 //! For each (group, partition) there is one [`desk::Desk`], built from the durable
 //! [`Progress`](crate::lane::progress::Progress) at opening, and one [`in_progress::InProgress`]; for each member one
@@ -25,6 +26,8 @@ pub(crate) mod leases;
 pub(crate) mod retry;
 mod spans;
 pub(crate) mod taken;
+#[cfg(test)]
+mod world;
 
 /// A member of a group, for as long as it lives.
 pub(crate) type MemberId = u32;
