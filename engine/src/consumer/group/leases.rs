@@ -11,7 +11,7 @@
 //! - `deadlines` has an entry for each range in the tree and for the hot one. Neither changes when a range shrinks from
 //!   its front, since both go by its end.
 //! - Memory follows the ranges, and of those that ended the last [`REMEMBERED_MAX`] of each kind. What is held again is
-//!   no longer remembered as lost; so what is, was lost after it was last held.
+//!   no longer remembered as lost, and what is lost no longer as finished.
 //! - The bytes of a range are spread evenly over its records; in sum they are exact.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -134,7 +134,7 @@ impl Leases {
         self.cool();
         let leases = self.remove(partition, offsets);
         for lease in &leases {
-            self.lost.add(partition, lease.offsets.clone());
+            self.lose(lease);
         }
         leases
     }
@@ -168,7 +168,7 @@ impl Leases {
         let mut expired = Vec::new();
         while let Some((_, key)) = self.deadlines.first().copied().filter(is_due) {
             let lease = self.remove_whole(key);
-            self.lost.add(lease.partition, lease.offsets.clone());
+            self.lose(&lease);
             expired.push(lease);
         }
         expired
@@ -246,6 +246,12 @@ impl Leases {
         if let Some((key, hot)) = self.hot.take() {
             self.held.insert(key, hot);
         }
+    }
+
+    /// What a lost record was before does not count any more.
+    fn lose(&mut self, lease: &Lease) {
+        self.finished.forget(lease.partition, &lease.offsets);
+        self.lost.add(lease.partition, lease.offsets.clone());
     }
 
     /// Takes out what is held of a range, in order. Nothing is hot.
