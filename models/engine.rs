@@ -99,6 +99,9 @@ pub(crate) mod lane {
     pub(crate) mod numbers {
         pub(crate) struct Last;
     }
+    pub(crate) mod progress {
+        pub(crate) struct ProgressEntry;
+    }
     pub(crate) mod state {
         pub(crate) struct Unseen;
     }

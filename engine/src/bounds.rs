@@ -8,6 +8,8 @@ pub(crate) const PARTITIONS_MAX: u32 = 65_536;
 pub(crate) const TOPICS_MAX: usize = 65_536;
 /// Most named producers of one engine.
 pub(crate) const PRODUCERS_MAX: usize = 65_536;
+/// Most groups of one engine.
+pub(crate) const GROUPS_MAX: usize = 10_000;
 /// Most lanes of one engine.
 pub(crate) const LANES_MAX: u32 = 64;
 /// Largest record (key, value, headers and the record's own header) an option may allow.

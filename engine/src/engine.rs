@@ -8,7 +8,8 @@
 
 use crate::admin::{self, AdminShared};
 use crate::bounds::{PRODUCERS_MAX, SLOTS_MAX, TOPICS_MAX};
-use crate::consumer::{Consumer, ConsumerOptions};
+use crate::consumer::group::groups::Groups;
+use crate::consumer::{Consumer, ConsumerOptions, GroupConsumer, GroupInfo, GroupOptions, MemberOptions, Start};
 use crate::error::{Error, Result};
 use crate::follower::{self, Following};
 use crate::io::fork::ForkMark;
@@ -75,6 +76,7 @@ pub(crate) struct EngineInner {
     /// Next topic id and slot; also keeps changes of the catalog one after another.
     pub(crate) next_ids: Mutex<(u32, u32)>,
     pub(crate) producers: Mutex<NamedProducers>,
+    pub(crate) groups: Groups,
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) threads: Mutex<Vec<Thread>>,
     pub(crate) fork: ForkMark,
@@ -247,39 +249,7 @@ impl Engine {
     /// # Errors
     /// `TopicExists`, `InvalidName`, `InvalidArgument`, `TooMany`, `NoSpace`, and what stops the engine.
     pub fn create_topic(&self, name: &str, options: TopicOptions) -> Result<Topic> {
-        let inner = &self.inner;
-        check_topic(name, options.partitions)?;
-        inner.check_usable()?;
-        let mut next_ids = lock(&inner.next_ids);
-        {
-            let topics = inner.topics.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(existing) = topics.get(name) {
-                let partitions = existing.partitions.len() as u32;
-                return Err(Error::TopicExists { name: name.to_owned(), partitions });
-            }
-            if topics.len() >= TOPICS_MAX {
-                return Err(too_many("topics", topics.len() as u64, TOPICS_MAX as u64));
-            }
-        }
-        let (id, first_slot) = *next_ids;
-        if first_slot.saturating_add(options.partitions) > SLOTS_MAX {
-            return Err(too_many("partitions ever created", u64::from(first_slot), u64::from(SLOTS_MAX)));
-        }
-        let entry = TopicEntry {
-            id,
-            name: name.to_owned(),
-            first_slot,
-            partitions: options.partitions,
-            created_ms: inner.clock.wall_ms(),
-            retention: options.retention.normalized(),
-        };
-        // Whatever the outcome, these numbers are spent: an unknown outcome may show up after reopening.
-        *next_ids = (id + 1, first_slot + options.partitions);
-        let change = CatalogChange::Create(entry.clone());
-        inner.lanes[0].ask(|reply| Message::Catalog { change, reply })?;
-        let shared = inner.add_topic(&entry, |_| PartitionIndex::new(0, 0, i64::MIN));
-        inner.keeper.look_at_retention();
-        Ok(Topic { shared })
+        self.inner.create_topic(name, options)
     }
 
     /// Changes how long the records of a topic are kept. Durable on return; what the new bounds give up goes
@@ -476,6 +446,58 @@ impl Engine {
         Consumer::new(self.inner.clone(), options)
     }
 
+    /// Creates a group. Durable on return, also where it begins in each partition of its topics.
+    ///
+    /// # Errors
+    /// `GroupExists`, `UnknownTopic`, `InvalidName`, `InvalidArgument`, `TooMany`, `NoSpace`, and what stops the engine.
+    pub fn create_group(&self, name: &str, options: GroupOptions) -> Result<()> {
+        self.inner.check_usable()?;
+        Groups::create(&self.inner, name, options)
+    }
+
+    /// Joins a group as a member, from which records are polled. Members may come and go at any time.
+    ///
+    /// # Errors
+    /// `UnknownGroup`, `InvalidArgument`, and what stops the engine.
+    pub fn join_group(&self, name: &str, options: MemberOptions) -> Result<GroupConsumer> {
+        self.inner.check_usable()?;
+        Groups::join(&self.inner, name, options)
+    }
+
+    /// All groups, by name.
+    pub fn groups(&self) -> Vec<GroupInfo> {
+        Groups::list(&self.inner)
+    }
+
+    /// How far a group has come.
+    ///
+    /// # Errors
+    /// `UnknownGroup`.
+    pub fn describe_group(&self, name: &str) -> Result<GroupInfo> {
+        self.inner.check_usable()?;
+        Groups::describe(&self.inner, name)
+    }
+
+    /// Has a group go on elsewhere in a partition: earlier, and records are handed out again; later, and what is between
+    /// never is. What members hold of it they lose. Durable on return; returns the offset.
+    ///
+    /// # Errors
+    /// `UnknownGroup`, `InvalidArgument` (it does not read the partition), `NoSpace`, and what stops the engine.
+    pub fn reset_group(&self, name: &str, topic: &str, partition: u32, start: Start) -> Result<u64> {
+        self.inner.check_usable()?;
+        Groups::reset(&self.inner, name, topic, partition, start)
+    }
+
+    /// Deletes a group and how far it has come. Durable on return. Its members are told [`Error::GroupDeleted`]; the
+    /// topic of its dead letters stays.
+    ///
+    /// # Errors
+    /// `UnknownGroup`, `NoSpace`, and what stops the engine.
+    pub fn delete_group(&self, name: &str) -> Result<()> {
+        self.inner.check_usable()?;
+        Groups::delete(&self.inner, name)
+    }
+
     /// Returns when everything that was sent before is durable, whatever its durability.
     ///
     /// # Errors
@@ -595,6 +617,53 @@ impl EngineInner {
         topic
     }
 
+    /// [`Engine::create_topic`].
+    pub(crate) fn create_topic(&self, name: &str, options: TopicOptions) -> Result<Topic> {
+        check_topic(name, options.partitions)?;
+        self.check_usable()?;
+        let mut next_ids = lock(&self.next_ids);
+        {
+            let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(existing) = topics.get(name) {
+                let partitions = existing.partitions.len() as u32;
+                return Err(Error::TopicExists { name: name.to_owned(), partitions });
+            }
+            if topics.len() >= TOPICS_MAX {
+                return Err(too_many("topics", topics.len() as u64, TOPICS_MAX as u64));
+            }
+        }
+        let (id, first_slot) = *next_ids;
+        if first_slot.saturating_add(options.partitions) > SLOTS_MAX {
+            return Err(too_many("partitions ever created", u64::from(first_slot), u64::from(SLOTS_MAX)));
+        }
+        let entry = TopicEntry {
+            id,
+            name: name.to_owned(),
+            first_slot,
+            partitions: options.partitions,
+            created_ms: self.clock.wall_ms(),
+            retention: options.retention.normalized(),
+        };
+        // Whatever the outcome, these numbers are spent: an unknown outcome may show up after reopening.
+        *next_ids = (id + 1, first_slot + options.partitions);
+        let change = CatalogChange::Create(entry.clone());
+        self.lanes[0].ask(|reply| Message::Catalog { change, reply })?;
+        let shared = self.add_topic(&entry, |_| PartitionIndex::new(0, 0, i64::MIN));
+        self.keeper.look_at_retention();
+        Ok(Topic { shared })
+    }
+
+    pub(crate) fn find_topic(&self, name: &str) -> Option<Arc<TopicShared>> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Changes the catalog, durably, one change after another.
+    pub(crate) fn change_catalog(&self, change: CatalogChange) -> Result<()> {
+        self.check_usable()?;
+        let _one_after_another = lock(&self.next_ids);
+        self.lanes[0].ask(|reply| Message::Catalog { change, reply })
+    }
+
     /// A topic that is deleted is shown to nobody any more.
     pub(crate) fn forget_topic(&self, topic: &TopicShared) {
         self.topics.write().unwrap_or_else(PoisonError::into_inner).remove(&*topic.name);
@@ -612,6 +681,7 @@ impl EngineInner {
             return result.clone();
         }
         self.closed.store(true, Ordering::Release);
+        Groups::close(self);
         let mut replies = Vec::new();
         for lane in &self.lanes {
             lane.closed.store(true, Ordering::Release);

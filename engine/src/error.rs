@@ -52,6 +52,59 @@ pub enum Error {
         /// The newest one.
         current: u32,
     },
+    /// No group of this name.
+    #[error("there is no group `{name}`; create it, or list the groups to see their names")]
+    UnknownGroup {
+        /// The name asked for.
+        name: String,
+    },
+    /// The group is there already.
+    #[error("group `{name}` exists already; join it, or delete it first")]
+    GroupExists {
+        /// Its name.
+        name: String,
+    },
+    /// The group was deleted while somebody was a member of it.
+    #[error("group `{name}` was deleted; join again if it was created again")]
+    GroupDeleted {
+        /// Its name.
+        name: String,
+    },
+    /// The member does not hold the record any more.
+    #[error(
+        "the lease of offset {offset} of partition {partition} of `{topic}` ran out or was taken away: somebody else may \
+         have the record; undo what was done for it, or let it be done twice; a longer lease, or `extend`, avoids it"
+    )]
+    LeaseLost {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The record's offset.
+        offset: u64,
+    },
+    /// The record was never handed to the member, or it gave it back.
+    #[error(
+        "offset {offset} of partition {partition} of `{topic}` is not held by this member: it was not delivered to it"
+    )]
+    NotDelivered {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The record's offset.
+        offset: u64,
+    },
+    /// The member acknowledged the record before.
+    #[error("offset {offset} of partition {partition} of `{topic}` was acknowledged by this member before")]
+    AlreadyAcknowledged {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The record's offset.
+        offset: u64,
+    },
     /// A record skips numbers: one or more before it are missing.
     #[error(
         "the record has number {sequence} of producer `{producer}` in partition {partition} of `{topic}`, and number \
@@ -328,6 +381,12 @@ impl Error {
             Error::TopicDeleted { .. } => "topic-deleted",
             Error::UnknownProducer { .. } => "unknown-producer",
             Error::ProducerFenced { .. } => "producer-fenced",
+            Error::UnknownGroup { .. } => "unknown-group",
+            Error::GroupExists { .. } => "group-exists",
+            Error::GroupDeleted { .. } => "group-deleted",
+            Error::LeaseLost { .. } => "lease-lost",
+            Error::NotDelivered { .. } => "not-delivered",
+            Error::AlreadyAcknowledged { .. } => "already-acknowledged",
             Error::SequenceGap { .. } => "sequence-gap",
             Error::ReceiptForgotten { .. } => "receipt-forgotten",
             Error::InvalidName { .. } => "invalid-name",

@@ -11,7 +11,7 @@ use crate::admin::message::{self, Header as MessageHeader, Reply};
 use crate::engine::Engine;
 use crate::lane::catalog::CatalogChange;
 use crate::lane::checkpoint::{self, Assembly};
-use crate::lane::entries;
+use crate::lane::{entries, progress};
 use crate::log::frame::{
     FRAME_ALIGNMENT, FrameContext, FrameHeader, HEADER_BYTES, HEADER_BYTES_MAX, Kind, u32_at, u64_at,
 };
@@ -87,6 +87,7 @@ pub fn frame(bytes: &[u8]) {
             }
         }
         Kind::Truncate => drop(entries::decode_truncate(body)),
+        Kind::Progress => drop(progress::decode_progress(body)),
         Kind::Mark | Kind::End | Kind::Pad => {}
     }
 }
@@ -122,7 +123,7 @@ pub fn mend_frame(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(FRAME_ALIGNMENT as usize).max(HEADER_BYTES_MAX + 8), 0);
     bytes[0..2].copy_from_slice(b"RL");
     bytes[2] = 1;
-    bytes[3] = bytes[3] % 10 + 1;
+    bytes[3] = bytes[3] % 13 + 1;
     bytes[8..16].copy_from_slice(&SEGMENT.salt.wrapping_add(FRAME_POSITION.0).to_le_bytes());
     let room = (bytes.len() - HEADER_BYTES_MAX) as u32;
     if u32_at(bytes, 4) > room {

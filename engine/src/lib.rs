@@ -68,6 +68,10 @@ pub use consumer::{
     ContinuityChecker, ContinuityFinding, ContinuityOptions, ContinuityReport, Discontinuity, FindingCounts,
     MissingCounts, MissingRange, MissingReason, TopicPartition,
 };
+pub use consumer::{
+    Deliveries, DeliveriesIter, Delivery, DeliveryId, GroupConsumer, GroupInfo, GroupKind, GroupOptions,
+    GroupPartitionInfo, MemberOptions,
+};
 pub use engine::{Engine, RecoverySummary};
 pub use error::{Error, Result};
 pub use inspect::{inspect, inspect_frames};

@@ -169,6 +169,9 @@ options! {
     at_disk_bound: DiskBound = DiskBound::Refuse, |text| parse(text, "refuse or drop-oldest");
     /// Most records withheld (delayed) at once, per lane. Default 250,000.
     withheld_records_max: u64 = 250_000, |text| parse(text, "a number");
+    /// What members of groups have acknowledged goes into the log at least so often; it is durable `flush_interval_ms` later
+    /// at most. Also how often leases are looked at. Default 10 ms.
+    ack_flush_interval_ms: u64 = 10, |text| parse(text, "a number of ms");
     /// Receipts that each lane remembers of records that have a number or a message id of their sender's own: one that is
     /// sent again is answered with them. They are part of each checkpoint, with 57 bytes and the id each. Default
     /// 50,000; at most 1,000,000.
@@ -298,6 +301,8 @@ impl Options {
         )?;
         let withheld = self.withheld_records_max;
         check(withheld <= WITHHELD_RECORDS_CEILING, "withheld_records_max", withheld.to_string(), "at most 500,000")?;
+        let interval = self.ack_flush_interval_ms;
+        check((1..=60_000).contains(&interval), "ack_flush_interval_ms", interval.to_string(), "1 ms to 60 s")?;
         let originals = self.originals_max;
         check(originals <= ORIGINALS_CEILING, "originals_max", originals.to_string(), "at most 1,000,000")?;
         check(self.linger_us <= 1_000_000, "linger_us", self.linger_us.to_string(), "at most 1 s")?;
@@ -344,6 +349,7 @@ mod tests {
             ("cleaner_bytes_max", "1"),
             ("flush_interval_ms", "0"),
             ("originals_max", "1000001"),
+            ("ack_flush_interval_ms", "0"),
         ] {
             let mut options = Options::new();
             options.set(name, value).unwrap();

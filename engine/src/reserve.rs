@@ -302,7 +302,8 @@ fn is_bookkeeping(segment: ManifestSegment, file: Arc<dyn File>) -> bool {
     while position < segment.end {
         let Ok((header, _)) = scan.frame(position) else { return false };
         match header.kind {
-            Kind::Checkpoint | Kind::Catalog | Kind::Discard | Kind::Truncate | Kind::Mark | Kind::End | Kind::Pad => {}
+            Kind::Checkpoint | Kind::Catalog | Kind::Discard | Kind::Truncate | Kind::Progress => {}
+            Kind::Mark | Kind::End | Kind::Pad => {}
             Kind::Records { .. } | Kind::Withheld { .. } | Kind::Publish => return false,
             Kind::Moved { .. } | Kind::Head => return false,
         }

@@ -15,7 +15,7 @@ pub(crate) const TOO_SLOW: &str = "too-slow";
 const OTHER: &str = "other";
 
 /// Every kind that has a name at this end; another one, of a newer process, is `other`.
-const CODES: [&str; 34] = [
+const CODES: [&str; 40] = [
     MALFORMED,
     UNKNOWN_REQUEST,
     FORBIDDEN,
@@ -28,6 +28,12 @@ const CODES: [&str; 34] = [
     "unknown-producer",
     "producer-fenced",
     "sequence-gap",
+    "unknown-group",
+    "group-exists",
+    "group-deleted",
+    "lease-lost",
+    "not-delivered",
+    "already-acknowledged",
     "receipt-forgotten",
     "invalid-name",
     "invalid-argument",

@@ -434,7 +434,7 @@ fn may_have_moved(error: &Error) -> bool {
 }
 
 /// The offset that a start means now.
-fn resolve(partition: &Arc<Partition>, start: Start) -> Result<u64> {
+pub(super) fn resolve(partition: &Arc<Partition>, start: Start) -> Result<u64> {
     let (first_offset, next_offset) = {
         let index = partition.index();
         (index.first_offset, index.next_offset)

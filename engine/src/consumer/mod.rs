@@ -1,9 +1,8 @@
 //! Reading by assignment: poll, seek, follow.
 
 #[allow(clippy::module_inception)]
-mod consumer;
+pub(crate) mod consumer;
 mod continuity;
-#[allow(dead_code, reason = "groups are built before the consumers use them")]
 pub(crate) mod group;
 mod records;
 
@@ -11,5 +10,9 @@ pub use consumer::{Consumer, ConsumerOptions, Start};
 pub use continuity::{
     ContinuityChecker, ContinuityFinding, ContinuityOptions, ContinuityReport, Discontinuity, FindingCounts,
     MissingCounts, MissingRange, MissingReason, TopicPartition,
+};
+pub use group::{
+    Deliveries, DeliveriesIter, Delivery, DeliveryId, GroupConsumer, GroupInfo, GroupKind, GroupOptions,
+    GroupPartitionInfo, MemberOptions,
 };
 pub use records::{RecordView, Records, RecordsIter, ViewHeaders};

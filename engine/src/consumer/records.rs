@@ -17,7 +17,7 @@ pub struct Records {
 }
 
 impl Records {
-    pub(super) fn push(&mut self, partition: Arc<Partition>, chunk: Chunk) {
+    pub(in crate::consumer) fn push(&mut self, partition: Arc<Partition>, chunk: Chunk) {
         self.count += chunk.count as usize;
         self.chunks.push((partition, chunk));
     }
@@ -196,6 +196,13 @@ pub struct RecordsIter<'a> {
     next_chunk: usize,
     current: Option<Cursor<'a>>,
     left: usize,
+}
+
+impl RecordsIter<'_> {
+    /// The number of the chunk that the last record stands in.
+    pub(in crate::consumer) fn chunk(&self) -> usize {
+        self.next_chunk - 1
+    }
 }
 
 impl<'a> Iterator for RecordsIter<'a> {

@@ -14,6 +14,7 @@
 mod log;
 mod manifest;
 
+use crate::consumer::group::groups::Groups;
 use crate::engine::{EngineInner, RecoverySummary, share_topic};
 use crate::error::{Error, Result};
 use crate::io::fork;
@@ -124,6 +125,7 @@ pub(crate) fn open(
         recovered: RecoverySummary::default(),
         next_ids: Mutex::new((0, 0)),
         producers: Mutex::default(),
+        groups: Groups::default(),
         dispatcher: Arc::new(Dispatcher::default()),
         threads: Mutex::new(Vec::new()),
         fork: fork::remember(),
@@ -432,7 +434,7 @@ impl Follower {
             CatalogChange::Create(topic) => self.add_topic(inner, topic),
             CatalogChange::Retain { topic, .. } => self.show_retention(inner, *topic),
             CatalogChange::OpenProducer(_) | CatalogChange::DeleteProducer { .. } => self.show_producers(inner),
-            CatalogChange::Delete { .. } => {}
+            CatalogChange::Delete { .. } | CatalogChange::SetGroup(_) | CatalogChange::DeleteGroup { .. } => {}
         }
         self.forget_orphans();
         Ok(())

@@ -1,4 +1,4 @@
-//! The topics and the named producers. Log 0 holds them: each creation, change and deletion is a frame in it.
+//! The topics, the named producers and the groups. Log 0 holds them: each creation, change and deletion is a frame in it.
 //!
 //! Invariants:
 //! - Topic ids and slots are never used again: a re-created topic inherits nothing.
@@ -53,6 +53,25 @@ impl ProducerEntry {
     }
 }
 
+/// One group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GroupEntry {
+    pub(crate) id: u32,
+    pub(crate) name: String,
+    /// What it reads and how, as the groups themselves write it; lanes do not look into it.
+    pub(crate) config: Vec<u8>,
+}
+
+impl GroupEntry {
+    /// Largest config: a group may read many topics.
+    pub(crate) const CONFIG_BYTES_MAX: usize = 1 << 20;
+
+    /// Bytes that it takes in a frame or a checkpoint.
+    pub(crate) fn encoded_bytes(&self) -> u64 {
+        12 + (self.name.len() + self.config.len()) as u64
+    }
+}
+
 /// A change, as it stands in a Catalog frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CatalogChange {
@@ -69,6 +88,11 @@ pub(crate) enum CatalogChange {
     DeleteProducer {
         producer: u32,
     },
+    /// A group was created, or its config was changed.
+    SetGroup(GroupEntry),
+    DeleteGroup {
+        group: u32,
+    },
 }
 
 /// All topics and producers, by id.
@@ -83,6 +107,10 @@ pub(crate) struct Catalog {
     /// The largest id that a producer ever had.
     pub(crate) last_producer: u32,
     producers_bytes: u64,
+    pub(crate) groups: BTreeMap<u32, GroupEntry>,
+    /// The largest id that a group ever had.
+    pub(crate) last_group: u32,
+    groups_bytes: u64,
 }
 
 impl Catalog {
@@ -129,6 +157,22 @@ impl Catalog {
                 self.producers_bytes -= producer.encoded_bytes();
                 Ok(())
             }
+            CatalogChange::SetGroup(group) => {
+                match self.groups.get(&group.id) {
+                    Some(before) if before.name != group.name => return Err("a group is changed under another name"),
+                    None if group.id <= self.last_group => return Err("a group takes an id that was given out before"),
+                    before => self.groups_bytes -= before.map_or(0, GroupEntry::encoded_bytes),
+                }
+                self.last_group = self.last_group.max(group.id);
+                self.groups_bytes += group.encoded_bytes();
+                self.groups.insert(group.id, group.clone());
+                Ok(())
+            }
+            CatalogChange::DeleteGroup { group } => {
+                let group = self.groups.remove(group).ok_or("a group is deleted that does not exist")?;
+                self.groups_bytes -= group.encoded_bytes();
+                Ok(())
+            }
         }
     }
 
@@ -141,7 +185,7 @@ impl Catalog {
 
     /// Bytes that [`Catalog::encode`] takes.
     pub(crate) fn encoded_bytes(&self) -> u64 {
-        20 + self.topics_bytes + self.producers_bytes
+        28 + self.topics_bytes + self.producers_bytes + self.groups_bytes
     }
 
     pub(crate) fn encode(&self, target: &mut Vec<u8>) {
@@ -155,6 +199,11 @@ impl Catalog {
         target.put_u32(self.producers.len() as u32);
         for producer in self.producers.values() {
             encode_producer(producer, target);
+        }
+        target.put_u32(self.last_group);
+        target.put_u32(self.groups.len() as u32);
+        for group in self.groups.values() {
+            encode_group(group, target);
         }
     }
 
@@ -171,6 +220,14 @@ impl Catalog {
             let producer = decode_producer(reader).filter(|producer| producer.id <= catalog.last_producer)?;
             catalog.producers_bytes += producer.encoded_bytes();
             if catalog.producers.insert(producer.id, producer).is_some() {
+                return None;
+            }
+        }
+        catalog.last_group = reader.u32()?;
+        for _ in 0..reader.u32()? {
+            let group = decode_group(reader).filter(|group| group.id <= catalog.last_group)?;
+            catalog.groups_bytes += group.encoded_bytes();
+            if catalog.groups.insert(group.id, group).is_some() {
                 return None;
             }
         }
@@ -203,6 +260,14 @@ impl CatalogChange {
                 body.put_u8(5);
                 body.put_u32(*producer);
             }
+            CatalogChange::SetGroup(group) => {
+                body.put_u8(6);
+                encode_group(group, &mut body);
+            }
+            CatalogChange::DeleteGroup { group } => {
+                body.put_u8(7);
+                body.put_u32(*group);
+            }
         }
         body
     }
@@ -215,6 +280,8 @@ impl CatalogChange {
             3 => CatalogChange::Retain { topic: reader.u32()?, retention: Retention::take(&mut reader)? },
             4 => CatalogChange::OpenProducer(decode_producer(&mut reader)?),
             5 => CatalogChange::DeleteProducer { producer: reader.u32()? },
+            6 => CatalogChange::SetGroup(decode_group(&mut reader)?),
+            7 => CatalogChange::DeleteGroup { group: reader.u32()? },
             _ => return None,
         };
         reader.is_empty().then_some(change)
@@ -254,6 +321,20 @@ fn decode_producer(reader: &mut Reader<'_>) -> Option<ProducerEntry> {
     let (id, epoch) = (reader.u32()?, reader.u32()?);
     let name = std::str::from_utf8(reader.bytes()?).ok()?.to_owned();
     (id != Origin::UNNAMED && check_name(&name).is_ok()).then_some(ProducerEntry { id, name, epoch })
+}
+
+fn encode_group(group: &GroupEntry, target: &mut Vec<u8>) {
+    target.put_u32(group.id);
+    target.put_bytes(group.name.as_bytes());
+    target.put_bytes(&group.config);
+}
+
+fn decode_group(reader: &mut Reader<'_>) -> Option<GroupEntry> {
+    let id = reader.u32()?;
+    let name = std::str::from_utf8(reader.bytes()?).ok()?.to_owned();
+    let config = reader.bytes()?.to_vec();
+    let is_group = id > 0 && check_name(&name).is_ok() && config.len() <= GroupEntry::CONFIG_BYTES_MAX;
+    is_group.then_some(GroupEntry { id, name, config })
 }
 
 /// What a topic may be.
@@ -314,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn epochs_only_grow_and_producers_are_read_back() {
+    fn epochs_only_grow_and_producers_and_groups_are_read_back() {
         let open =
             |id, name: &str, epoch| CatalogChange::OpenProducer(ProducerEntry { id, name: name.to_owned(), epoch });
         let mut catalog = Catalog::default();
@@ -327,6 +408,16 @@ mod tests {
         catalog.apply(&CatalogChange::DeleteProducer { producer: 3 }).unwrap();
         catalog.apply(&CatalogChange::DeleteProducer { producer: 3 }).unwrap_err();
         catalog.apply(&open(3, "b", 2)).expect_err("it was deleted");
+        let set = |id, name: &str, config: &[u8]| {
+            CatalogChange::SetGroup(GroupEntry { id, name: name.to_owned(), config: config.to_vec() })
+        };
+        catalog.apply(&set(2, "g", b"one")).unwrap();
+        catalog.apply(&set(2, "g", b"another")).unwrap();
+        catalog.apply(&set(2, "h", b"")).expect_err("another name");
+        catalog.apply(&set(1, "h", b"")).expect_err("an id that was passed over");
+        catalog.apply(&set(3, "h", b"")).unwrap();
+        catalog.apply(&CatalogChange::DeleteGroup { group: 3 }).unwrap();
+        catalog.apply(&CatalogChange::DeleteGroup { group: 3 }).unwrap_err();
         let mut bytes = Vec::new();
         catalog.encode(&mut bytes);
         assert_eq!(catalog.encoded_bytes(), bytes.len() as u64);
@@ -342,10 +433,13 @@ mod tests {
         let retain = CatalogChange::Retain { topic: 4, retention };
         let open = CatalogChange::OpenProducer(ProducerEntry { id: 5, name: "p".to_owned(), epoch: 6 });
         let delete = CatalogChange::DeleteProducer { producer: 5 };
-        for change in [CatalogChange::Create(topic(4, 9)), CatalogChange::Delete { topic: 7 }, retain, open, delete] {
+        let group = CatalogChange::SetGroup(GroupEntry { id: 8, name: "g".to_owned(), config: vec![1, 2] });
+        let gone = CatalogChange::DeleteGroup { group: 8 };
+        let delete_topic = CatalogChange::Delete { topic: 7 };
+        for change in [CatalogChange::Create(topic(4, 9)), delete_topic, retain, open, delete, group, gone] {
             assert_eq!(CatalogChange::decode(&change.encode()), Some(change));
         }
-        assert_eq!(CatalogChange::decode(&[6]), None);
+        assert_eq!(CatalogChange::decode(&[8]), None);
     }
 
     #[test]

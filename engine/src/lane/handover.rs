@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - Each partition, and each frame that is withheld for it, goes to exactly one log: that of its new lane. With it go
-//!   the numbers of its producers and the receipts that are remembered.
+//!   the numbers of its producers, the receipts that are remembered, and how far groups have come.
 //! - Identities stay what they are; they name the log that a frame was first written to.
 //! - Append times never go back for any partition, whichever log it comes from.
 
@@ -30,6 +30,9 @@ pub(crate) fn hand_over(earlier: &[&LogState], lanes: u32) -> Result<Vec<LogStat
         }
         for original in state.originals.iter().filter(|original| was_its(original.slot)) {
             states[(original.slot % lanes) as usize].originals.push(original.clone());
+        }
+        for (group, slot, progress) in state.groups.iter().filter(|(_, slot, _)| was_its(*slot)) {
+            states[(slot % lanes) as usize].groups.set(group, slot, progress.clone());
         }
         for (lane, target) in (0..).zip(&mut states) {
             target.cancelled.take_over(&state.cancelled, |slot| was_its(slot) && slot % lanes == lane);

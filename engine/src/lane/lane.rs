@@ -16,6 +16,8 @@ use super::catalog::CatalogChange;
 use super::checkpoint;
 use super::cohort::{Cohort, Look};
 use super::entries::{self, DiscardEntry, PUBLISH_BYTES, TruncateEntry, truncate_body_bytes};
+use super::groups::CHANGE_BYTES_MAX;
+use super::progress::{self, ProgressEntry, progress_body_bytes_max};
 use super::shared::{Answer, LaneShared, Message, NO_RECORDS, count, poisoned};
 use super::state::{LogState, PARTITION_BYTES, WITHHELD_BYTES, reference_run};
 use super::supply::{Full, Prepared, Purpose, Supplied};
@@ -483,6 +485,10 @@ impl Lane {
                 Message::Catalog { change: CatalogChange::OpenProducer(producer), .. } => {
                     (Purpose::Bookkeeping, producer.encoded_bytes())
                 }
+                Message::Catalog { change: CatalogChange::SetGroup(group), .. } => {
+                    (Purpose::Bookkeeping, group.encoded_bytes())
+                }
+                Message::Progress { entries, .. } => (Purpose::Bookkeeping, entries.len() as u64 * CHANGE_BYTES_MAX),
                 Message::Cancel { .. } => (Purpose::Bookkeeping, self.state.cancelled.growth()),
                 _ => (Purpose::Bookkeeping, 0),
             };
@@ -531,6 +537,11 @@ impl Lane {
             Message::LastSent { producer, slot, last, reply } => {
                 *lock(&last) = self.state.numbers.get(producer, slot).cloned();
                 self.answer_when_durable(reply);
+            }
+            Message::Progress { entries, reply } => self.note_progress(&entries, reply),
+            Message::ForgetGroup { group, reply } => {
+                self.state.forget_group(group);
+                reply.set(Ok(()));
             }
             Message::ListUnseen { producer, slot, list, reply } => {
                 *lock(&list) = self.state.unseen(producer, slot);
@@ -612,6 +623,38 @@ impl Lane {
             self.effects.push_back((placed.end, Effect::Reply(reply)));
         }
         placed
+    }
+
+    /// Notes how far groups have come.
+    fn note_progress(&mut self, entries: &[ProgressEntry], reply: Option<Answer>) {
+        let mut noted = Vec::with_capacity(entries.len());
+        let mut contradiction = None;
+        for entry in entries {
+            let first_offset = self.state.partition(entry.slot).first_offset;
+            match self.state.groups.apply(entry, first_offset) {
+                Ok(true) => noted.push(*entry),
+                // Its group was deleted.
+                Ok(false) => {}
+                Err(reason) => contradiction = Some(format!("{entry:?}: {reason}")),
+            }
+        }
+        if !noted.is_empty() {
+            let was_urgent = self.urgent;
+            self.append_control(Kind::Progress, &progress::encode_progress(&noted), None);
+            if reply.is_none() {
+                // Nobody waits: it goes with the next group, or when its time is over.
+                self.urgent = was_urgent;
+                self.buffered_since.get_or_insert(self.last_activity);
+            }
+        }
+        match (reply, contradiction) {
+            (None, _) => {}
+            (Some(reply), None) => self.answer_when_durable(reply),
+            (Some(reply), Some(value)) => {
+                let reason = "it contradicts what the log says: a bug in Ringlane".to_owned();
+                reply.set(Err(Error::InvalidArgument { name: "progress", value, reason }));
+            }
+        }
     }
 
     /// Gives up the front of partitions.
@@ -1004,10 +1047,12 @@ fn control_bytes(message: &Message) -> u64 {
         Message::Publish { extra_headers, .. } => frame_bytes(Kind::Publish, 4 + PUBLISH_BYTES + extra_headers.len()),
         Message::Cancel { .. } => frame_bytes(Kind::Discard, 4 + Identity::BYTES),
         Message::Truncate { entries, .. } => frame_bytes(Kind::Truncate, truncate_body_bytes(entries.len())),
+        Message::Progress { entries, .. } => frame_bytes(Kind::Progress, progress_body_bytes_max(entries.len())),
         Message::Leave { .. }
         | Message::DropSlots { .. }
         | Message::ForgetProducer { .. }
         | Message::LastSent { .. }
+        | Message::ForgetGroup { .. }
         | Message::ListUnseen { .. }
         | Message::ListWithheld { .. }
         | Message::Sync { .. }

@@ -5,7 +5,9 @@ pub(crate) mod catalog;
 pub(crate) mod checkpoint;
 pub(crate) mod cohort;
 pub(crate) mod entries;
+pub(crate) mod groups;
 pub(crate) mod handover;
+#[allow(dead_code, reason = "the inbox is built before deliveries use it")]
 pub(crate) mod inbox;
 #[allow(clippy::module_inception)]
 pub(crate) mod lane;

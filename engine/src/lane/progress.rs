@@ -49,6 +49,18 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
+    /// For people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Reason::Released => "released",
+            Reason::Nacked => "nacked",
+            Reason::LeaseEnded => "lease-ended",
+            Reason::MemberLeft => "member-left",
+            Reason::Crashed => "crashed",
+            Reason::Rejected => "rejected",
+        }
+    }
+
     fn of(code: u8) -> Option<Reason> {
         use Reason::{Crashed, LeaseEnded, MemberLeft, Nacked, Rejected, Released};
         [Released, Nacked, LeaseEnded, MemberLeft, Crashed, Rejected].into_iter().find(|reason| *reason as u8 == code)

@@ -8,6 +8,7 @@
 use super::catalog::CatalogChange;
 use super::entries::TruncateEntry;
 use super::numbers::Last;
+use super::progress::ProgressEntry;
 use super::state::Unseen;
 use super::supply::SegmentSupply;
 use crate::error::{Error, Result};
@@ -47,6 +48,10 @@ pub(crate) enum Message {
     /// List the numbers of a producer in a partition that are not visible. Answered when what was published of them is
     /// durable, and stands in the index.
     ListUnseen { producer: u32, slot: u32, list: Arc<Mutex<Unseen>>, reply: Answer },
+    /// Note how far groups have come. With a reply: at once, and durably; else within the flush interval.
+    Progress { entries: Vec<ProgressEntry>, reply: Option<Answer> },
+    /// Forget a group that was deleted.
+    ForgetGroup { group: u32, reply: Answer },
     /// Take back a withheld record, durably.
     Cancel { identity: Identity, reply: Answer },
     /// Publish a withheld record now, with extra headers, durably.
@@ -72,6 +77,7 @@ impl Message {
             | Message::DropSlots { reply, .. }
             | Message::ForgetProducer { reply, .. }
             | Message::LastSent { reply, .. }
+            | Message::ForgetGroup { reply, .. }
             | Message::ListUnseen { reply, .. }
             | Message::Cancel { reply, .. }
             | Message::Publish { reply, .. }
@@ -80,6 +86,11 @@ impl Message {
             | Message::ListWithheld { reply, .. }
             | Message::Sync { reply }
             | Message::Close { reply } => reply.set(Err(error.clone())),
+            Message::Progress { reply, .. } => {
+                if let Some(reply) = reply {
+                    reply.set(Err(error.clone()));
+                }
+            }
             Message::Ready(accumulator) => accumulator.refuse_all(error),
         }
     }
@@ -110,6 +121,12 @@ impl Reply {
     pub(crate) fn wait(&self) -> Result<()> {
         self.event.wait();
         lock(&self.value).take().expect("a reply is taken once")
+    }
+
+    /// Waits for the answer and leaves it there: several may wait so.
+    pub(crate) fn wait_shared(&self) -> Result<()> {
+        self.event.wait();
+        lock(&self.value).clone().expect("nobody has taken it")
     }
 }
 

@@ -13,8 +13,10 @@
 use super::cancelled::Cancelled;
 use super::catalog::{Catalog, CatalogChange};
 use super::entries::{self, PublishEntry};
+use super::groups::Groups;
 use super::numbers::Numbers;
 use super::originals::{Original, Originals};
+use super::progress;
 use crate::bounds::{RECORD_BYTES_CEILING, SLOTS_MAX};
 use crate::canary::{self, Canary};
 use crate::log::codec::{Put, Reader};
@@ -82,6 +84,7 @@ pub(crate) struct LogState {
     pub(crate) numbers: Numbers,
     pub(crate) originals: Originals,
     pub(crate) cancelled: Cancelled,
+    pub(crate) groups: Groups,
 }
 
 impl LogState {
@@ -156,6 +159,7 @@ impl LogState {
             return None;
         }
         self.partition_mut(slot).first_offset = first_offset;
+        self.groups.truncate(slot, first_offset);
         Some(first_offset)
     }
 
@@ -271,6 +275,12 @@ impl LogState {
         self.numbers.retain(|producer, slot| known.contains(&slot) && is_known(producer));
         self.originals.retain(|original| known.contains(&original.slot) && is_known(original.origin.producer));
         self.cancelled.retain(|slot, producer| known.contains(&slot) && is_known(producer));
+        self.groups.retain(|group, slot| known.contains(&slot) && catalog.groups.contains_key(&group));
+    }
+
+    /// Forgets a group that was deleted.
+    pub(crate) fn forget_group(&mut self, group: u32) {
+        self.groups.retain(|other, _| other != group);
     }
 
     /// Forgets a producer that was deleted. Everything that it sent is in the log.
@@ -368,6 +378,14 @@ impl LogState {
                 }
                 Ok(())
             }
+            Kind::Progress => {
+                for entry in progress::decode_progress(body).ok_or("its list cannot be read")? {
+                    self.check_room(entry.slot, 0, Origin::default())?;
+                    let first_offset = self.partition(entry.slot).first_offset;
+                    self.groups.apply(&entry, first_offset)?;
+                }
+                Ok(())
+            }
             Kind::Checkpoint | Kind::Mark | Kind::End | Kind::Pad => Ok(()),
         }
     }
@@ -420,6 +438,9 @@ impl LogState {
         if let CatalogChange::DeleteProducer { producer } = change {
             self.forget_producer(*producer);
         }
+        if let CatalogChange::DeleteGroup { group } = change {
+            self.forget_group(*group);
+        }
         self.catalog.apply(change)
     }
 
@@ -428,7 +449,7 @@ impl LogState {
         let partitions = self.partitions_used as u64 * PARTITION_BYTES;
         let withheld = self.withheld.len() as u64 * WITHHELD_BYTES;
         let origins = self.numbers.encoded_bytes() + self.originals.encoded_bytes() + self.cancelled.encoded_bytes();
-        self.catalog.encoded_bytes() + partitions + withheld + origins + 64
+        self.catalog.encoded_bytes() + partitions + withheld + origins + self.groups.encoded_bytes_max() + 64
     }
 
     /// The state as the body of a checkpoint.
@@ -461,6 +482,7 @@ impl LogState {
         self.numbers.encode(&mut body);
         self.originals.encode(&mut body);
         self.cancelled.encode(&mut body);
+        self.groups.encode(&mut body);
         body
     }
 
@@ -505,6 +527,7 @@ impl LogState {
         state.numbers = Numbers::decode(&mut reader)?;
         state.originals = Originals::decode(&mut reader)?;
         state.cancelled = Cancelled::decode(&mut reader)?;
+        state.groups = Groups::decode(&mut reader)?;
         if canary::sings(Canary::ForgetNumbers) {
             state.numbers = Numbers::default();
         }
@@ -595,6 +618,7 @@ fn look_through(
 mod tests {
     use super::*;
     use crate::lane::catalog::{ProducerEntry, TopicEntry};
+    use crate::lane::progress::{ProgressChange, ProgressEntry};
     use crate::topic::Retention;
 
     fn at(position: u64) -> Identity {
@@ -633,6 +657,8 @@ mod tests {
         state.originals.push(original(2, 2));
         state.withhold(at(4096), withheld(2, origin(1, 3)));
         state.cancelled.note(2, origin(0, 4), 1);
+        let begin = ProgressEntry { group: 3, slot: 2, change: ProgressChange::Begin { position: 1 } };
+        state.groups.apply(&begin, 0).unwrap();
         state
     }
 
@@ -647,7 +673,7 @@ mod tests {
         assert_eq!(read.withheld_records(), 1);
         assert_eq!((read.next_sequence(0, 2), read.next_sequence(1, 2)), (6, 3));
         assert_eq!(read.originals.by_number(2, 1, 2), Some(&original(2, 2)));
-        assert_eq!(read.cancelled, state.cancelled);
+        assert_eq!((read.cancelled, read.groups), (state.cancelled, state.groups));
         for length in 0..body.len() {
             assert!(LogState::decode(&body[..length]).is_none(), "cut at {length}");
         }

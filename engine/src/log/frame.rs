@@ -85,6 +85,8 @@ pub(crate) enum Kind {
     Truncate,
     /// A part of what a copied segment begins with: where its partitions were then.
     Head,
+    /// How far groups have come.
+    Progress,
 }
 
 impl Kind {
@@ -111,6 +113,7 @@ impl Kind {
             Kind::Pad => 10,
             Kind::Truncate => 11,
             Kind::Head => 12,
+            Kind::Progress => 13,
         }
     }
 
@@ -129,6 +132,7 @@ impl Kind {
             Kind::Pad => "pad",
             Kind::Truncate => "truncate",
             Kind::Head => "head",
+            Kind::Progress => "progress",
         }
     }
 
@@ -149,7 +153,7 @@ impl Kind {
         match code {
             1 => Some(RECORDS_HEADER_BYTES),
             2 | 5 => Some(HEADER_BYTES + WITHHELD_EXTENSION_BYTES),
-            3..=12 => Some(HEADER_BYTES),
+            3..=13 => Some(HEADER_BYTES),
             _ => None,
         }
     }
@@ -325,6 +329,7 @@ impl FrameHeader {
             10 => Kind::Pad,
             11 => Kind::Truncate,
             12 => Kind::Head,
+            13 => Kind::Progress,
             _ => return Err(BadFrame::Header),
         };
         let distance = u64::from(u32_at(header, 16)) * FRAME_ALIGNMENT;
@@ -438,6 +443,7 @@ mod tests {
             Kind::Pad,
             Kind::Truncate,
             Kind::Head,
+            Kind::Progress,
         ]
     }
 

@@ -10,6 +10,7 @@ mod generation;
 mod lanes;
 
 use crate::bounds::WINDOW_BYTES;
+use crate::consumer::group::groups::{Found, Groups};
 use crate::engine::{EngineInner, RecoverySummary, share_topic};
 use crate::error::{Error, Result};
 use crate::io::fork::{self};
@@ -149,6 +150,7 @@ impl Opening<'_> {
             recovered: summary,
             next_ids: Mutex::new((catalog.next_topic, catalog.next_slot)),
             producers: Mutex::new(NamedProducers::of(&catalog)),
+            groups: Groups::default(),
             dispatcher: Arc::new(Dispatcher::default()),
             threads: Mutex::new(Vec::new()),
             fork: fork::remember(),
@@ -161,6 +163,7 @@ impl Opening<'_> {
             clock: self.clock,
             options: self.options,
         };
+        let found = progress_of(&recovered);
         if let Some(files) = files
             && let Err(error) = start(&mut inner, manifest, files, recovered, entered)
         {
@@ -169,6 +172,10 @@ impl Opening<'_> {
                 let _ = inner.close();
             }
             return Err(inner.latch.check().map_or_else(Error::Io, |()| error));
+        }
+        if !inner.lanes.is_empty() {
+            let was_clean = inner.recovered.clean;
+            Groups::open(&inner, &catalog, found, was_clean);
         }
         inner.opened_in_us = (inner.clock.monotonic_ns() - started_ns) / 1000;
         Ok(inner)
@@ -297,6 +304,14 @@ impl Opening<'_> {
         }
         SharedParts { pages, logs, older_logs, table, topics }
     }
+}
+
+/// How far groups had come.
+fn progress_of(recovered: &[Recovered]) -> Found {
+    let of = |log: &Recovered| -> Vec<_> {
+        log.state.groups.iter().map(|(group, slot, progress)| ((group, slot), progress.clone())).collect()
+    };
+    recovered.iter().flat_map(of).collect()
 }
 
 /// What a generation begins with.

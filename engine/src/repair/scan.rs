@@ -13,7 +13,9 @@ use crate::lane::cancelled::Cancelled;
 use crate::lane::catalog::{Catalog, CatalogChange};
 use crate::lane::checkpoint::Assembly;
 use crate::lane::entries;
+use crate::lane::groups::Groups;
 use crate::lane::numbers::Numbers;
+use crate::lane::progress;
 use crate::lane::state::LogState;
 use crate::log::frame::{BadFrame, FrameHeader, Kind};
 use crate::log::judge;
@@ -87,6 +89,8 @@ pub(super) struct Source<'a> {
     pub(super) numbers: Numbers,
     pub(super) sequences: HashMap<u32, u64>,
     pub(super) cancelled: Cancelled,
+    /// How far groups had come.
+    pub(super) groups: Groups,
     pub(super) runs: Vec<Run>,
     pub(super) withheld: BTreeMap<Place, Withheld>,
     /// Whole frames of delayed records, wherever they stand.
@@ -129,6 +133,7 @@ impl<'a> Source<'a> {
             numbers: Numbers::default(),
             sequences: HashMap::new(),
             cancelled: Cancelled::default(),
+            groups: Groups::default(),
             runs: Vec::new(),
             withheld: BTreeMap::new(),
             withheld_seen: BTreeSet::new(),
@@ -408,6 +413,12 @@ impl<'a> Source<'a> {
                     state.slots().for_each(|slot| self.reaches(slot, state.partition(slot).next_offset));
                 }
             }
+            Kind::Progress => {
+                for entry in progress::decode_progress(body).ok_or("its list cannot be read")? {
+                    // Of a group that began before a hole only a checkpoint says where it is.
+                    let _ = self.groups.apply(&entry, 0);
+                }
+            }
             Kind::Mark | Kind::End | Kind::Pad => {}
         }
         Ok(())
@@ -435,6 +446,8 @@ impl<'a> Source<'a> {
         // What its partitions withheld before, in whichever log, and do not any more, was published or discarded.
         let (lanes, lane) = self.lanes.get(&log).copied().unwrap_or((1, 0));
         self.withheld.retain(|_, withheld| withheld.slot % lanes != lane);
+        self.groups.retain(|_, slot| slot % lanes != lane);
+        state.groups.iter().for_each(|(group, slot, progress)| self.groups.set(group, slot, progress.clone()));
         self.cancelled.retain(|slot, _| slot % lanes != lane);
         self.cancelled.take_over(&state.cancelled, |slot| slot % lanes == lane);
         for (identity, withheld) in state.withheld() {

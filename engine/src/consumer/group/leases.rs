@@ -148,6 +148,7 @@ impl Leases {
     }
 
     /// Sets the time for all that is held of a range; returns for how many records.
+    #[cfg(test)]
     pub(crate) fn extend_range(&mut self, partition: PartitionId, offsets: Range<u64>, until_ms: i64) -> u64 {
         self.cool();
         let mut extended = 0;
@@ -189,6 +190,7 @@ impl Leases {
     }
 
     /// What it says of a record that it would finish.
+    #[cfg(test)]
     pub(crate) fn check(&self, partition: PartitionId, offset: u64) -> Result<(), Unheld> {
         let contains = |((id, end), held): (&Key, &Held)| *id == partition && held.from <= offset && offset < *end;
         let is_hot = self.hot.as_ref().is_some_and(|(key, held)| contains((key, held)));

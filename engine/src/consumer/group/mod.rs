@@ -20,14 +20,28 @@
 //! - A delivery ends at its lease first, which says whether it is still held, and then at the desk.
 //! - Times are the wall clock's for a desk, since due times are durable, and a monotonic clock's for leases.
 
+mod config;
+mod deliveries;
 pub(crate) mod desk;
+pub(crate) mod groups;
+#[allow(dead_code, reason = "the inbox is built before deliveries use it")]
 pub(crate) mod in_progress;
 pub(crate) mod leases;
+mod member;
+mod partition;
+mod reading;
 pub(crate) mod retry;
+mod shared;
 mod spans;
 pub(crate) mod taken;
 #[cfg(test)]
 mod world;
+
+pub use config::GroupOptions;
+pub use deliveries::{Deliveries, DeliveriesIter, Delivery, DeliveryId};
+pub use groups::{GroupInfo, GroupPartitionInfo};
+pub use member::{GroupConsumer, MemberOptions};
+pub use taken::GroupKind;
 
 /// A member of a group, for as long as it lives.
 pub(crate) type MemberId = u32;

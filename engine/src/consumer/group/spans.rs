@@ -95,10 +95,6 @@ impl<T: Copy + Eq> Spans<T> {
         }
         gaps
     }
-
-    pub(super) fn clear(&mut self) {
-        *self = Spans::default();
-    }
 }
 
 #[cfg(test)]

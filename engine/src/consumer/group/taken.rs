@@ -8,7 +8,9 @@ use std::ops::Range;
 
 /// How a group shares its partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GroupKind {
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+pub enum GroupKind {
     /// A partition belongs to one member at a time and is handed out in order; a nacked record holds it back.
     Ordered,
     /// Any member is given any record.
@@ -124,6 +126,7 @@ pub(crate) struct Taken {
 
 impl Taken {
     /// Records handed out, or to be when they are counted.
+    #[cfg(test)]
     pub(crate) fn records(&self) -> u64 {
         let ranges: u64 = self.ranges.iter().map(|range| range.end - range.start).sum();
         ranges + self.counting.as_ref().map_or(0, |counting| counting.changes.len() as u64)

@@ -1,0 +1,86 @@
+//! What a member's poll gives: records in the log's own memory, each with its delivery.
+
+use crate::consumer::records::{RecordView, Records, RecordsIter};
+
+/// Names a delivery to one member of a group: what is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DeliveryId {
+    /// The place of the partition in its group.
+    pub(super) partition: u32,
+    pub(super) offset: u64,
+}
+
+/// Deliveries of a poll. Holding them keeps their memory; the leases run whether they are held or not.
+#[derive(Debug, Default)]
+pub struct Deliveries {
+    pub(super) records: Records,
+    /// Of each chunk of the records: the place of its partition in the group, and how often it was handed out.
+    pub(super) chunks: Vec<(u32, u32)>,
+}
+
+impl Deliveries {
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The deliveries: partition by partition.
+    pub fn iter(&self) -> DeliveriesIter<'_> {
+        DeliveriesIter { deliveries: self, records: self.records.iter() }
+    }
+}
+
+impl<'a> IntoIterator for &'a Deliveries {
+    type Item = Delivery<'a>;
+    type IntoIter = DeliveriesIter<'a>;
+
+    fn into_iter(self) -> DeliveriesIter<'a> {
+        self.iter()
+    }
+}
+
+/// One record that was handed to a member.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// The record.
+    pub record: RecordView<'a>,
+    /// How often it was handed out to members of the group, this time included. After the engine ended without being
+    /// closed, deliveries that may have happened count.
+    pub delivery_count: u32,
+    id: DeliveryId,
+}
+
+impl Delivery<'_> {
+    /// Names it, for acknowledging it later or on another thread.
+    pub fn id(&self) -> DeliveryId {
+        self.id
+    }
+}
+
+/// Iterates over [`Deliveries`].
+pub struct DeliveriesIter<'a> {
+    deliveries: &'a Deliveries,
+    records: RecordsIter<'a>,
+}
+
+impl<'a> Iterator for DeliveriesIter<'a> {
+    type Item = Delivery<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Delivery<'a>> {
+        let record = self.records.next()?;
+        let (partition, delivery_count) = self.deliveries.chunks[self.records.chunk()];
+        Some(Delivery { record, delivery_count, id: DeliveryId { partition, offset: record.offset() } })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.records.size_hint()
+    }
+}
+
+impl ExactSizeIterator for DeliveriesIter<'_> {}

@@ -1,0 +1,345 @@
+//! The groups of an open engine, and the thread that does what waits for nobody's poll.
+//!
+//! Invariants:
+//! - A group is durable, and has begun in each of its partitions, before anybody can join it.
+//! - The thread flushes what was acknowledged and ends leases, for all members, every `ack_flush_interval_ms`; and sends
+//!   dead letters.
+
+use super::config::GroupOptions;
+use super::desk::Desk;
+use super::member::{GroupConsumer, MemberOptions};
+use super::partition::GroupPartition;
+use super::shared::GroupShared;
+use super::taken::{GroupKind, Opening};
+use crate::bounds::GROUPS_MAX;
+use crate::consumer::consumer::resolve;
+use crate::engine::EngineInner;
+use crate::error::{Error, Result};
+use crate::lane::catalog::{Catalog, CatalogChange, GroupEntry};
+use crate::lane::progress::{Progress, ProgressChange, ProgressEntry};
+use crate::lane::shared::Message;
+use crate::lane::thread::block_signals;
+use crate::partition::shared::{Partition, TopicShared};
+use crate::sync::thread::{self, Thread};
+use crate::sync::{Signal, lock};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How far groups had come when the engine was opened, by group and slot.
+pub(crate) type Found = BTreeMap<(u32, u32), Progress>;
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Groups {
+    state: Mutex<State>,
+    signal: Signal,
+    stop: AtomicBool,
+    thread: Mutex<Option<Thread>>,
+}
+
+#[derive(Default)]
+struct State {
+    by_name: BTreeMap<String, Arc<GroupShared>>,
+    /// Those that have not begun in each partition, or that a newer library wrote.
+    unfinished: BTreeMap<String, GroupEntry>,
+    last_id: u32,
+    found: Found,
+    was_clean: bool,
+}
+
+/// A group, as [`Engine::groups`](crate::Engine::groups) lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct GroupInfo {
+    /// Its name.
+    pub name: String,
+    /// Its id; never used again.
+    pub id: u32,
+    /// Who is given what.
+    pub kind: GroupKind,
+    /// The topic of its dead letters.
+    pub dead_letter_topic: String,
+    /// Members now.
+    pub members: usize,
+    /// How far it has come.
+    pub partitions: Vec<GroupPartitionInfo>,
+}
+
+/// How far a group has come in a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct GroupPartitionInfo {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// All records below are finished.
+    pub position: u64,
+    /// The partition's end.
+    pub next_offset: u64,
+    /// Records that are not finished.
+    pub lag: u64,
+    /// Of those, how many members hold now.
+    pub in_flight: u64,
+    /// And how many could be handed out now; the others wait for their time, or for their dead letter.
+    pub available: u64,
+}
+
+impl Groups {
+    /// Takes over what opening found. Groups that have begun everywhere can be joined at once.
+    pub(crate) fn open(engine: &EngineInner, catalog: &Catalog, found: Found, was_clean: bool) {
+        let mut state = lock(&engine.groups.state);
+        state.last_id = catalog.last_group;
+        (state.found, state.was_clean) = (found, was_clean);
+        for entry in catalog.groups.values() {
+            match GroupOptions::decode(entry).and_then(|options| build(engine, &mut state, entry, options)) {
+                Some(group) => drop(state.by_name.insert(entry.name.clone(), Arc::new(group))),
+                None => drop(state.unfinished.insert(entry.name.clone(), entry.clone())),
+            }
+        }
+    }
+
+    /// There is something to be done.
+    pub(crate) fn nudge(&self) {
+        self.signal.notify();
+    }
+
+    fn find(engine: &EngineInner, name: &str) -> Result<Arc<GroupShared>> {
+        let mut state = lock(&engine.groups.state);
+        if let Some(group) = state.by_name.get(name) {
+            return Ok(group.clone());
+        }
+        let entry = state.unfinished.get(name).cloned();
+        let entry = entry.ok_or_else(|| Error::UnknownGroup { name: name.to_owned() })?;
+        let options = GroupOptions::decode(&entry).ok_or_else(|| Error::InvalidArgument {
+            name: "group",
+            value: name.to_owned(),
+            reason: "a newer library made it; use that".to_owned(),
+        })?;
+        begin(engine, &mut state, &entry, &options)?;
+        let group = build(engine, &mut state, &entry, options).expect("it has begun everywhere");
+        let group = Arc::new(group);
+        state.unfinished.remove(name);
+        state.by_name.insert(name.to_owned(), group.clone());
+        Ok(group)
+    }
+
+    pub(crate) fn create(engine: &EngineInner, name: &str, options: GroupOptions) -> Result<()> {
+        options.validate(name)?;
+        let mut state = lock(&engine.groups.state);
+        if state.by_name.contains_key(name) || state.unfinished.contains_key(name) {
+            return Err(Error::GroupExists { name: name.to_owned() });
+        }
+        let count = state.by_name.len() + state.unfinished.len();
+        if count >= GROUPS_MAX {
+            let (count, count_max, advice) =
+                (count as u64, GROUPS_MAX as u64, "delete groups that are not used any more");
+            return Err(Error::TooMany { what: "groups", count, count_max, advice });
+        }
+        for (topic, _) in &options.topics {
+            engine.find_topic(topic).ok_or_else(|| Error::UnknownTopic { name: topic.clone() })?;
+        }
+        // Spent, whatever the outcome.
+        state.last_id += 1;
+        let entry = GroupEntry { id: state.last_id, name: name.to_owned(), config: options.encode() };
+        engine.change_catalog(CatalogChange::SetGroup(entry.clone()))?;
+        state.unfinished.insert(name.to_owned(), entry.clone());
+        begin(engine, &mut state, &entry, &options)?;
+        let group = build(engine, &mut state, &entry, options).expect("it has begun everywhere");
+        state.unfinished.remove(name);
+        state.by_name.insert(name.to_owned(), Arc::new(group));
+        Ok(())
+    }
+
+    pub(crate) fn delete(engine: &EngineInner, name: &str) -> Result<()> {
+        let mut state = lock(&engine.groups.state);
+        let id = match (state.by_name.get(name), state.unfinished.get(name)) {
+            (Some(group), _) => group.id,
+            (None, Some(entry)) => entry.id,
+            (None, None) => return Err(Error::UnknownGroup { name: name.to_owned() }),
+        };
+        engine.change_catalog(CatalogChange::DeleteGroup { group: id })?;
+        for lane in &engine.lanes[1..] {
+            // A lane that broke down learns it from log 0 when it is opened again.
+            let _ = lane.ask(|reply| Message::ForgetGroup { group: id, reply });
+        }
+        state.unfinished.remove(name);
+        if let Some(group) = state.by_name.remove(name) {
+            group.deleted.store(true, Ordering::Release);
+            group.wake_all();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn join(engine: &Arc<EngineInner>, name: &str, options: MemberOptions) -> Result<GroupConsumer> {
+        options.validate()?;
+        let group = Self::find(engine, name)?;
+        Self::start(engine)?;
+        let member = GroupConsumer::new(engine.clone(), group, options);
+        engine.groups.nudge();
+        Ok(member)
+    }
+
+    pub(crate) fn describe(engine: &EngineInner, name: &str) -> Result<GroupInfo> {
+        Ok(info(&*Self::find(engine, name)?))
+    }
+
+    pub(crate) fn list(engine: &EngineInner) -> Vec<GroupInfo> {
+        lock(&engine.groups.state).by_name.values().map(|group| info(group)).collect()
+    }
+
+    /// Has a group go on elsewhere in a partition. What members hold of it is taken away.
+    pub(crate) fn reset(
+        engine: &EngineInner,
+        name: &str,
+        topic: &str,
+        partition: u32,
+        start: crate::Start,
+    ) -> Result<u64> {
+        let group = Self::find(engine, name)?;
+        let at = group.place_of(topic, partition)?;
+        let of = &group.partitions[at];
+        let offset = match resolve(&of.partition, start) {
+            // What is no longer kept is what it begins behind.
+            Err(Error::Truncated { to, .. }) => to,
+            resolved => resolved?,
+        };
+        group.members().iter().for_each(|member| member.take_back(at as u32));
+        of.reset(offset)?;
+        // Those that were taken between the two belong to nobody either.
+        group.members().iter().for_each(|member| member.take_back(at as u32));
+        group.arrivals.notify();
+        Ok(offset)
+    }
+
+    // ----- the thread -----
+
+    fn start(engine: &Arc<EngineInner>) -> Result<()> {
+        let mut held = lock(&engine.groups.thread);
+        if held.is_some() || engine.groups.stop.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let engine = engine.clone();
+        let spawned = thread::spawn("ringlane-groups", block_signals, move || run(&engine));
+        *held = Some(spawned.map_err(|error| Error::io("start", "the groups' thread", None, &error))?);
+        Ok(())
+    }
+
+    /// Before the lanes close: everything acknowledged goes into the log, and what is in flight is written down.
+    pub(crate) fn close(engine: &EngineInner) {
+        engine.groups.stop.store(true, Ordering::Release);
+        engine.groups.signal.notify();
+        if let Some(thread) = lock(&engine.groups.thread).take() {
+            thread.join();
+        }
+        let groups: Vec<_> = lock(&engine.groups.state).by_name.values().cloned().collect();
+        let now_ms = engine.clock.wall_ms();
+        for group in groups {
+            group.members().iter().for_each(|member| member.flush(&group));
+            group.partitions.iter().for_each(|partition| partition.close(now_ms));
+            group.wake_all();
+        }
+    }
+}
+
+fn run(engine: &Arc<EngineInner>) {
+    let groups = &engine.groups;
+    let interval = Duration::from_millis(engine.options.ack_flush_interval_ms);
+    while !groups.stop.load(Ordering::Acquire) {
+        let seen = groups.signal.look();
+        let all: Vec<_> = lock(&groups.state).by_name.values().cloned().collect();
+        let mut has_members = false;
+        for group in all {
+            for member in group.members() {
+                has_members = true;
+                member.flush(&group);
+                member.expire(&group, engine);
+            }
+            if group.has_dead() {
+                group.send_dead_letters(engine);
+            }
+        }
+        groups.signal.wait(seen, if has_members { interval } else { Duration::from_secs(3600) });
+    }
+}
+
+/// The partitions that a group reads, each with where it begins there.
+fn partitions_of(
+    engine: &EngineInner,
+    options: &GroupOptions,
+) -> Vec<(Arc<TopicShared>, Arc<Partition>, crate::Start)> {
+    let mut all = Vec::new();
+    for (topic, start) in &options.topics {
+        // One that was deleted has nothing to be read.
+        let Some(topic) = engine.find_topic(topic) else { continue };
+        for partition in &topic.partitions {
+            all.push((topic.clone(), partition.clone(), *start));
+        }
+    }
+    all
+}
+
+/// Begins the group in the partitions where it has not begun. Durable on return.
+fn begin(engine: &EngineInner, state: &mut State, entry: &GroupEntry, options: &GroupOptions) -> Result<()> {
+    let mut by_lane: BTreeMap<u32, Vec<ProgressEntry>> = BTreeMap::new();
+    for (_, partition, start) in partitions_of(engine, options) {
+        if state.found.contains_key(&(entry.id, partition.slot)) {
+            continue;
+        }
+        let position = match resolve(&partition, start) {
+            Err(Error::Truncated { to, .. }) => to,
+            resolved => resolved?,
+        };
+        let change = ProgressChange::Begin { position };
+        let begun = ProgressEntry { group: entry.id, slot: partition.slot, change };
+        by_lane.entry(partition.lane).or_default().push(begun);
+    }
+    for (lane, entries) in by_lane {
+        let begun = entries.clone();
+        engine.lanes[lane as usize].ask(|reply| Message::Progress { entries, reply: Some(reply) })?;
+        for ProgressEntry { group, slot, change } in begun {
+            let ProgressChange::Begin { position } = change else { continue };
+            let progress = Progress::begin(position).map_err(|reason| Error::InvalidArgument {
+                name: "start",
+                value: position.to_string(),
+                reason: reason.to_owned(),
+            })?;
+            state.found.insert((group, slot), progress);
+        }
+    }
+    Ok(())
+}
+
+/// The group as it was found; `None`: it has not begun everywhere.
+fn build(engine: &EngineInner, state: &mut State, entry: &GroupEntry, options: GroupOptions) -> Option<GroupShared> {
+    let partitions = partitions_of(engine, &options);
+    if partitions.iter().any(|(_, partition, _)| !state.found.contains_key(&(entry.id, partition.slot))) {
+        return None;
+    }
+    let desk_options = options.desk();
+    let is_clean = state.was_clean;
+    let built = partitions.into_iter().filter_map(|(topic, partition, _)| {
+        let progress = state.found.remove(&(entry.id, partition.slot))?;
+        let next_offset = partition.index().next_offset;
+        let desk = Desk::open(progress, desk_options, Opening { next_offset, is_clean });
+        let lane = engine.lanes[partition.lane as usize].clone();
+        Some(Arc::new(GroupPartition::new(entry.id, topic, partition, lane, desk)))
+    });
+    let built = built.collect();
+    Some(GroupShared::new(entry.id, &entry.name, options, built))
+}
+
+fn info(group: &GroupShared) -> GroupInfo {
+    GroupInfo {
+        name: group.name.to_string(),
+        id: group.id,
+        kind: group.options.kind,
+        dead_letter_topic: group.options.dead_letters_of(&group.name),
+        members: group.members().len(),
+        partitions: group.partitions.iter().map(|partition| partition.info()).collect(),
+    }
+}

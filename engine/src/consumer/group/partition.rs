@@ -1,0 +1,213 @@
+//! A partition of a group: its desk, and what is on its way into the log.
+//!
+//! Invariants:
+//! - Changes reach the lane in the order in which the desk made them: they are pushed before its lock is let go.
+//! - What must be durable before it counts (a limit, a raised count) is told the desk when its reply is there.
+
+use super::MemberId;
+use super::desk::Desk;
+use super::groups::GroupPartitionInfo;
+use super::taken::{Cause, Counting, DeadLetter, GivenBack, GroupKind, Pause, Retried, Ticket, Want};
+use crate::error::{Error, Result};
+use crate::lane::progress::{ProgressChange, ProgressEntry};
+use crate::lane::shared::{LaneShared, Message, Reply};
+use crate::partition::shared::{Partition, TopicShared};
+use crate::sync::lock;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// See the module.
+pub(super) struct GroupPartition {
+    pub(super) group: u32,
+    pub(super) topic: Arc<TopicShared>,
+    pub(super) partition: Arc<Partition>,
+    lane: Arc<LaneShared>,
+    state: Mutex<State>,
+}
+
+struct State {
+    desk: Desk,
+    limit: Option<(Ticket, Arc<Reply>)>,
+    /// Who is to have the partition, in an ordered group.
+    wanted_by: Option<MemberId>,
+    /// What retention took before it was finished, and nobody was told of.
+    lost: Option<Range<u64>>,
+}
+
+/// What a member is given of a partition.
+#[derive(Default)]
+pub(super) struct Given {
+    pub(super) ranges: Vec<Range<u64>>,
+    /// To be waited for; then [`GroupPartition::counted`] gives it.
+    pub(super) counting: Option<(Counting, Arc<Reply>)>,
+    /// To be waited for, if nothing was given.
+    pub(super) limit: Option<Arc<Reply>>,
+    pub(super) dead_letters: Vec<DeadLetter>,
+    pub(super) pause: Option<Pause>,
+    /// Offsets that retention took before they were finished.
+    pub(super) lost: Option<Range<u64>>,
+}
+
+impl GroupPartition {
+    pub(super) fn new(
+        group: u32,
+        topic: Arc<TopicShared>,
+        partition: Arc<Partition>,
+        lane: Arc<LaneShared>,
+        desk: Desk,
+    ) -> GroupPartition {
+        let state = Mutex::new(State { desk, limit: None, wanted_by: None, lost: None });
+        GroupPartition { group, topic, partition, lane, state }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = lock(&self.state);
+        let first_offset = self.partition.index().first_offset;
+        let position = state.desk.position();
+        if first_offset > position && state.desk.truncate(first_offset) > 0 {
+            let from = state.lost.as_ref().map_or(position, |lost| lost.start);
+            state.lost = Some(from..first_offset);
+        }
+        state
+    }
+
+    /// Hands changes to the lane. With `answered`, they are made durable at once.
+    fn log(&self, changes: Vec<ProgressChange>, answered: bool) -> Option<Arc<Reply>> {
+        if changes.is_empty() {
+            return None;
+        }
+        let (group, slot) = (self.group, self.partition.slot);
+        let entries = changes.into_iter().map(|change| ProgressEntry { group, slot, change }).collect();
+        let (answer, reply) = Reply::pair();
+        let message = Message::Progress { entries, reply: answered.then_some(answer) };
+        self.lane.push(message);
+        answered.then_some(reply)
+    }
+
+    /// Gives records to a member.
+    pub(super) fn take(
+        &self,
+        kind: GroupKind,
+        member: MemberId,
+        now_ms: i64,
+        count_max: u64,
+        has_others: bool,
+    ) -> Result<Given> {
+        self.lane.check()?;
+        let next_offset = self.partition.index().next_offset;
+        let mut state = self.lock();
+        if let Some((ticket, reply)) = state.limit.take_if(|(_, reply)| reply.is_there()) {
+            reply.wait_shared()?;
+            state.desk.limit_durable(ticket);
+        }
+        let mut changes = Vec::new();
+        if kind == GroupKind::Ordered && state.wanted_by != Some(member) {
+            return Ok(Given { pause: Some(Pause::NotOwner), ..Given::default() });
+        }
+        if kind == GroupKind::Ordered && state.desk.in_flight() == 0 {
+            // Nothing, if it is its already.
+            changes = state.desk.assign(Some(member), Cause::Released, now_ms).changes;
+        }
+        let taken = state.desk.take(Want { member, now_ms, next_offset, count_max, has_others });
+        let mut given = Given {
+            ranges: taken.ranges,
+            dead_letters: taken.dead_letters,
+            pause: taken.pause,
+            lost: state.lost.take(),
+            ..Given::default()
+        };
+        self.log(changes, false);
+        if let Some(limit) = taken.limit
+            && let Some(reply) = self.log(vec![limit.change], true)
+        {
+            state.limit = Some((limit.ticket, reply));
+        }
+        given.limit = state.limit.as_ref().map(|(_, reply)| reply.clone());
+        if let Some(counting) = taken.counting {
+            let reply = self.log(counting.changes.clone(), true);
+            given.counting = reply.map(|reply| (counting, reply));
+        }
+        Ok(given)
+    }
+
+    /// The raised counts are durable: these are the member's now.
+    pub(super) fn counted(&self, ticket: Ticket) -> Vec<Retried> {
+        self.lock().desk.counted(ticket)
+    }
+
+    /// Finishes what a member acknowledged. Says whether that may let others go on.
+    pub(super) fn finish(&self, ranges: impl IntoIterator<Item = Range<u64>>) {
+        let mut state = self.lock();
+        let mut changes = Vec::new();
+        state.desk.finish(ranges, &mut changes);
+        self.log(changes, false);
+    }
+
+    /// Deliveries end unfinished. What becomes a dead letter is returned.
+    pub(super) fn give_back(&self, offsets: Range<u64>, cause: Cause, now_ms: i64) -> Vec<DeadLetter> {
+        let mut state = self.lock();
+        let GivenBack { changes, dead_letters } = state.desk.give_back(offsets, cause, now_ms);
+        self.log(changes, false);
+        dead_letters
+    }
+
+    /// A member went away.
+    pub(super) fn member_left(&self, member: MemberId) {
+        let mut state = self.lock();
+        let changes = state.desk.member_left(member);
+        self.log(changes, false);
+    }
+
+    /// Ordered: who is to have it. Others keep what they have, until it is finished or their leases end.
+    pub(super) fn want(&self, member: Option<MemberId>) {
+        self.lock().wanted_by = member;
+    }
+
+    /// A dead letter could not be written.
+    pub(super) fn dead_letter_failed(&self, offset: u64) {
+        self.lock().desk.dead_letter_failed(offset);
+    }
+
+    /// Goes on elsewhere; durable on return.
+    pub(super) fn reset(&self, position: u64) -> Result<()> {
+        self.lane.check()?;
+        let reply = {
+            let mut state = self.lock();
+            state.limit = None;
+            let change = state.desk.reset(position).map_err(|reason| Error::InvalidArgument {
+                name: "offset",
+                value: position.to_string(),
+                reason: reason.to_owned(),
+            })?;
+            self.log(vec![change], true)
+        };
+        reply.map_or(Ok(()), |reply| reply.wait_shared())
+    }
+
+    /// Writes down what is in flight, before the engine closes.
+    pub(super) fn close(&self, now_ms: i64) {
+        let mut state = self.lock();
+        let changes = state.desk.close(now_ms);
+        self.log(changes, false);
+    }
+
+    /// When something waits to be due.
+    pub(super) fn next_due(&self, now_ms: i64) -> Option<i64> {
+        self.lock().desk.next_due(now_ms)
+    }
+
+    /// How far the group has come.
+    pub(super) fn info(&self) -> GroupPartitionInfo {
+        let next_offset = self.partition.index().next_offset;
+        let state = self.lock();
+        GroupPartitionInfo {
+            topic: self.partition.topic.to_string(),
+            partition: self.partition.partition,
+            position: state.desk.position(),
+            next_offset,
+            lag: state.desk.progress().unfinished_below(next_offset),
+            in_flight: state.desk.in_flight(),
+            available: state.desk.available(next_offset),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! A group of an open engine: its partitions, its members, and who waits for what.
+//!
+//! Waiting without a stampede: of the waiting members of a shared group one watches the partitions; the others sleep.
+//! Whoever has taken something, or stops watching, wakes the next one, which takes what is left or watches in its
+//! turn. In an ordered group each member waits for its own partitions, so all watch.
+//!
+//! Invariants:
+//! - While members sleep, one watches or is on its way.
+//! - Locks are taken in this order: members, a partition's desk, a member's leases.
+
+use super::MemberId;
+use super::config::GroupOptions;
+use super::member::MemberShared;
+use super::partition::GroupPartition;
+use super::taken::{Cause, DeadLetter, GroupKind};
+use crate::engine::EngineInner;
+use crate::error::{Error, Result};
+use crate::producer::{Producer, ProducerOptions};
+use crate::record::{Header, Record};
+use crate::sync::{Signal, lock};
+use crate::topic::{Topic, TopicOptions};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// See the module.
+pub(crate) struct GroupShared {
+    pub(super) id: u32,
+    pub(super) name: Arc<str>,
+    pub(super) options: GroupOptions,
+    pub(super) partitions: Vec<Arc<GroupPartition>>,
+    members: Mutex<Members>,
+    /// Moves when a partition grows, or records of it become available again.
+    pub(super) arrivals: Arc<Signal>,
+    waiting: Mutex<Waiting>,
+    /// Records that go to the dead letters, and their partitions.
+    dead: Mutex<VecDeque<(u32, DeadLetter)>>,
+    pub(super) deleted: AtomicBool,
+}
+
+#[derive(Default)]
+struct Members {
+    by_id: BTreeMap<MemberId, Arc<MemberShared>>,
+    last_id: MemberId,
+}
+
+#[derive(Default)]
+struct Waiting {
+    watcher: Option<MemberId>,
+    sleepers: VecDeque<Arc<MemberShared>>,
+}
+
+/// How a member waits.
+pub(super) enum Place {
+    Watches,
+    Sleeps,
+}
+
+impl GroupShared {
+    pub(super) fn new(id: u32, name: &str, options: GroupOptions, partitions: Vec<Arc<GroupPartition>>) -> GroupShared {
+        let arrivals = Arc::new(Signal::default());
+        partitions.iter().for_each(|partition| partition.partition.watch(&arrivals));
+        GroupShared {
+            id,
+            name: name.into(),
+            options,
+            partitions,
+            members: Mutex::default(),
+            arrivals,
+            waiting: Mutex::default(),
+            dead: Mutex::default(),
+            deleted: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        match self.deleted.load(Ordering::Acquire) {
+            true => Err(Error::GroupDeleted { name: self.name.to_string() }),
+            false => Ok(()),
+        }
+    }
+
+    // ----- members -----
+
+    /// Lets somebody in.
+    pub(super) fn join(&self, member: impl FnOnce(MemberId) -> MemberShared) -> Arc<MemberShared> {
+        let mut members = lock(&self.members);
+        let id = members.last_id + 1;
+        members.last_id = id;
+        let member = Arc::new(member(id));
+        members.by_id.insert(id, member.clone());
+        self.share_out(&members);
+        member
+    }
+
+    /// Lets somebody go; what it holds was given back before.
+    pub(super) fn leave(&self, member: &MemberShared) {
+        let mut members = lock(&self.members);
+        members.by_id.remove(&member.id);
+        self.share_out(&members);
+        drop(members);
+        self.partitions.iter().for_each(|partition| partition.member_left(member.id));
+        self.end_waiting(member);
+        self.pass_on();
+        self.arrivals.notify();
+    }
+
+    /// The place of a partition in the group.
+    pub(super) fn place_of(&self, topic: &str, partition: u32) -> Result<usize> {
+        let is_it = |of: &Arc<GroupPartition>| of.partition.partition == partition && *of.partition.topic == *topic;
+        self.partitions.iter().position(is_it).ok_or_else(|| Error::InvalidArgument {
+            name: "partition",
+            value: format!("{topic} {partition}"),
+            reason: format!("group `{}` does not read it", self.name),
+        })
+    }
+
+    pub(super) fn members(&self) -> Vec<Arc<MemberShared>> {
+        lock(&self.members).by_id.values().cloned().collect()
+    }
+
+    /// Ordered: each partition is wanted by one member, and the members have as many as each other.
+    fn share_out(&self, members: &Members) {
+        if self.options.kind != GroupKind::Ordered {
+            return;
+        }
+        let ids: Vec<MemberId> = members.by_id.keys().copied().collect();
+        for (at, partition) in self.partitions.iter().enumerate() {
+            partition.want((!ids.is_empty()).then(|| ids[at % ids.len()]));
+        }
+        self.arrivals.notify();
+    }
+
+    // ----- waiting -----
+
+    /// A member has found nothing: how it waits.
+    pub(super) fn begin_waiting(&self, member: &Arc<MemberShared>) -> Place {
+        if self.options.kind == GroupKind::Ordered {
+            return Place::Watches;
+        }
+        let mut waiting = lock(&self.waiting);
+        match waiting.watcher {
+            None => {
+                waiting.watcher = Some(member.id);
+                Place::Watches
+            }
+            Some(watcher) if watcher == member.id => Place::Watches,
+            Some(_) => {
+                if !waiting.sleepers.iter().any(|sleeper| sleeper.id == member.id) {
+                    waiting.sleepers.push_back(member.clone());
+                }
+                Place::Sleeps
+            }
+        }
+    }
+
+    /// It waits no more, for whatever reason: also not as the one that was just woken to watch.
+    pub(super) fn end_waiting(&self, member: &MemberShared) {
+        let mut waiting = lock(&self.waiting);
+        waiting.sleepers.retain(|sleeper| sleeper.id != member.id);
+        if waiting.watcher == Some(member.id) {
+            waiting.watcher = None;
+        }
+    }
+
+    /// Wakes the next one that sleeps, if there is somebody: it takes what is left, or watches.
+    pub(super) fn pass_on(&self) {
+        let mut waiting = lock(&self.waiting);
+        if waiting.watcher.is_some() {
+            return;
+        }
+        if let Some(next) = waiting.sleepers.pop_front() {
+            // Its way to the partitions is the way of the watcher.
+            waiting.watcher = Some(next.id);
+            drop(waiting);
+            next.signal.notify();
+        }
+    }
+
+    // ----- ends of deliveries -----
+
+    /// Deliveries of a partition end unfinished.
+    pub(super) fn give_back(&self, partition: u32, offsets: std::ops::Range<u64>, cause: Cause, now_ms: i64) -> bool {
+        let dead_letters = self.partitions[partition as usize].give_back(offsets, cause, now_ms);
+        self.arrivals.notify();
+        self.bury(partition, dead_letters)
+    }
+
+    /// These go to the dead letters soon; says whether there are any.
+    pub(super) fn bury(&self, partition: u32, dead_letters: Vec<DeadLetter>) -> bool {
+        let any = !dead_letters.is_empty();
+        lock(&self.dead).extend(dead_letters.into_iter().map(|dead_letter| (partition, dead_letter)));
+        any
+    }
+
+    pub(super) fn has_dead(&self) -> bool {
+        !lock(&self.dead).is_empty()
+    }
+
+    /// Sends the records that failed for good to the dead letters, and finishes them when they are there. One that is
+    /// sent again because nobody knows whether it arrived is not written twice: it has a message id.
+    pub(super) fn send_dead_letters(&self, engine: &Arc<EngineInner>) {
+        let dead: Vec<_> = lock(&self.dead).drain(..).collect();
+        for (at, dead_letter) in dead {
+            let partition = &self.partitions[at as usize];
+            match self.send_dead_letter(engine, partition, &dead_letter) {
+                Ok(()) => {
+                    partition.finish(std::iter::once(dead_letter.offset..dead_letter.offset + 1));
+                    self.arrivals.notify();
+                }
+                // It is told of again by the next one who takes from the partition.
+                Err(_) => partition.dead_letter_failed(dead_letter.offset),
+            }
+        }
+    }
+
+    fn send_dead_letter(
+        &self,
+        engine: &Arc<EngineInner>,
+        partition: &GroupPartition,
+        dead_letter: &DeadLetter,
+    ) -> Result<()> {
+        let DeadLetter { offset, attempts } = *dead_letter;
+        let records = match super::reading::read_one(&partition.partition, offset) {
+            // Nothing is left of it to be sent.
+            Err(Error::Truncated { .. }) => return Ok(()),
+            records => records?,
+        };
+        let Some(record) = records.iter().next() else { return Ok(()) };
+        let topic = self.dead_letter_topic(engine)?;
+        let source = &partition.partition;
+        let values = [
+            ("ringlane.group", self.name.to_string()),
+            ("ringlane.topic", source.topic.to_string()),
+            ("ringlane.partition", source.partition.to_string()),
+            ("ringlane.offset", offset.to_string()),
+            ("ringlane.deliveries", attempts.deliveries.to_string()),
+            ("ringlane.failures", attempts.failures.to_string()),
+            ("ringlane.reason", attempts.reason.name().to_owned()),
+        ];
+        let cause = values.iter().map(|(name, value)| Header { name, value: value.as_bytes() });
+        let headers: Vec<Header<'_>> = record.headers().chain(cause).collect();
+        let id = format!("dead/{}/{}/{offset}/{}", self.id, source.slot, attempts.deliveries);
+        let dead = Record {
+            key: record.key(),
+            value: record.value(),
+            headers: &headers,
+            timestamp_ms: Some(record.timestamp_ms()),
+            partition: Some(source.partition % topic.partitions()),
+            message_id: Some(id.as_bytes()),
+            ..Record::default()
+        };
+        let producer = Producer::new(engine.clone(), &ProducerOptions::new(), Default::default());
+        producer.send(&topic, dead)?.wait().map(drop)
+    }
+
+    /// The topic of the dead letters; made, where it is missing.
+    fn dead_letter_topic(&self, engine: &Arc<EngineInner>) -> Result<Topic> {
+        let name = self.options.dead_letters_of(&self.name);
+        if let Some(shared) = engine.find_topic(&name) {
+            return Ok(Topic { shared });
+        }
+        let widest = self.partitions.iter().map(|partition| partition.topic.partitions.len()).max();
+        let partitions = widest.unwrap_or(1) as u32;
+        match engine.create_topic(&name, TopicOptions::new().partitions(partitions)) {
+            Err(Error::TopicExists { .. }) => {
+                let shared = engine.find_topic(&name).ok_or(Error::UnknownTopic { name })?;
+                Ok(Topic { shared })
+            }
+            created => created,
+        }
+    }
+
+    /// Before the engine closes, or when the group is deleted: its members learn it.
+    pub(super) fn wake_all(&self) {
+        self.arrivals.notify();
+        self.members().iter().for_each(|member| member.signal.notify());
+    }
+}
+
+impl Drop for GroupShared {
+    fn drop(&mut self) {
+        for partition in &self.partitions {
+            partition.partition.unwatch(&self.arrivals);
+        }
+    }
+}
