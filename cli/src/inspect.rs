@@ -11,7 +11,7 @@ use serde_json::Value;
 /// Arguments of `inspect`.
 #[derive(Args)]
 pub struct InspectArguments {
-    /// Show the frames of this segment file
+    /// Show the frames of this segment file; the origin of one is PRODUCER:EPOCH:SEQUENCE of its first record
     #[arg(value_name = "SEGMENT")]
     segment: Option<String>,
     /// End after so many frames
@@ -61,7 +61,8 @@ fn frames(arguments: &InspectArguments, segment: &str) -> Result {
     output.finish()
 }
 
-/// Frames on their way into tables; bounded, because a segment may have millions.
+/// Frames on their way into tables; bounded, because a segment may have millions. Who wrote their first record stands in
+/// one column, as producer, epoch and number.
 #[derive(Default)]
 struct Rows(Vec<Value>);
 
@@ -69,7 +70,12 @@ impl Rows {
     const MAX: usize = 1000;
 
     fn add(&mut self, output: &mut Output, frame: &impl serde::Serialize) -> Result {
-        self.0.push(serde_json::to_value(frame).unwrap_or(Value::Null));
+        let mut row = serde_json::to_value(frame).unwrap_or(Value::Null);
+        if let Some(origin) = row.get_mut("origin").filter(|origin| origin.is_object()) {
+            let [producer, epoch, sequence] = ["producer", "epoch", "sequence"].map(|name| &origin[name]);
+            *origin = Value::String(format!("{producer}:{epoch}:{sequence}"));
+        }
+        self.0.push(row);
         if self.0.len() == Self::MAX { self.write(output) } else { Ok(()) }
     }
 

@@ -20,6 +20,7 @@ mod inspect;
 mod interrupt;
 mod output;
 mod produce;
+mod producer;
 mod progress;
 mod record_json;
 mod render;
@@ -47,6 +48,9 @@ enum Command {
     /// Create, list, describe and delete topics
     #[command(subcommand)]
     Topic(topic::TopicCommand),
+    /// List and delete producers that have a name
+    #[command(subcommand)]
+    Producer(producer::ProducerCommand),
     /// Send records: one for each line, or as JSON
     Produce(produce::ProduceArguments),
     /// Print records
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Topic(command) => topic::run(&command),
+        Command::Producer(command) => producer::run(&command),
         Command::Produce(arguments) => produce::run(&arguments),
         Command::Consume(arguments) => consume::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),

@@ -34,7 +34,9 @@ pub enum Error {
         name: String,
     },
     /// No named producer of this name, or it was deleted.
-    #[error("there is no producer `{name}`; open one with `ProducerOptions::name`")]
+    #[error(
+        "there is no producer `{name}`; list the producers to see their names, or open one with `ProducerOptions::name`"
+    )]
     UnknownProducer {
         /// Its name.
         name: String,

@@ -96,14 +96,14 @@ pub struct FrameInfo {
     pub count: Option<u32>,
     /// Offset of its first record.
     pub base_offset: Option<u64>,
+    /// Who wrote its first record, and as which one; the numbers of the others follow.
+    pub origin: Option<Origin>,
     /// When its records become visible, if they are withheld; ms since 1970-01-01 UTC.
     pub due_ms: Option<i64>,
     /// The position that a frame of withheld records is known by, where it was moved.
     pub identity: Option<u64>,
     /// When it was appended, ms since 1970-01-01 UTC.
     pub append_time_ms: Option<i64>,
-    /// Who wrote its first record, and as which one; the numbers of the others follow.
-    pub origin: Option<Origin>,
     /// What is wrong, if it is not a whole frame; then it is the last one.
     pub problem: Option<String>,
 }
@@ -220,10 +220,10 @@ fn frame_info(scan: &mut SegmentScan, segment: &ManifestSegment, position: Posit
         slot: None,
         count: None,
         base_offset: None,
+        origin: None,
         due_ms: None,
         identity: None,
         append_time_ms: None,
-        origin: None,
         problem: None,
     };
     match scan.frame(position) {

@@ -304,6 +304,25 @@ fn another_number_of_lanes_changes_nothing() {
     engine.close().unwrap();
 }
 
+/// In the session that changed the number of lanes, receipts were remembered without the bound.
+#[test]
+fn the_bound_on_receipts_holds_as_soon_as_lanes_have_changed() {
+    let directory = directory();
+    let bounded = |lanes| small().originals_max(2).lanes(Some(lanes));
+    let of = |id: &'static [u8]| Record::new(b"v").partition(0).message_id(id);
+    let (engine, topic) = open_with(directory.path(), bounded(1));
+    send(&named(&engine, "p"), &topic, of(b"a")).unwrap();
+    engine.close().unwrap();
+    let (engine, topic) = open_with(directory.path(), bounded(2));
+    let producer = named(&engine, "p");
+    assert!(send(&producer, &topic, of(b"a")).unwrap().duplicate);
+    for id in [b"b", b"c"] {
+        assert!(!send(&producer, &topic, of(id)).unwrap().duplicate);
+    }
+    assert!(!send(&producer, &topic, of(b"a")).unwrap().duplicate, "b and c took its place");
+    engine.close().unwrap();
+}
+
 #[test]
 fn a_repaired_directory_goes_on_with_the_same_numbers() {
     let directory = directory();

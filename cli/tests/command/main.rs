@@ -10,5 +10,6 @@ mod follow;
 mod held;
 mod home;
 mod produce_consume;
+mod producer;
 mod repair;
 mod topic;

@@ -88,6 +88,8 @@ fn looking_at_a_directory_that_is_not_there_does_not_make_it() {
         &["topic", "list"][..],
         &["topic", "describe", "orders"],
         &["topic", "delete", "orders"],
+        &["producer", "list"],
+        &["producer", "delete", "billing"],
         &["consume", "-t", "orders"],
         &["stats"],
         &["sync"],
@@ -144,7 +146,9 @@ fn a_foreign_directory_is_left_alone() {
 #[test]
 fn help_is_there_for_every_command_and_nonsense_is_a_usage_error() {
     let home = Home::new();
-    for command in ["topic", "produce", "consume", "inspect", "verify", "repair", "stats", "sync", "bench", "demo"] {
+    let all =
+        ["topic", "producer", "produce", "consume", "inspect", "verify", "repair", "stats", "sync", "bench", "demo"];
+    for command in all {
         assert!(home.run(&[command, "--help"]).ok().text().contains("Usage: ringlane"), "{command}");
     }
     assert!(!home.run(&["--help"]).ok().text().contains("demo-writer"), "the demo's own process is not for users");

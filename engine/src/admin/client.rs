@@ -8,7 +8,7 @@ use crate::bounds::RECORD_BYTES_CEILING;
 use crate::error::{Error, Result};
 use crate::io::{Access, Storage, socket};
 use crate::log::segment::LOCK_FILE;
-use crate::producer::{Durability, Receipt};
+use crate::producer::{Durability, ProducerInfo, Receipt};
 use crate::record::Record;
 use crate::topic::{PartitionInfo, Retention, TopicOptions};
 use std::io::{Read, Write};
@@ -138,6 +138,28 @@ impl Client {
     pub fn describe_topic(&mut self, name: &str) -> Result<TopicDescription> {
         match self.ask(&Request::DescribeTopic { name: name.to_owned() })? {
             Reply::Described(topic) => Ok(topic),
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    /// [`Engine::producers`](crate::Engine::producers).
+    pub fn producers(&mut self) -> Result<Vec<ProducerInfo>> {
+        let mut producers: Vec<ProducerInfo> = Vec::new();
+        loop {
+            let after = producers.last().map_or(String::new(), |info| info.name.clone());
+            match self.ask(&Request::ListProducers { after: after.clone() })? {
+                Reply::Producers(page) if page.is_empty() => return Ok(producers),
+                // In their order, so that this ends.
+                Reply::Producers(page) if page.iter().all(|info| info.name > after) => producers.extend(page),
+                _ => return Err(self.nonsense()),
+            }
+        }
+    }
+
+    /// [`Engine::delete_producer`](crate::Engine::delete_producer); gives what the producer was.
+    pub fn delete_producer(&mut self, name: &str) -> Result<ProducerInfo> {
+        match self.ask(&Request::DeleteProducer { name: name.to_owned() })? {
+            Reply::ProducerDeleted(info) => Ok(info),
             _ => Err(self.nonsense()),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: every request has one answer, and a bug in one of them is an answer too.
 
-use super::TOPICS_PER_PAGE;
+use super::NAMES_PER_PAGE;
 use super::message::{Reply, Request, SentReceipt, SentRecord};
 use super::refusal::Refusal;
 use super::topics::{TopicDescription, TopicSummary};
@@ -57,7 +57,7 @@ impl Handler {
             Request::ListTopics { after } => {
                 let topics = engine.topics();
                 let behind = topics.iter().filter(|topic| topic.name() > after.as_str());
-                Reply::Topics(behind.take(TOPICS_PER_PAGE).map(TopicSummary::of).collect::<Result<_>>()?)
+                Reply::Topics(behind.take(NAMES_PER_PAGE).map(TopicSummary::of).collect::<Result<_>>()?)
             }
             Request::DescribeTopic { name } => Reply::Described(TopicDescription::of(&engine.topic(&name)?)?),
             Request::Sync => {
@@ -73,6 +73,15 @@ impl Handler {
                 let topic = engine.topic(&topic)?;
                 engine.delete_records(&topic, partition, before)?;
                 Reply::RecordsDeleted(topic.partition_info(partition)?)
+            }
+            Request::ListProducers { after } => {
+                let behind = engine.producers().into_iter().filter(|info| info.name > after);
+                Reply::Producers(behind.take(NAMES_PER_PAGE).collect())
+            }
+            Request::DeleteProducer { name } => {
+                let info = engine.producers().into_iter().find(|info| info.name == name);
+                engine.delete_producer(&name)?;
+                Reply::ProducerDeleted(info.ok_or(Error::UnknownProducer { name })?)
             }
             Request::Produce { topic, durability, records } => {
                 Reply::Produced(self.produce(&topic, durability, &records)?)

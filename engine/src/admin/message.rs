@@ -5,13 +5,14 @@
 //! - A message has one encoding.
 //! - The header keeps its layout in all versions, so that another version is an answer and not a guess.
 
+use super::producers::{put_producer, take_producer};
 use super::refusal::{MALFORMED, Refusal, UNKNOWN_REQUEST, UNSUPPORTED_VERSION};
 use super::topics::{TopicDescription, TopicSummary, put_partition, take_partition};
 use super::value::Value;
 use super::{BODY_BYTES_MAX, RECORDS_MAX};
 use crate::log::codec::{Put, Reader};
 use crate::log::origin::Origin;
-use crate::producer::{Durability, RecordId};
+use crate::producer::{Durability, ProducerInfo, RecordId};
 use crate::record::{Record, RecordRef, Visibility};
 use crate::topic::{PartitionInfo, Retention, TopicOptions};
 use std::time::Duration;
@@ -33,6 +34,8 @@ const PRODUCE: u8 = 8;
 // Kept free for what groups, dead letters and transactions will need: 9 reset, 10 redrive, 11 resolve.
 const CONFIGURE_TOPIC: u8 = 12;
 const DELETE_RECORDS: u8 = 13;
+const LIST_PRODUCERS: u8 = 14;
+const DELETE_PRODUCER: u8 = 15;
 /// The kind of an answer is that of its request, and this.
 const ANSWER: u8 = 0x80;
 const REFUSED: u8 = 0xff;
@@ -119,6 +122,13 @@ pub(crate) enum Request {
         partition: u32,
         before: u64,
     },
+    /// Named producers whose names come behind `after`, in their order.
+    ListProducers {
+        after: String,
+    },
+    DeleteProducer {
+        name: String,
+    },
 }
 
 impl Request {
@@ -163,6 +173,14 @@ impl Request {
                 body.put_u64(*before);
                 DELETE_RECORDS
             }
+            Request::ListProducers { after } => {
+                body.put_bytes(after.as_bytes());
+                LIST_PRODUCERS
+            }
+            Request::DeleteProducer { name } => {
+                body.put_bytes(name.as_bytes());
+                DELETE_PRODUCER
+            }
         };
         frame(kind, request, &body)
     }
@@ -170,7 +188,7 @@ impl Request {
     /// Reads a request's body.
     pub(crate) fn decode(kind: u8, body: &[u8]) -> Result<Request, Refusal> {
         let mut reader = Reader::new(body);
-        if !matches!(kind, HELLO..=PRODUCE | CONFIGURE_TOPIC | DELETE_RECORDS) {
+        if !matches!(kind, HELLO..=PRODUCE | CONFIGURE_TOPIC..=DELETE_PRODUCER) {
             return Err(Refusal::new(UNKNOWN_REQUEST, format!("this process knows no request of kind {kind}")));
         }
         let request = Self::take(kind, &mut reader).filter(|_| reader.is_empty());
@@ -199,6 +217,8 @@ impl Request {
             DELETE_RECORDS => {
                 Request::DeleteRecords { topic: text(reader)?, partition: reader.u32()?, before: reader.u64()? }
             }
+            LIST_PRODUCERS => Request::ListProducers { after: text(reader)? },
+            DELETE_PRODUCER => Request::DeleteProducer { name: text(reader)? },
             _ => return None,
         })
     }
@@ -207,8 +227,9 @@ impl Request {
     pub(crate) fn waits(&self) -> bool {
         match self {
             Request::CreateTopic { .. } | Request::DeleteTopic { .. } | Request::Sync | Request::Produce { .. } => true,
-            Request::ConfigureTopic { .. } | Request::DeleteRecords { .. } => true,
+            Request::ConfigureTopic { .. } | Request::DeleteRecords { .. } | Request::DeleteProducer { .. } => true,
             Request::Hello | Request::ListTopics { .. } | Request::DescribeTopic { .. } | Request::Stats => false,
+            Request::ListProducers { .. } => false,
         }
     }
 }
@@ -232,6 +253,8 @@ pub(crate) enum Reply {
     Configured(TopicSummary),
     /// What the partition holds now.
     RecordsDeleted(PartitionInfo),
+    Producers(Vec<ProducerInfo>),
+    ProducerDeleted(ProducerInfo),
     Refused(Refusal),
 }
 
@@ -291,6 +314,15 @@ impl Reply {
                 put_partition(&mut body, info);
                 ANSWER | DELETE_RECORDS
             }
+            Reply::Producers(producers) => {
+                body.put_u32(producers.len() as u32);
+                producers.iter().for_each(|info| put_producer(&mut body, info));
+                ANSWER | LIST_PRODUCERS
+            }
+            Reply::ProducerDeleted(info) => {
+                put_producer(&mut body, info);
+                ANSWER | DELETE_PRODUCER
+            }
             Reply::Refused(refusal) => {
                 refusal.put(&mut body);
                 REFUSED
@@ -329,6 +361,11 @@ impl Reply {
                 }
                 CONFIGURE_TOPIC => Reply::Configured(TopicSummary::take(reader)?),
                 DELETE_RECORDS => Reply::RecordsDeleted(take_partition(reader)?),
+                LIST_PRODUCERS => {
+                    let count = reader.u32()?;
+                    Reply::Producers((0..count).map(|_| take_producer(reader)).collect::<Option<_>>()?)
+                }
+                DELETE_PRODUCER => Reply::ProducerDeleted(take_producer(reader)?),
                 _ => return None,
             },
         };
@@ -534,6 +571,8 @@ mod tests {
             },
             Request::ConfigureTopic { name: name(), retention: Retention::new().retention_ms(7) },
             Request::DeleteRecords { topic: name(), partition: 1, before: u64::MAX },
+            Request::ListProducers { after: "billing".to_owned() },
+            Request::DeleteProducer { name: "billing".to_owned() },
             Request::DeleteTopic { name: name() },
             Request::ListTopics { after: String::new() },
             Request::DescribeTopic { name: name() },
@@ -562,6 +601,7 @@ mod tests {
             retention_bytes: None,
         };
         let info = PartitionInfo { partition: 0, lane: 1, first_offset: 2, next_offset: u64::MAX };
+        let producer = |id| ProducerInfo { name: format!("p{id}"), id, epoch: u32::MAX };
         let receipt = |offset| SentReceipt {
             partition: 1,
             offset,
@@ -580,6 +620,8 @@ mod tests {
             Reply::Synced,
             Reply::Configured(summary()),
             Reply::RecordsDeleted(info),
+            Reply::Producers(vec![producer(1), producer(2)]),
+            Reply::ProducerDeleted(producer(3)),
             Reply::Stats(Value::Null),
             Reply::Produced(vec![Ok(receipt(None)), Ok(receipt(Some(0))), Err(Refusal::new(MALFORMED, "m"))]),
             Reply::Refused(Refusal::new(MALFORMED, "m")),
@@ -619,7 +661,7 @@ mod tests {
         assert_eq!(code(&|bytes| bytes[0] = b'X'), "malformed");
         assert_eq!(code(&|bytes| bytes[4] = 2), "unsupported-version");
         assert_eq!(code(&|bytes| bytes[8..12].fill(0xff)), "malformed");
-        for kind in [0, 9, 10, 11, 14, 200] {
+        for kind in [0, 9, 10, 11, 16, 200] {
             assert_eq!(crate::Error::from(Request::decode(kind, &[]).unwrap_err()).code(), "unknown-request");
         }
     }

@@ -1,0 +1,306 @@
+//! The examples of README.md and docs/DELIVERY.md: they stand here too, are run, and do what is said of them.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{directory, options, small, values};
+use ringlane::*;
+
+const README: &str = include_str!("../../README.md");
+const DELIVERY: &str = include_str!("../../docs/DELIVERY.md");
+const HERE: &str = include_str!("documents.rs");
+
+/// What stands in the documents, example by example.
+mod example {
+    pub(crate) mod readme {
+        use ringlane::{ConsumerOptions, Engine, Options, ProducerOptions, Record, Start, TopicOptions};
+        use std::time::Duration;
+
+        pub(crate) fn run() -> ringlane::Result<()> {
+            main()
+        }
+
+        fn main() -> ringlane::Result<()> {
+            let engine = Engine::open("data", Options::new())?;
+            let orders = engine.create_topic("orders", TopicOptions::new().partitions(4))?;
+
+            let producer = engine.producer(ProducerOptions::new())?;
+            let receipt = producer.send(&orders, Record::new(b"paid").key(b"order-7"))?.wait()?;
+            println!("partition {}, offset {:?}", receipt.partition, receipt.offset);
+
+            let mut consumer = engine.consumer(ConsumerOptions::new())?;
+            consumer.assign_all(&orders, Start::Beginning)?;
+            for record in &consumer.poll(Duration::from_secs(1))? {
+                println!("{:?} = {:?}", record.key(), record.value());
+            }
+            engine.close()
+        }
+    }
+
+    pub(crate) mod topic_that_may_be_there {
+        use ringlane::{Engine, Error, Topic, TopicOptions};
+
+        #[rustfmt::skip]
+        pub(crate) fn run(engine: &Engine) -> ringlane::Result<Topic> {
+            let orders = match engine.topic("orders") {
+                Err(Error::UnknownTopic { .. }) => engine.create_topic("orders", TopicOptions::new().partitions(4))?,
+                there => there?,
+            };
+            Ok(orders)
+        }
+    }
+
+    pub(crate) mod reading {
+        use ringlane::{Consumer, Result, Start, Topic};
+        use std::time::Duration;
+
+        /// Reads all that is there; says whether it is everything.
+        fn read_all(consumer: &mut Consumer, orders: &Topic) -> Result<bool> {
+            consumer.assign_all(orders, Start::Beginning)?;
+            loop {
+                let records = consumer.poll(Duration::ZERO)?;
+                if records.is_empty() {
+                    break;
+                }
+                for record in &records {
+                    println!("{:?}: {:?}", record.origin(), record.value()); // work on it
+                }
+                for finding in consumer.take_findings() {
+                    eprintln!("{finding}");
+                }
+            }
+            for (range, reason) in consumer.explain_missing()? {
+                eprintln!("{} to {} of producer {}: {reason}", range.first, range.last, range.producer);
+                eprintln!("{}", reason.advice());
+            }
+            let report = consumer.continuity().unwrap_or_default();
+            eprintln!("{report}");
+            Ok(report.is_continuous())
+        }
+
+        pub(crate) fn run(consumer: &mut Consumer, orders: &Topic) -> Result<bool> {
+            read_all(consumer, orders)
+        }
+    }
+
+    pub(crate) mod checking {
+        use ringlane::{ContinuityChecker, ContinuityOptions, ContinuityReport, Origin, Result, TopicPartition};
+
+        /// Rows of a table in the order of their offsets: offset, origin, and whether the record was late.
+        fn check_table(rows: &[(u64, Origin, bool)]) -> Result<ContinuityReport> {
+            let orders = TopicPartition::new("orders", 0);
+            let mut checker = ContinuityChecker::new(ContinuityOptions::new())?;
+            let offset = rows.first().map_or(0, |(offset, ..)| *offset);
+            // Nothing was given up before offset 0, so there each producer's numbers begin at 0.
+            checker.begin(orders, offset, offset == 0);
+            for (offset, origin, is_late) in rows {
+                checker.observe(orders, *offset, *origin, *is_late);
+            }
+            for finding in checker.take_findings() {
+                eprintln!("{finding}");
+            }
+            Ok(checker.report())
+        }
+
+        pub(crate) fn run(rows: &[(u64, Origin, bool)]) -> Result<ContinuityReport> {
+            check_table(rows)
+        }
+    }
+
+    pub(crate) mod sending {
+        use ringlane::{Producer, Receipt, Record, Result, Topic};
+        use std::time::Duration;
+
+        /// Sends a record until it is there, or cannot be.
+        fn send_until_there(producer: &Producer, orders: &Topic, record: Record<'_>) -> Result<Receipt> {
+            loop {
+                match producer.send(orders, record).and_then(|handle| handle.wait()) {
+                    // It is not there: the buffer or the disk is full, or too many records are delayed.
+                    Err(error) if error.is_retriable() => std::thread::sleep(Duration::from_millis(100)),
+                    outcome => return outcome,
+                }
+            }
+        }
+
+        pub(crate) fn run(producer: &Producer, orders: &Topic, record: Record<'_>) -> Result<Receipt> {
+            send_until_there(producer, orders, record)
+        }
+    }
+
+    pub(crate) mod importing {
+        use ringlane::{Engine, ProducerOptions, Record, Result, Topic};
+
+        /// Sends the lines that are not there yet. Each is there once, whatever ended the runs before.
+        fn import(engine: &Engine, orders: &Topic, lines: &[&[u8]]) -> Result<u64> {
+            let producer = engine.producer(ProducerOptions::new().name("import"))?;
+            let next = producer.last_sent(orders, 0)?.map_or(0, |last| last.sequence + 1);
+            let mut handles = Vec::new();
+            for (number, line) in (0..).zip(lines).skip(next as usize) {
+                handles.push(producer.send(orders, Record::new(line).partition(0).sequence(number))?);
+            }
+            for handle in handles {
+                handle.wait()?;
+            }
+            Ok(next)
+        }
+
+        pub(crate) fn run(engine: &Engine, orders: &Topic, lines: &[&[u8]]) -> Result<u64> {
+            import(engine, orders, lines)
+        }
+    }
+
+    pub(crate) mod paying {
+        use ringlane::{Engine, ProducerOptions, Receipt, Record, Result, Topic};
+
+        /// May be called as often as somebody is in doubt.
+        fn pay(engine: &Engine, orders: &Topic) -> Result<Receipt> {
+            let producer = engine.producer(ProducerOptions::new())?;
+            let record = Record::new(b"paid").key(b"order-7").message_id(b"payment-4711");
+            let receipt = producer.send(orders, record)?.wait()?;
+            if receipt.duplicate {
+                println!("it was there already, at offset {:?}", receipt.offset);
+            }
+            Ok(receipt)
+        }
+
+        pub(crate) fn run(engine: &Engine, orders: &Topic) -> Result<Receipt> {
+            pay(engine, orders)
+        }
+    }
+}
+
+/// Lines without their indentation, which differs.
+fn lines(text: &str) -> Vec<&str> {
+    text.lines().map(str::trim).collect()
+}
+
+/// The Rust in a document.
+fn examples(document: &str) -> Vec<Vec<&str>> {
+    let blocks = document.split("```rust\n").skip(1);
+    blocks.map(|block| lines(block.split("```").next().unwrap())).collect()
+}
+
+#[test]
+fn each_example_stands_here() {
+    let here = lines(HERE);
+    for (document, count) in [(README, 2), (DELIVERY, 5)] {
+        let examples = examples(document);
+        assert_eq!(examples.len(), count);
+        for example in examples {
+            let stands_here = here.windows(example.len()).any(|lines| lines == example);
+            assert!(stands_here, "not in engine/tests/documents.rs, or not the same:\n{}", example.join("\n"));
+        }
+    }
+}
+
+/// The only one here that needs a working directory.
+#[test]
+fn the_readme_makes_a_directory_and_a_topic_once() {
+    if !common::is_about(Backend::IoUring) {
+        return;
+    }
+    let directory = directory();
+    std::env::set_current_dir(directory.path()).unwrap();
+    example::readme::run().unwrap();
+    assert_eq!(example::readme::run().unwrap_err().code(), "topic-exists");
+    let engine = Engine::open(directory.path().join("data"), options()).unwrap();
+    let orders = example::topic_that_may_be_there::run(&engine).unwrap();
+    assert_eq!(orders.partitions(), 4);
+    engine.delete_topic("orders").unwrap();
+    assert_ne!(example::topic_that_may_be_there::run(&engine).unwrap().id(), orders.id());
+    engine.close().unwrap();
+}
+
+/// A new engine with the topic `orders` of one partition.
+fn orders(directory: &std::path::Path) -> (Engine, Topic) {
+    let engine = Engine::open(directory, small()).unwrap();
+    let orders = engine.topic("orders").or_else(|_| engine.create_topic("orders", TopicOptions::new())).unwrap();
+    (engine, orders)
+}
+
+#[test]
+fn who_reads_knows_whether_it_is_everything() {
+    let directory = directory();
+    let (engine, topic) = orders(directory.path());
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let delayed = Record::new(b"later").visible_at(4_000_000_000_000);
+    let cancelled = producer.send(&topic, delayed).unwrap().wait().unwrap();
+    producer.cancel(cancelled.id).unwrap();
+    producer.send(&topic, delayed).unwrap().wait().unwrap();
+    producer.send(&topic, Record::new(b"now")).unwrap().wait().unwrap();
+    let mut consumer = engine.consumer(ConsumerOptions::new()).unwrap();
+    assert!(example::reading::run(&mut consumer, &topic).unwrap());
+    let report = consumer.continuity().unwrap();
+    assert_eq!((report.records, report.missing.cancelled, report.missing.pending), (1, 1, 1));
+    // Who begins anew without having asked does not know why they were missing.
+    consumer.poll(std::time::Duration::ZERO).unwrap();
+    consumer.seek(&topic, 0, Start::Beginning).unwrap();
+    assert!(consumer.continuity().unwrap().is_continuous(), "they were explained");
+    consumer.poll(std::time::Duration::ZERO).unwrap();
+    consumer.seek(&topic, 0, Start::Beginning).unwrap();
+    assert_eq!(consumer.continuity().unwrap().missing.forgotten, 2);
+    engine.close().unwrap();
+}
+
+#[test]
+fn a_table_is_checked_by_the_origins_in_it() {
+    let origin = |sequence| Origin { producer: 1, epoch: 1, sequence };
+    let whole = [(0, origin(0), false), (1, origin(2), false), (2, origin(1), true)];
+    assert!(example::checking::run(&whole).unwrap().is_continuous());
+    assert_eq!(example::checking::run(&whole[1..2]).unwrap().missing.unexplained, 0, "begun in the middle");
+    let without_the_first = [(0, origin(1), false)];
+    assert_eq!(example::checking::run(&without_the_first).unwrap().missing.unexplained, 1);
+    let twice = [(0, origin(0), false), (1, origin(0), false)];
+    assert_eq!(example::checking::run(&twice).unwrap().findings.duplicates, 1);
+}
+
+/// One may be delayed at a time; the second waits until the first is taken back.
+#[test]
+fn what_is_refused_for_now_is_sent_until_it_is_there() {
+    let directory = directory();
+    let engine = Engine::open(directory.path(), small().withheld_records_max(1)).unwrap();
+    let topic = engine.create_topic("orders", TopicOptions::new()).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let delayed = Record::new(b"v").visible_at(4_000_000_000_000);
+    let first = example::sending::run(&producer, &topic, delayed).unwrap();
+    let refused = producer.send(&topic, delayed).unwrap().wait().unwrap_err();
+    assert!(refused.is_retriable());
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| example::sending::run(&producer, &topic, delayed));
+        producer.cancel(first.id).unwrap();
+        assert_eq!(waiting.join().unwrap().unwrap().origin.sequence, 1);
+    });
+    let refused = example::sending::run(&producer, &topic, Record::new(b"v").partition(1)).unwrap_err();
+    assert_eq!(refused.code(), "invalid-partition", "it does not try that for ever");
+    engine.close().unwrap();
+}
+
+#[test]
+fn an_import_goes_on_where_the_last_one_was_killed() {
+    let directory = directory();
+    let (engine, topic) = orders(directory.path());
+    let lines: [&[u8]; 5] = [b"a", b"b", b"c", b"d", b"e"];
+    assert_eq!(example::importing::run(&engine, &topic, &lines[..3]).unwrap(), 0);
+    let killed = common::copy_of_a_moment(directory.path());
+    engine.close().unwrap();
+    let (engine, topic) = orders(killed.path());
+    assert_eq!(example::importing::run(&engine, &topic, &lines).unwrap(), 3);
+    assert_eq!(example::importing::run(&engine, &topic, &lines).unwrap(), 5, "nothing is left");
+    assert_eq!(values(&engine, &topic, 0), lines);
+    engine.close().unwrap();
+}
+
+#[test]
+fn who_is_in_doubt_sends_again_and_it_is_there_once() {
+    let directory = directory();
+    let (engine, topic) = orders(directory.path());
+    let first = example::paying::run(&engine, &topic).unwrap();
+    assert!(!first.duplicate);
+    let killed = common::copy_of_a_moment(directory.path());
+    engine.close().unwrap();
+    let (engine, topic) = orders(killed.path());
+    assert_eq!(example::paying::run(&engine, &topic).unwrap(), Receipt { duplicate: true, ..first });
+    assert_eq!(values(&engine, &topic, 0), [b"paid"]);
+    engine.close().unwrap();
+}
