@@ -396,7 +396,7 @@ impl Engine {
         if is_new { Ok(()) } else { self.sync() }
     }
 
-    /// The producers that have a name, by name.
+    /// The producers that have a name, in the order of their names. From outside: as far as the log was read.
     pub fn producers(&self) -> Vec<ProducerInfo> {
         let producers = lock(&self.inner.producers);
         let info = |named: &Arc<NamedProducer>| ProducerInfo {
@@ -411,7 +411,7 @@ impl Engine {
     /// records stay. Durable on return. One that is opened later under the same name is another one, with numbers from 0.
     ///
     /// # Errors
-    /// `UnknownProducer`, `NoSpace`, and what stops the engine.
+    /// `UnknownProducer`, `NoSpace`; `ReadOnly` for an engine that was opened to be read; and what stops the engine.
     pub fn delete_producer(&self, name: &str) -> Result<()> {
         let inner = &self.inner;
         inner.check_usable()?;

@@ -17,10 +17,6 @@ mod example {
         use ringlane::{ConsumerOptions, Engine, Options, ProducerOptions, Record, Start, TopicOptions};
         use std::time::Duration;
 
-        pub(crate) fn run() -> ringlane::Result<()> {
-            main()
-        }
-
         fn main() -> ringlane::Result<()> {
             let engine = Engine::open("data", Options::new())?;
             let orders = engine.create_topic("orders", TopicOptions::new().partitions(4))?;
@@ -35,6 +31,10 @@ mod example {
                 println!("{:?} = {:?}", record.key(), record.value());
             }
             engine.close()
+        }
+
+        pub(crate) fn run() -> ringlane::Result<()> {
+            main()
         }
     }
 

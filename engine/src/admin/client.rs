@@ -183,7 +183,8 @@ impl Client {
     /// Sends records to a topic, in their order, and waits for their outcomes.
     ///
     /// Each record has its own outcome. There are fewer of them than records when one could not be sent (the last
-    /// outcome says why): those behind it were not sent.
+    /// outcome says why): those behind it were not sent. The other process sends them without a name: message ids are known
+    /// again, and a number of your own (`Record::sequence`) is refused.
     ///
     /// # Errors
     /// As [`Producer::send`](crate::Producer::send) for the topic as a whole: none was sent. `UnknownOutcome` when

@@ -21,6 +21,7 @@ use crate::lane::handover::hand_over;
 use crate::lane::lane::LaneParts;
 use crate::lane::recovery::{self, Hole, Recovered, RecoveryContext};
 use crate::lane::shared::{LaneShared, Message};
+use crate::lane::state::LogState;
 use crate::lane::supply::{Full, Prepared, SegmentSupply};
 use crate::lane::thread;
 use crate::lane::writer::BLOCK_BYTES;
@@ -116,7 +117,7 @@ impl Opening<'_> {
         let catalog = recovered[0].state.catalog.clone();
         for log in &mut recovered {
             log.state.retain_known(&catalog);
-            log.state.originals.bound(self.options.originals_max as usize);
+            self.bound_originals(&mut log.state);
         }
         let summary = RecoverySummary {
             created,
@@ -235,6 +236,10 @@ impl Opening<'_> {
         (0..lanes).map(|id| ManifestLog { id, generation, next_base, first_base }).collect()
     }
 
+    fn bound_originals(&self, state: &mut LogState) {
+        state.originals.bound(self.options.originals_max as usize);
+    }
+
     /// Seals what was recovered, and makes what is written next. With another number of lanes `recovered` becomes
     /// what the new logs begin with.
     fn enter_generation(
@@ -248,7 +253,8 @@ impl Opening<'_> {
         let (left, first_segments) = match self.other_lanes(manifest) {
             None => (Vec::new(), self.begin_generation(manifest, files, recovered)?),
             Some(lanes) => {
-                let states = hand_over(&recovered.iter().map(|log| &log.state).collect::<Vec<_>>(), lanes)?;
+                let mut states = hand_over(&recovered.iter().map(|log| &log.state).collect::<Vec<_>>(), lanes)?;
+                states.iter_mut().for_each(|state| self.bound_originals(state));
                 let old: Vec<u32> = manifest.logs.iter().map(|log| log.id).collect();
                 let (new, first_segments) = self.change_lanes(manifest, files, states)?;
                 (old.into_iter().zip(std::mem::replace(recovered, new)).collect(), first_segments)

@@ -24,9 +24,11 @@ impl SendHandle {
     /// Waits for the receipt.
     ///
     /// # Errors
-    /// The record is not there: `NoSpace`, `TooMany` (delayed records), both to be tried again later;
-    /// `TopicDeleted`, `Poisoned`, `Closed`. It may be there: `UnknownOutcome`. The table in docs/GUARANTEES.md
-    /// says what to do about each; the same errors come to callbacks and to whoever awaits the handle.
+    /// The record is not there: `NoSpace`, `TooMany` (delayed records, or named producers by partition), both to be tried
+    /// again later; `SequenceGap` (its number is not the next one); `ProducerFenced`, `UnknownProducer` (the name was
+    /// opened again, or deleted); `TopicDeleted`, `Poisoned`, `Closed`. It may be there: `UnknownOutcome`. It is there:
+    /// `ReceiptForgotten`. The table in docs/GUARANTEES.md says what to do about each; the same errors come to
+    /// callbacks and to whoever awaits the handle.
     pub fn wait(self) -> Result<Receipt> {
         self.receipt(self.batch.wait())
     }

@@ -108,8 +108,8 @@ impl Producer {
     /// producer that was just opened is complete: nothing of the earlier ones is on its way any more. Durable on return.
     ///
     /// # Errors
-    /// `InvalidArgument` for a producer without a name; `ProducerFenced`, `InvalidPartition`, `TopicDeleted`, and what
-    /// stops the engine.
+    /// `InvalidArgument` for a producer without a name; `ProducerFenced`, `UnknownProducer`, `InvalidPartition`,
+    /// `TopicDeleted`, and what stops the engine: `Poisoned`, `Closed`, `Forked`.
     pub fn last_sent(&self, topic: &Topic, partition: u32) -> Result<Option<LastSent>> {
         self.engine.check_fork()?;
         self.identity.check()?;
@@ -143,7 +143,7 @@ impl Producer {
     ///
     /// # Errors
     /// The record is refused, nothing was sent: `RecordTooLarge`, `InvalidArgument` (its number or message id),
-    /// `InvalidPartition`, `TopicDeleted`, `ProducerFenced`, `QueueFull`, `Poisoned`, `Closed`, `Forked`.
+    /// `InvalidPartition`, `TopicDeleted`, `ProducerFenced`, `UnknownProducer`, `QueueFull`, `Poisoned`, `Closed`, `Forked`.
     pub fn send(&self, topic: &Topic, record: Record<'_>) -> Result<SendHandle> {
         self.send_from(topic, record, None)
     }
@@ -244,7 +244,11 @@ impl Producer {
     }
 
     /// Waits until everything that this producer and its clones sent before has its outcome; an error
-    /// is that of the last batch.
+    /// is that of the last batch. What is said of one record only, `SequenceGap` and `ReceiptForgotten`, its own handle
+    /// says.
+    ///
+    /// # Errors
+    /// Those of [`SendHandle::wait`], but for these two.
     pub fn flush(&self) -> Result<()> {
         self.engine.check_fork()?;
         let mut result = Ok(());
