@@ -46,7 +46,8 @@ fn what_is_printed_as_json_can_be_read_again() {
     let of_partition = |partition: u32| values.iter().filter(move |value| value["partition"] == partition);
     assert_eq!(
         of_partition(1).next().unwrap(),
-        &json!({"topic": "from", "partition": 1, "offset": 0, "timestamp_ms": 1_700_000_000_000u64, "key": "k",
+        &json!({"topic": "from", "partition": 1, "offset": 0, "timestamp_ms": 1_700_000_000_000u64,
+            "origin": {"producer": 0, "epoch": 0, "sequence": 0}, "key": "k",
             "value": "v \" \\ ü", "headers": [{"name": "a", "value": "1"}, {"name": "b", "value": "2"}]})
     );
     let zero: Vec<&Value> = of_partition(0).collect();
