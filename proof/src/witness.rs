@@ -1,7 +1,7 @@
 //! What the children of both kinds say of what they did and saw, in the words of a history.
 
-use crate::history::{Answer, Durability, Happening, Outcome, TopicNumber, Value};
-use ringlane::{ConsumerOptions, Engine, Error, Receipt, Start, Topic};
+use crate::history::{Answer, Durability, Happening, Missing, Numbered, Origin, Outcome, Reason, TopicNumber, Value};
+use ringlane::{Consumer, ConsumerOptions, Discontinuity, Engine, Error, MissingReason, Receipt, Start, Topic};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long delayed records may take to appear at the end, in steps of 5 ms: tells a hang from slowness.
@@ -19,36 +19,89 @@ pub(crate) fn contents(
     mut happen: impl FnMut(Happening),
 ) -> ringlane::Result<()> {
     for partition in 0..topic.partitions() {
-        let (first_offset, records) = loop {
+        let read = loop {
             match contents_of_partition(engine, topic, partition, &value) {
                 // More was given up meanwhile.
                 Err(Error::Truncated { .. }) => {}
                 read => break read?,
             }
         };
+        let Listed { first_offset, records, origins, missing } = read;
         happen(Happening::Contents { topic: number, partition, first_offset, records, wall_ms: Some(wall_ms()) });
+        happen(Happening::Origins { topic: number, partition, origins, missing });
     }
     Ok(())
 }
 
-/// Where a partition begins, and its records.
+/// A partition: where it begins, its records, their numbers, and which of those are missing.
+struct Listed {
+    first_offset: u64,
+    records: Vec<(u64, Value)>,
+    origins: Vec<Origin>,
+    missing: Vec<Missing>,
+}
+
 fn contents_of_partition(
     engine: &Engine,
     topic: &Topic,
     partition: u32,
     value: impl Fn(Option<&[u8]>, u64) -> Value,
-) -> ringlane::Result<(u64, Vec<(u64, Value)>)> {
+) -> ringlane::Result<Listed> {
     let mut consumer = engine.consumer(ConsumerOptions::new())?;
     consumer.assign(topic, partition, Start::Beginning)?;
     let first_offset = consumer.position(topic, partition).unwrap_or(0);
-    let mut records = Vec::new();
+    let (mut records, mut origins) = (Vec::new(), Vec::new());
     loop {
         let polled = consumer.poll(Duration::ZERO)?;
         if polled.is_empty() {
-            return Ok((first_offset, records));
+            let missing = missing(&mut consumer)?;
+            return Ok(Listed { first_offset, records, origins, missing });
         }
         records.extend(polled.iter().map(|record| (record.offset(), value(record.value(), record.offset()))));
+        origins.extend(polled.iter().map(|record| origin_of(record.origin())));
     }
+}
+
+/// An origin in a history's words.
+pub(crate) fn origin_of(origin: ringlane::Origin) -> Origin {
+    Origin { producer: origin.producer, epoch: origin.epoch, sequence: origin.sequence }
+}
+
+/// What a receipt says of the record's number.
+pub(crate) fn numbered_of(receipt: &Receipt) -> Option<Numbered> {
+    Some(Numbered { origin: origin_of(receipt.origin), duplicate: receipt.duplicate })
+}
+
+/// The numbers that a consumer misses, and why, as the engine says.
+///
+/// # Errors
+/// The engine's.
+pub(crate) fn missing(consumer: &mut Consumer) -> ringlane::Result<Vec<Missing>> {
+    let reason = |reason| match reason {
+        MissingReason::Pending => Reason::Pending,
+        MissingReason::Cancelled => Reason::Cancelled,
+        MissingReason::Expired => Reason::Expired,
+        MissingReason::Corrupt => Reason::Corrupt,
+        MissingReason::Unknown => Reason::Unknown,
+    };
+    let explained = consumer.explain_missing()?;
+    let missing = explained.into_iter().map(|(range, why)| {
+        Missing { producer: range.producer, first: range.first, last: range.last, reason: reason(why) }
+    });
+    Ok(missing.collect())
+}
+
+/// What the engine's own checker found in what a consumer read from a place on, other than gaps; those are explained.
+pub(crate) fn discontinuities(consumer: &mut Consumer) -> Vec<String> {
+    let findings = consumer.take_findings();
+    let wrong = findings.iter().filter(|finding| finding.what.is_problem());
+    let wrong = wrong.filter(|finding| !matches!(finding.what, Discontinuity::Gap { .. }));
+    let mut texts: Vec<String> = wrong.map(ToString::to_string).collect();
+    let unexplained = consumer.continuity().map_or(0, |report| report.missing.unexplained);
+    if unexplained > 0 {
+        texts.push(format!("{unexplained} numbers are missing, and the engine does not say why"));
+    }
+    texts
 }
 
 /// Waits until nothing is withheld any more, and makes everything durable. `trouble` is told what never appears.
@@ -75,7 +128,7 @@ pub(crate) fn receipt_outcome(receipt: &Receipt) -> Outcome {
         ringlane::Durability::Synced => Durability::Synced,
         ringlane::Durability::Buffered => Durability::Buffered,
     };
-    Outcome::Ok(Answer::Receipt { partition: receipt.partition, offset: receipt.offset, durability })
+    Outcome::Ok(Answer::Receipt { partition: receipt.partition, offset: receipt.offset, durability, numbered: numbered_of(receipt) })
 }
 
 /// What an error means for what was asked.

@@ -16,11 +16,11 @@ fn text(bytes: &[u8]) -> String {
 
 fn send(value: Value, delay: Option<i64>, transaction: Option<u64>) -> Call {
     let durability = Durability::Synced;
-    Call::Send { topic: 3, partition: Some(1), value, durability, visible_at_ms: delay, transaction }
+    Call::Send { topic: 3, partition: Some(1), value, durability, visible_at_ms: delay, transaction, by: None }
 }
 
 fn receipt(offset: Option<u64>) -> Outcome {
-    Outcome::Ok(Answer::Receipt { partition: 1, offset, durability: Durability::Synced })
+    Outcome::Ok(Answer::Receipt { partition: 1, offset, durability: Durability::Synced, numbered: None })
 }
 
 /// Two overlapping sends, a delayed one that is cancelled, a transaction, a poll, a crash, what is left.

@@ -103,6 +103,22 @@ anomalies! {
     TruncationUndone = "truncation-undone";
     /// A receipt states less than was asked for.
     WeakReceipt = "weak-receipt";
+    /// Two records of a partition have one number, or one record comes with a number that is another one's.
+    NumberTwice = "number-twice";
+    /// A record has another number than its sender gave it, than was said of it before, or than its producer can have.
+    Misnumbered = "misnumbered";
+    /// Numbers are missing in the log, and nothing that was done explains it.
+    NumberGap = "number-gap";
+    /// The engine says that numbers are missing and their records lost.
+    NumberLost = "number-lost";
+    /// What the engine says of numbers that are missing cannot be so.
+    WrongReason = "wrong-reason";
+    /// The engine does not know any more how far a producer came.
+    ForgottenNumber = "forgotten-number";
+    /// A record that was there was sent once more, and written again.
+    WrittenAgain = "written-again";
+    /// A record of an older epoch came after the name had been opened.
+    FencedWrite = "fenced-write";
     /// A record of a transaction that was rolled back was read.
     G1a = "g1a";
     /// A record of a transaction was read before anybody asked to commit it.

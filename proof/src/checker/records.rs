@@ -8,7 +8,8 @@
 use super::finding::{Anomaly, Finding};
 use super::operations::Operations;
 use crate::history::{
-    Answer, Call, Durability, Event, GroupNumber, History, LeaseNumber, Outcome, TopicNumber, TransactionNumber, Value,
+    Answer, Author, Call, Durability, Event, GroupNumber, History, LeaseNumber, Origin, Outcome, ProducerNumber,
+    TopicNumber, TransactionNumber, Value,
 };
 use std::collections::HashMap;
 
@@ -48,6 +49,8 @@ pub(super) struct Record {
     pub(super) visible_at_ms: Option<i64>,
     /// The place of its transaction in [`Records::transactions`].
     pub(super) transaction: Option<usize>,
+    /// Who sent it under a name.
+    pub(super) by: Option<Author>,
     pub(super) fate: Fate,
     pub(super) cancel: Cancel,
 
@@ -64,6 +67,10 @@ pub(super) struct Record {
     pub(super) last_contents: Option<usize>,
     /// It was reported as lost; once is enough.
     pub(super) reported_lost: bool,
+    /// The number that it has for ever, and the event that said so.
+    pub(super) origin: Option<(Origin, usize)>,
+    /// The first event that sent it once more.
+    pub(super) repeated: Option<usize>,
 }
 
 /// A transaction.
@@ -93,6 +100,10 @@ pub(super) struct Records {
     by_transaction: HashMap<TransactionNumber, usize>,
     /// How many records were sent to a topic: offsets are below.
     pub(super) sent_to: HashMap<TopicNumber, u64>,
+    /// How many of a topic were delayed, and may be there.
+    pub(super) delayed_to: HashMap<TopicNumber, u64>,
+    /// How many a named producer sent to a topic: its numbers are below.
+    pub(super) sent_by: HashMap<(ProducerNumber, TopicNumber), u64>,
 }
 
 impl Records {
@@ -151,6 +162,13 @@ impl Records {
                 }
                 self.sent(index, process, call, ending);
             }
+            Call::Repeat { value, .. } => {
+                let Some(record) = self.find(value) else {
+                    let message = format!("value {value} is sent once more, and was not sent");
+                    return findings.push(Finding::new(index, Anomaly::Malformed, message).of_value(value));
+                };
+                self.repeated(record, ending);
+            }
             Call::Cancel { value } => {
                 let Some(record) = self.find(value) else {
                     let message = format!("value {value} is cancelled, and was not sent");
@@ -198,9 +216,12 @@ impl Records {
     }
 
     fn sent(&mut self, index: usize, process: u32, call: &Call, ending: Option<(usize, &Outcome)>) {
-        let Call::Send { topic, mut partition, value, durability: asked, visible_at_ms, transaction } = *call else {
+        let Call::Send { topic, mut partition, value, durability: asked, visible_at_ms, transaction, by } = *call else {
             unreachable!("only sends come here")
         };
+        if let Some(Author { producer, .. }) = by {
+            *self.sent_by.entry((producer, topic)).or_default() += 1;
+        }
         let fate = match ending {
             Some((index, Outcome::Ok(answer))) => {
                 let mut durability = asked;
@@ -219,6 +240,9 @@ impl Records {
             self.transactions[place].records.push(record);
         }
         *self.sent_to.entry(topic).or_default() += 1;
+        if visible_at_ms.is_some() && !matches!(fate, Fate::Failed { .. }) {
+            *self.delayed_to.entry(topic).or_default() += 1;
+        }
         self.by_value.insert(value, record);
         self.all.push(Record {
             value,
@@ -229,6 +253,7 @@ impl Records {
             asked,
             visible_at_ms,
             transaction,
+            by,
             fate,
             cancel: Cancel::No,
             place: None,
@@ -237,6 +262,35 @@ impl Records {
             first_seen: None,
             last_contents: None,
             reported_lost: false,
+            origin: None,
+            repeated: None,
         });
+    }
+
+    /// A record was sent once more: what became of it may be better than what became of it before.
+    fn repeated(&mut self, number: usize, ending: Option<(usize, &Outcome)>) {
+        let record = &mut self.all[number];
+        let was_failed = matches!(record.fate, Fate::Failed { .. });
+        record.fate = match (ending, record.fate) {
+            (Some((index, Outcome::Ok(answer))), before) => {
+                let mut durability = record.asked;
+                if let Answer::Receipt { partition, durability: reached, .. } = answer {
+                    record.partition = record.partition.or(Some(*partition));
+                    durability = *reached;
+                }
+                match before {
+                    Fate::Acknowledged { index: earlier, durability: best } => {
+                        Fate::Acknowledged { index: earlier.min(index), durability: best.max(durability) }
+                    }
+                    _ => Fate::Acknowledged { index, durability },
+                }
+            }
+            (Some((_, Outcome::Failed { .. })), before) => before,
+            (Some((_, Outcome::Unknown { .. })) | None, Fate::Failed { .. }) => Fate::Unknown,
+            (Some((_, Outcome::Unknown { .. })) | None, before) => before,
+        };
+        if was_failed && record.visible_at_ms.is_some() && !matches!(record.fate, Fate::Failed { .. }) {
+            *self.delayed_to.entry(record.topic).or_default() += 1;
+        }
     }
 }

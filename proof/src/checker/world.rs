@@ -11,6 +11,7 @@ use super::finding::{Anomaly, Finding, Report};
 use super::groups::{Groups, Taking};
 use super::leases::SettledLease;
 use super::logs::Logs;
+use super::numbers::Numbers;
 use super::operations::Operations;
 use super::reading::Consumers;
 use super::records::Records;
@@ -26,6 +27,7 @@ pub(super) struct World<'a> {
     pub(super) logs: Logs,
     pub(super) consumers: Consumers,
     pub(super) groups: Groups,
+    pub(super) numbers: Numbers,
     pub(super) findings: Vec<Finding>,
     pub(super) steps: u64,
     /// The latest reading of the wall clock so far. A client's reading may be reported late; the latest of
@@ -63,6 +65,7 @@ impl<'a> World<'a> {
             logs: Logs::default(),
             consumers: Consumers::default(),
             groups: Groups::default(),
+            numbers: Numbers::default(),
             findings,
             steps: 3 * history.events().len() as u64,
             wall_ms: None,
@@ -92,6 +95,7 @@ impl<'a> World<'a> {
         }
         self.listing_ends(self.history.events().len());
         self.judge_the_whole();
+        self.judge_epochs();
         self.judge_cycles();
         let World { mut findings, steps, .. } = self;
         findings.sort();
@@ -120,6 +124,11 @@ impl<'a> World<'a> {
                 self.asking_position(index, group, topic, partition);
             }
             Call::Commit { transaction } => self.committing(index, transaction),
+            Call::Repeat { value, .. } => {
+                if let Some(record) = self.records.find(value) {
+                    self.records.all[record].repeated.get_or_insert(index);
+                }
+            }
             _ => {}
         }
     }
@@ -129,10 +138,19 @@ impl<'a> World<'a> {
         let Event::Invoke { process, call, .. } = &self.history.events()[invocation] else { return };
         let process = *process;
         let Outcome::Ok(answer) = outcome else {
-            return self.refused(call, outcome);
+            return self.refused(invocation, index, call, outcome);
         };
         match (call, answer) {
-            (Call::Send { value, .. }, answer) => self.acknowledged(index, process, *value, answer),
+            (Call::Send { value, .. } | Call::Repeat { value, .. }, answer) => {
+                self.acknowledged(index, process, *value, answer);
+                self.numbered(invocation, index, call, answer);
+            }
+            (Call::OpenProducer { producer, .. }, Answer::Opened { id, epoch }) => {
+                self.opened(index, process, *producer, *id, *epoch);
+            }
+            (Call::LastSent { producer, topic, partition }, Answer::LastSent { sequence }) => {
+                self.last_sent(invocation, index, *producer, (*topic, *partition), *sequence);
+            }
             (Call::Sync, _) => self.synced(invocation, index),
             (Call::Close, _) => {
                 self.synced(invocation, index);
@@ -180,7 +198,10 @@ impl<'a> World<'a> {
     }
 
     /// A call was refused, or nobody knows.
-    fn refused(&mut self, call: &Call, outcome: &Outcome) {
+    fn refused(&mut self, invocation: usize, index: usize, call: &Call, outcome: &Outcome) {
+        if let (Call::Repeat { value, .. }, Outcome::Failed { code }) = (call, outcome) {
+            self.repeat_refused(invocation, index, *value, code);
+        }
         if let (Call::DeleteTopic { topic }, Outcome::Failed { code }) = (call, outcome)
             && code != "unknown-topic"
         {
@@ -216,6 +237,9 @@ impl<'a> World<'a> {
                 };
                 self.contents(index, &contents);
             }
+            Happening::Origins { topic, partition, origins, missing } => {
+                self.origins(index, (*topic, *partition), origins, missing);
+            }
             Happening::Shown { topic, partition, first_offset, records, wall_ms } => {
                 self.shown(index, (*topic, *partition), *first_offset, records, *wall_ms);
             }
@@ -244,7 +268,7 @@ impl<'a> World<'a> {
         let record = &mut self.records.all[number];
         let (topic, asked) = (record.topic, record.asked);
         let (partition, offset, durability) = match *answer {
-            Answer::Receipt { partition, offset, durability } => (Some(partition), offset, durability),
+            Answer::Receipt { partition, offset, durability, .. } => (Some(partition), offset, durability),
             _ => (None, None, asked),
         };
         if durability < asked {

@@ -52,6 +52,8 @@ struct Known {
     /// Where a record was sent to, if anybody ever learned it.
     partitions: HashMap<Value, (TopicNumber, u32)>,
     cancelled: HashSet<Value>,
+    /// Records that were sent more than once.
+    repeated: HashSet<Value>,
     transactions: HashMap<u64, Transaction>,
 }
 
@@ -80,6 +82,9 @@ impl Known {
                         if let Some(transaction) = transaction {
                             known.transactions.entry(*transaction).or_default().sends.push(*value);
                         }
+                    }
+                    if let Call::Repeat { value, .. } = call {
+                        known.repeated.insert(*value);
                     }
                 }
                 Event::Complete { operation, outcome: Outcome::Ok(answer), .. } => {
@@ -281,6 +286,10 @@ impl Export {
                 self.transaction_ends(*transaction);
             }
             (Call::Commit { .. } | Call::RollBack { .. }, _) => {}
+            // It was sent once more, and may be there: that one operation stands for all.
+            (Call::Send { value, .. }, _) if self.known.repeated.contains(value) => {
+                self.line("info", &open, &open.value);
+            }
             (_, Outcome::Failed { .. }) => {
                 self.line("fail", &open, &open.value);
                 self.is_idle(&open);

@@ -12,6 +12,8 @@ pub type TopicNumber = u32;
 pub type GroupNumber = u32;
 /// A transaction's number; never used for another transaction.
 pub type TransactionNumber = u64;
+/// A named producer's number; never used for another one, also not when its name is used again after its deletion.
+pub type ProducerNumber = u32;
 /// A lease's number, unique in its group.
 pub type LeaseNumber = u64;
 
@@ -126,6 +128,38 @@ pub enum Call {
         /// The transaction that it belongs to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         transaction: Option<TransactionNumber>,
+        /// The named producer that sends it. `None`: one without a name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Author>,
+    },
+    /// Sends a record once more, under the same number: because its outcome is unknown, or to ask for its receipt.
+    Repeat {
+        /// The record.
+        value: Value,
+        /// What is asked for.
+        #[serde(default)]
+        durability: Durability,
+    },
+    /// Opens the name of a producer: who had it before may not send any more.
+    OpenProducer {
+        /// The producer.
+        producer: ProducerNumber,
+        /// Its name's number.
+        name: u32,
+    },
+    /// Deletes a named producer, and all that is known of its numbers.
+    DeleteProducer {
+        /// The producer.
+        producer: ProducerNumber,
+    },
+    /// Whoever has opened a producer asks for the number of its last record in a partition.
+    LastSent {
+        /// The producer.
+        producer: ProducerNumber,
+        /// The topic.
+        topic: TopicNumber,
+        /// The partition.
+        partition: u32,
     },
     /// Cancels a delayed record.
     Cancel {
@@ -313,6 +347,21 @@ pub enum Answer {
         offset: Option<u64>,
         /// How far it has come.
         durability: Durability,
+        /// What it says of the record's number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        numbered: Option<Numbered>,
+    },
+    /// Of opening a producer.
+    Opened {
+        /// The engine's name for it, in [`Origin::producer`].
+        id: u32,
+        /// How often it was opened.
+        epoch: u32,
+    },
+    /// Of asking for the last record: its number, if there is one.
+    LastSent {
+        /// The number.
+        sequence: Option<u64>,
     },
     /// Of an assignment, a seek, or a question for a position.
     Position {
@@ -341,6 +390,67 @@ pub enum Answer {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wall_ms: Option<i64>,
     },
+}
+
+/// Who sends a record under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Author {
+    /// The producer.
+    pub producer: ProducerNumber,
+    /// The number that the sender gave to the record, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+}
+
+/// Who wrote a record, and as which one of its records in the partition: what the engine says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// The producer; 0 stands for all that have no name.
+    pub producer: u32,
+    /// How often it had been opened.
+    pub epoch: u32,
+    /// The number.
+    pub sequence: u64,
+}
+
+/// What a receipt says of a record's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Numbered {
+    /// Its number.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// The record was there before: nothing was written.
+    #[serde(default)]
+    pub duplicate: bool,
+}
+
+/// Numbers of a producer that a reader of a whole partition misses, and what the engine says of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// The producer.
+    pub producer: u32,
+    /// The first number.
+    pub first: u64,
+    /// The last number.
+    pub last: u64,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why numbers are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Withheld, or just published.
+    Pending,
+    /// Cancelled.
+    Cancelled,
+    /// Given up.
+    Expired,
+    /// Cannot be read.
+    Corrupt,
+    /// The log knows nothing of them.
+    Unknown,
 }
 
 /// What one partition gave in a poll.
@@ -422,6 +532,18 @@ pub enum Happening {
         /// The wall clock, looked at after the reading.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wall_ms: Option<i64>,
+    },
+    /// The numbers of the records in the [`Happening::Contents`] of this partition that came just before, and which the
+    /// reader misses. It is written only where no damage was reported.
+    Origins {
+        /// The topic.
+        topic: TopicNumber,
+        /// The partition.
+        partition: u32,
+        /// Of the records, in the order of their offsets.
+        origins: Vec<Origin>,
+        /// What is missing between them.
+        missing: Vec<Missing>,
     },
     /// Who looks from outside, at the files of an engine that others may be writing, was shown these records: the
     /// first ones of a partition, one behind the other. There may be more, and the topic may be deleted by now. But

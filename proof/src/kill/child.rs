@@ -3,7 +3,7 @@
 use super::message::{Message, Order, Random, monotonic_ns, say, say_panics};
 use crate::history::{Answer, Call, Durability, Event, From, Happening, Outcome, Read, TopicNumber, Value};
 use crate::value::{bytes_of, number_of};
-use crate::witness::{self, refusal, wall_ms};
+use crate::witness::{self, numbered_of, refusal, wall_ms};
 use ringlane::{
     Consumer, ConsumerOptions, Engine, Error, Options, Producer, ProducerOptions, Receipt, Record, Start, Topic,
     TopicOptions,
@@ -108,7 +108,7 @@ impl Witness {
     fn sending(&self, process: u32, topic: TopicNumber, value: Value, asked: Asked) -> u64 {
         let Asked { partition, durability, visible_at_ms } = asked;
         let durability = if self.lie { Durability::Synced } else { durability };
-        self.invoke(process, Call::Send { topic, partition, value, durability, visible_at_ms, transaction: None })
+        self.invoke(process, Call::Send { topic, partition, value, durability, visible_at_ms, transaction: None, by: None })
     }
 
     fn sent(&self, operation: u64, result: &ringlane::Result<Receipt>) {
@@ -118,6 +118,7 @@ impl Witness {
                 partition: receipt.partition,
                 offset: receipt.offset,
                 durability: if synced { Durability::Synced } else { Durability::Buffered },
+                numbered: numbered_of(receipt),
             })
         });
         self.complete(operation, outcome);

@@ -9,7 +9,9 @@ use super::payload::{Payload, examine};
 use super::plan::Step;
 use super::scheduler;
 use super::shared::{Delayed, Shared, topic_name};
+use super::workload::named;
 use crate::history::{self, Answer, Call, Outcome, Read};
+use crate::witness::numbered_of;
 use ringlane::{
     BatchHandle, Consumer, ConsumerOptions, Durability, Engine, Error, Producer, ProducerOptions, Receipt, SendHandle,
     Topic,
@@ -81,6 +83,8 @@ pub struct Client {
     pub pending: VecDeque<Pending>,
     /// The numbers of topics by name, as this life knows them.
     pub topics: super::director::Topics,
+    /// What it sends under names.
+    pub names: named::Names,
 }
 
 /// Operations handed from the director to a client.
@@ -112,6 +116,7 @@ impl Client {
             reader: Reader::default(),
             pending: VecDeque::new(),
             topics,
+            names: named::Names::default(),
         }
     }
 
@@ -201,6 +206,7 @@ impl Client {
                 durability: durability_of(durability),
                 visible_at_ms: due_ms,
                 transaction: None,
+                by: None,
             },
         )
     }
@@ -220,6 +226,7 @@ impl Client {
             if pending.is_done() { self.settle(pending) } else { left.push_back(pending) }
         }
         self.pending = left;
+        named::harvest(self);
     }
 
     /// Waits for the oldest of what is in flight.
@@ -234,6 +241,7 @@ impl Client {
         while !self.pending.is_empty() {
             self.settle_first();
         }
+        named::settle(self);
     }
 
     fn settle(&mut self, pending: Pending) {
@@ -274,6 +282,7 @@ impl Client {
                         partition: receipt.partition,
                         offset: receipt.offset,
                         durability: durability_of(receipt.durability),
+                        numbered: numbered_of(&receipt),
                     };
                     self.shared.recorder.complete(*operation, Outcome::Ok(answer));
                 }

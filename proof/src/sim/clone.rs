@@ -8,6 +8,7 @@ use super::damage::Damage;
 use super::director;
 use super::faults::Counts;
 use super::machine::{Machine, Snapshot, Temper};
+use super::outbox;
 use super::random::Random;
 use super::recorder::Recorder;
 use super::run::play;
@@ -122,6 +123,9 @@ impl Task {
         shared.recorder.listen();
         shared.recorder.happen(Happening::Reopened);
         let there = contents::list(&engine, shared, &machine, expected);
+        if !self.is_damaged {
+            outbox::ask(&engine, shared, there);
+        }
         // What is due becomes visible, and only that.
         director::settle(shared);
         let wall_ms = shared.recorder.wall_ms();

@@ -4,8 +4,9 @@ use super::client::collect;
 use super::machine::Machine;
 use super::recorder::wall_ms_at;
 use super::shape::NAMES;
-use super::shared::{Shared, topic_name};
-use crate::history::{Answer, Call, Event, Happening, History, Outcome};
+use super::shared::{Identified, Shared, topic_name};
+use crate::history::{Answer, Call, Event, Happening, History, Missing, Origin, Outcome, Reason};
+use crate::witness::{discontinuities, missing, origin_of};
 use ringlane::{Consumer, ConsumerOptions, Engine, Error, Start, Topic};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ fn list_partition(
     let mut tries = 0;
     loop {
         match read_partition(engine, shared, topic, partition) {
-            Ok(Listed { first_offset, records, timestamps, bytes_max }) => {
+            Ok(Listed { first_offset, records, timestamps, bytes_max, origins, missing, identified }) => {
                 let wall_ms = Some(shared.recorder.wall_max_ms());
                 check_seek(engine, shared, topic, partition, first_offset, &timestamps);
                 if first_offset > 0 {
@@ -60,7 +61,12 @@ fn list_partition(
                     check_kept(shared, topic, number, partition, first_offset, bytes_max);
                 }
                 let contents = Happening::Contents { topic: number, partition, first_offset, records, wall_ms };
-                return shared.recorder.happen(contents);
+                shared.recorder.happen(contents);
+                // What is damaged is not judged by its numbers.
+                if let Some(missing) = missing.filter(|_| !shared.allowed.get().damage) {
+                    shared.recorder.happen(Happening::Origins { topic: number, partition, origins, missing });
+                }
+                return check_ids(shared, (number, partition), topic, first_offset, &identified);
             }
             Err(error) => {
                 shared.judge("reading everything", &error);
@@ -100,6 +106,11 @@ struct Listed {
     timestamps: Vec<i64>,
     /// No more bytes than these are kept, however the engine counts.
     bytes_max: u64,
+    origins: Vec<Origin>,
+    /// Which numbers are missing; `None`: the engine could not be asked.
+    missing: Option<Vec<Missing>>,
+    /// Offsets and message ids.
+    identified: Vec<(u64, Vec<u8>)>,
 }
 
 /// What a record takes at most beside its value: header, key, headers, and a frame of its own.
@@ -186,18 +197,86 @@ fn read_partition(engine: &Engine, shared: &Shared, topic: &Topic, partition: u3
     let mut consumer = engine.consumer(ConsumerOptions::new().max_poll_records(1_000))?;
     consumer.assign(topic, partition, Start::Beginning)?;
     let first_offset = consumer.position(topic, partition).unwrap_or(0);
-    let mut listed = Listed { first_offset, records: Vec::new(), timestamps: Vec::new(), bytes_max: 0 };
+    let mut listed = Listed {
+        first_offset,
+        records: Vec::new(),
+        timestamps: Vec::new(),
+        bytes_max: 0,
+        origins: Vec::new(),
+        missing: None,
+        identified: Vec::new(),
+    };
     loop {
         let polled = consumer.poll(Duration::ZERO)?;
         if polled.is_empty() {
+            listed.missing = look_at_numbers(shared, &mut consumer);
             return Ok(listed);
         }
         for view in &polled {
+            listed.origins.push(origin_of(view.origin()));
+            listed.identified.extend(view.message_id().map(|id| (view.offset(), id.to_vec())));
             listed.timestamps.push(view.timestamp_ms());
             listed.bytes_max += view.value().map_or(0, <[u8]>::len) as u64 + BESIDE_VALUE_BYTES;
         }
         for read in collect(&polled, shared, |_, _| 0) {
             listed.records.extend(read.records);
+        }
+    }
+}
+
+/// Asks what is missing in what a consumer has read of a partition, and why. `None`: there is nobody to ask.
+pub(super) fn look_at_numbers(shared: &Shared, consumer: &mut Consumer) -> Option<Vec<Missing>> {
+    if shared.allowed.get().damage {
+        return None;
+    }
+    let missing = match missing(consumer) {
+        Ok(missing) => missing,
+        Err(error) => {
+            shared.judge("asking why numbers are missing", &error);
+            return None;
+        }
+    };
+    shared.count("looks at numbers");
+    for range in &missing {
+        let kind = match range.reason {
+            Reason::Pending => "numbers found pending",
+            Reason::Cancelled => "numbers found cancelled",
+            Reason::Expired => "numbers found expired",
+            Reason::Corrupt | Reason::Unknown => "numbers found lost",
+        };
+        shared.count(kind);
+    }
+    for text in discontinuities(consumer) {
+        shared.violation(format!("continuity: {text}"));
+    }
+    Some(missing)
+}
+
+/// What was acknowledged with an id stands there; no id stands twice, where none was ever forgotten.
+fn check_ids(
+    shared: &Shared,
+    place: (u32, u32),
+    topic: &Topic,
+    first_offset: u64,
+    identified: &[(u64, Vec<u8>)],
+) {
+    let (_, partition) = place;
+    let at: HashMap<u64, &[u8]> = identified.iter().map(|(offset, id)| (*offset, &id[..])).collect();
+    for Identified { id, receipt, .. } in shared.ids.borrow().get(&place).into_iter().flatten() {
+        let offset = receipt.as_ref().and_then(|receipt| receipt.offset).filter(|offset| *offset >= first_offset);
+        if let Some(offset) = offset.filter(|offset| at.get(offset) != Some(&&id[..])) {
+            let name = topic.name();
+            shared.violation(format!("{name} partition {partition}: id {id:02x?} does not stand at {offset}"));
+        }
+    }
+    if shared.may_forget_originals() {
+        return;
+    }
+    let mut seen = HashMap::new();
+    for (offset, id) in identified {
+        if let Some(before) = seen.insert(id, *offset) {
+            let name = topic.name();
+            shared.violation(format!("{name} partition {partition}: id {id:02x?} stands at {before} and {offset}"));
         }
     }
 }

@@ -11,6 +11,7 @@ use super::client::{Client, Inbox};
 use super::contents;
 use super::disk::Disk;
 use super::machine::{Machine, Temper};
+use super::outbox;
 use super::plan::Step;
 use super::random::Random;
 use super::recorder::SimulatedClock;
@@ -262,6 +263,7 @@ impl Director {
                 let there = contents::list(&engine, &self.shared, &self.machine, expected);
                 *self.topics.borrow_mut() = there;
             }
+            outbox::begin_life(&engine, &self.shared);
         }
         self.shared.count("openings");
         let clients = (0..self.shared.plan.shape.clients)

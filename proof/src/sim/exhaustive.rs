@@ -422,7 +422,7 @@ impl Deeds {
         self.call(if durability == Durability::Synced { 0 } else { 1 }, call, || {
             let producer = engine.producer(ProducerOptions::new().durability(durability))?;
             let receipt = producer.send(&topic, payload.bare(partition))?.wait()?;
-            Ok(Answer::Receipt { partition, offset: receipt.offset, durability: level })
+            Ok(Answer::Receipt { partition, offset: receipt.offset, durability: level, numbered: None })
         });
     }
 
@@ -444,6 +444,7 @@ impl Deeds {
                     partition: at as u32,
                     offset: receipts[at].offset,
                     durability: Level::Synced,
+                    numbered: None,
                 }),
                 Err(error) => self.shared.judge("sending", error),
             };
@@ -460,7 +461,7 @@ impl Deeds {
             let producer = engine.producer(ProducerOptions::new())?;
             let receipt = producer.send(&topic, payload.bare(0).visible_at(due_ms))?.wait()?;
             delayed.set(Some((payload.number, receipt.id)));
-            Ok(Answer::Receipt { partition: 0, offset: receipt.offset, durability: Level::Synced })
+            Ok(Answer::Receipt { partition: 0, offset: receipt.offset, durability: Level::Synced, numbered: None })
         });
     }
 
@@ -483,5 +484,5 @@ impl Deeds {
 }
 
 fn send_call(partition: u32, value: u64, durability: Level, visible_at_ms: Option<i64>) -> Call {
-    Call::Send { topic: 0, partition: Some(partition), value, durability, visible_at_ms, transaction: None }
+    Call::Send { topic: 0, partition: Some(partition), value, durability, visible_at_ms, transaction: None, by: None }
 }

@@ -5,7 +5,8 @@
 //!   are how the engine meets it, [`recorder`] writes the history and keeps the clocks.
 //!   [`view`] is how somebody outside meets a disk.
 //! - [`plan`] lays out what a seed does; the kinds of operations are in [`workload`]. [`director`] opens the
-//!   engine again and again and [`client`]s use it.
+//!   engine again and again and [`client`]s use it; [`outbox`] is what
+//!   they know of their named producers.
 //! - [`run`] runs a plan and judges its history; [`clone`] opens copies of the disk as crashes would leave
 //!   them; [`shrink`] makes a failing plan small; [`damage`] is the medium's; [`exhaustive`] leaves nothing to chance.
 
@@ -18,6 +19,7 @@ pub mod disk;
 pub mod exhaustive;
 pub mod faults;
 pub mod machine;
+pub mod outbox;
 pub mod payload;
 pub mod plan;
 pub mod random;

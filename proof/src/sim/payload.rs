@@ -15,6 +15,7 @@ pub struct Payload {
     key: Option<[u8; 8]>,
     header: Option<[u8; 4]>,
     timestamp_ms: Option<i64>,
+    message_id: Option<[u8; 8]>,
 }
 
 impl Payload {
@@ -27,7 +28,14 @@ impl Payload {
             key: key_of(number),
             header,
             timestamp_ms: timestamp_of(number),
+            message_id: None,
         }
+    }
+
+    /// Gives the record a message id.
+    #[must_use]
+    pub fn identified(self, message_id: Option<[u8; 8]>) -> Payload {
+        Payload { message_id, ..self }
     }
 
     /// Calls `send` with the record; `partition` unless its key, or its turn, decides.
@@ -44,6 +52,7 @@ impl Payload {
         if let Some(partition) = partition {
             record = record.partition(partition);
         }
+        record.message_id = self.message_id.as_ref().map(|id| &id[..]);
         send(record)
     }
 
@@ -56,6 +65,7 @@ impl Payload {
         if let Some(timestamp_ms) = self.timestamp_ms {
             record = record.timestamp_ms(timestamp_ms);
         }
+        record.message_id = self.message_id.as_ref().map(|id| &id[..]);
         record
     }
 }

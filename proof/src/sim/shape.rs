@@ -39,6 +39,10 @@ pub struct Shape {
     pub changes_lanes: bool,
     /// The engine has a cleaner.
     pub cleans: bool,
+    /// Named producers send, with an outbox.
+    pub names: bool,
+    /// Records have message ids, and are sent again.
+    pub identifies: bool,
 }
 
 /// The stream that chooses [`Shape::recycles`]: one of its own, so that all other seeds stay what they were, and
@@ -64,6 +68,13 @@ const BOUNDS_DISK_STREAM: u64 = (1 << 42) + 200;
 const BOUNDS_DISK_ONE_IN: u64 = 8;
 /// The least that an engine accepts for a lane of these sizes.
 const DISK_BYTES_OF_A_LANE: u64 = 32 << 20;
+
+/// The stream that chooses [`Shape::names`], [`Shape::identifies`] and how many receipts are remembered.
+const NAMES_STREAM: u64 = (1 << 42) + 300;
+const NAMES_ONE_IN: u64 = 2;
+const IDENTIFIES_ONE_IN: u64 = 3;
+/// So many receipts are never forgotten in a run.
+pub const ORIGINALS_MANY: u64 = 50_000;
 
 /// The stream that chooses [`Shape::outside`], and one seed in how many it chooses.
 const OUTSIDE_STREAM: u64 = 1 << 42;
@@ -100,6 +111,9 @@ impl Shape {
         let changes_lanes = !recycles && random.fork(CHANGES_LANES_STREAM).one_in(CHANGES_LANES_ONE_IN);
         let cleans = random.fork(CLEANS_STREAM).one_in(CLEANS_ONE_IN);
         let bounds_disk = !recycles && random.fork(BOUNDS_DISK_STREAM).one_in(BOUNDS_DISK_ONE_IN);
+        let mut names_random = random.fork(NAMES_STREAM);
+        let (names, identifies) = (names_random.one_in(NAMES_ONE_IN), names_random.one_in(IDENTIFIES_ONE_IN));
+        let originals_max = *names_random.pick(&[0, 3, 20, ORIGINALS_MANY, ORIGINALS_MANY, ORIGINALS_MANY]);
         let large = random.one_in(3) || recycles || retains || bounds_disk;
         let quiet = random.one_in(10);
         let record_bytes_max = if large { 48 << 10 } else { 8 << 10 };
@@ -123,6 +137,7 @@ impl Shape {
             .withheld_records_max(*random.pick(&[3, 1_000, 1_000]))
             .cleaner_bytes_per_second_max(if cleans { 1 << 30 } else { 0 })
             .cleaner_bytes_max(1 << 20)
+            .originals_max(originals_max)
             .power_safe_overwrite(!garbage);
         let clients = random.between(1, 4) as usize;
         let options = match (recycles, bounds_disk) {
@@ -153,6 +168,8 @@ impl Shape {
             outside: random.fork(OUTSIDE_STREAM).one_in(OUTSIDE_ONE_IN),
             changes_lanes,
             cleans,
+            names,
+            identifies,
         }
     }
 }

@@ -1,14 +1,15 @@
 //! What the threads of one run share.
 
 use super::faults::Counts;
+use super::outbox::Producers;
 use super::plan::Plan;
 use super::random::Random;
 use super::recorder::Recorder;
 use super::shape::NAMES;
 use crate::history::{Call, Event, History, Outcome};
-use ringlane::{Error, RecordId};
+use ringlane::{Error, Receipt, RecordId};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A delayed record that may be cancelled.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,17 @@ pub struct Delayed {
     pub value: u64,
     /// Its identity.
     pub id: RecordId,
+}
+
+/// A message id that was sent.
+#[derive(Clone, Debug)]
+pub struct Identified {
+    /// The id.
+    pub id: [u8; 8],
+    /// The receipt of its record, once one was synced.
+    pub receipt: Option<Receipt>,
+    /// What was settled before it was sent (`outbox::Window`).
+    pub settled_before: u64,
 }
 
 /// What may go wrong now without being a finding.
@@ -71,6 +83,10 @@ pub struct Shared {
     pub kept: RefCell<HashMap<u32, Kept>>,
     /// Delayed records that were acknowledged and perhaps not published.
     pub delayed: RefCell<Vec<Delayed>>,
+    /// What the clients know of their named producers.
+    pub producers: RefCell<Producers>,
+    /// Message ids that were sent, by topic and partition.
+    pub ids: RefCell<BTreeMap<(u32, u32), Vec<Identified>>>,
     /// Due times, to wait for at the end.
     pub due_max_ms: Cell<i64>,
     /// How many lanes the last opening had; 0: there was none.
@@ -94,6 +110,8 @@ impl Shared {
             busy_names: RefCell::default(),
             kept: RefCell::default(),
             delayed: RefCell::default(),
+            producers: RefCell::default(),
+            ids: RefCell::default(),
             due_max_ms: Cell::new(i64::MIN),
             lanes: Cell::new(0),
             next_value: Cell::new(1),

@@ -162,11 +162,12 @@ pub fn send(partition: u32, value: Value) -> Call {
         durability: Durability::Synced,
         visible_at_ms: None,
         transaction: None,
+            by: None,
     }
 }
 
 pub fn receipt(partition: u32, offset: Option<u64>, durability: Durability) -> Outcome {
-    Outcome::Ok(Answer::Receipt { partition, offset, durability })
+    Outcome::Ok(Answer::Receipt { partition, offset, durability, numbered: None })
 }
 
 pub fn polled(reads: &[(u32, &[(u64, Value)])], wall_ms: Option<i64>) -> Outcome {

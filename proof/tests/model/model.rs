@@ -203,6 +203,7 @@ impl Model {
             durability: Durability::Synced,
             visible_at_ms: None,
             transaction,
+            by: None,
         }
     }
 
@@ -247,7 +248,7 @@ impl Model {
                     }
                     (None, None) => Some(self.append(partition, value, durability == Durability::Synced)),
                 };
-                Outcome::Ok(Answer::Receipt { partition, offset, durability })
+                Outcome::Ok(Answer::Receipt { partition, offset, durability, numbered: None })
             }
             Call::Cancel { value } => match self.withheld.iter().position(|(_, _, withheld)| *withheld == value) {
                 Some(at) => {

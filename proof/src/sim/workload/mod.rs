@@ -13,6 +13,8 @@ mod delayed;
 mod faults;
 mod fill;
 mod flood;
+mod identified;
+pub(super) mod named;
 mod outside;
 mod pause;
 mod poll;
@@ -103,6 +105,8 @@ pub const BESIDE: &[Beside] = &[
     Beside { name: "look from outside", one_in: |shape| if shape.outside { 10 } else { 0 }, make: outside::make },
     Beside { name: "leave it to the cleaner", one_in: clean::one_in, make: clean::make },
     Beside { name: "fill", one_in: |shape| if shape.bounds_disk() { 5 } else { 0 }, make: fill::make },
+    Beside { name: "send under a name", one_in: |shape| if shape.names { 3 } else { 0 }, make: named::make },
+    Beside { name: "send with an id", one_in: |shape| if shape.identifies { 8 } else { 0 }, make: identified::make },
 ];
 
 /// A topic's name.

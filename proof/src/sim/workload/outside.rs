@@ -4,8 +4,9 @@
 //! they are at one moment, with writes that are on their way there or not; some while they change.
 
 use super::{Actor, Operation};
-use crate::history::{Call, Event, Happening};
+use crate::history::{Call, Event, Happening, Reason};
 use crate::sim::client::collect;
+use crate::sim::contents::look_at_numbers;
 use crate::sim::director::Director;
 use crate::sim::random::Random;
 use crate::sim::recorder::SimulatedClock;
@@ -152,6 +153,12 @@ fn read(reader: &Engine, shared: &Shared, topic: &Topic, partition: u32) -> ring
             polled => polled?,
         };
         if polled.is_empty() {
+            // Only its checks count: a part of the numbers is shown.
+            if let Some(missing) = look_at_numbers(shared, &mut consumer)
+                && let Some(lost) = missing.iter().find(|range| matches!(range.reason, Reason::Corrupt | Reason::Unknown))
+            {
+                shared.violation(format!("outside, {} partition {partition}: {lost:?} is lost", topic.name()));
+            }
             return Ok(records);
         }
         for read in collect(&polled, shared, |_, _| 0) {
