@@ -122,3 +122,61 @@ fn a_number_that_was_given_up_before_it_was_read_has_expired() {
     assert_eq!(consumer.continuity().unwrap().findings.gaps, 1, "who begins anew misses nothing before");
     engine.close().unwrap();
 }
+
+/// A producer was deleted, and with it the reason why some of its numbers are missing, though its records stay: readers
+/// were told of a loss. (Simulator, seed 11 of the first day that it looked at numbers.)
+#[test]
+fn what_a_deleted_producer_cancelled_stays_cancelled() {
+    let directory = directory();
+    let engine = Engine::open(directory.path(), options()).unwrap();
+    let (topic, _, _) = begin(&engine);
+    let producer = engine.producer(ProducerOptions::new().name("p")).unwrap();
+    let send = |record: Record<'_>| producer.send(&topic, record).unwrap().wait().unwrap();
+    let cancelled = send(Record::new(b"0").visible_at(FAR_MS));
+    send(Record::new(b"1"));
+    producer.cancel(cancelled.id).unwrap();
+    engine.delete_producer("p").unwrap();
+    for lanes in [None, Some(1), Some(2)] {
+        let reopened = lanes.map(|lanes| Engine::open(directory.path(), options().lanes(Some(lanes))).unwrap());
+        let engine = reopened.as_ref().unwrap_or(&engine);
+        let mut consumer = engine.consumer(ConsumerOptions::new()).unwrap();
+        consumer.assign_all(&engine.topic("t").unwrap(), Start::Beginning).unwrap();
+        assert_eq!(drain(&mut consumer).len(), 1);
+        assert_eq!(explain(&mut consumer), [(0, 0, MissingReason::Cancelled)], "{lanes:?}");
+        engine.close().unwrap();
+    }
+}
+
+/// From outside a delayed record was missed whose publication stood in the log and was not proven to be durable: it was not
+/// withheld any more and not shown yet, so readers were told of a loss. One whose cancelling is not proven may come, too.
+/// (Simulator, seed 10 of the first day that it looked at numbers.)
+#[test]
+fn what_is_published_or_cancelled_and_not_proven_durable_is_pending_outside() {
+    let directory = directory();
+    let engine = Engine::open(directory.path(), options().flush_interval_ms(60_000)).unwrap();
+    let (topic, producer, _) = begin(&engine);
+    let send = |record: Record<'_>| producer.send(&topic, record).unwrap().wait().unwrap();
+    let withheld: Vec<_> = (0..12).map(|_| send(Record::new(b"late").visible_at(FAR_MS)).id).collect();
+    send(Record::new(b"now"));
+    for (at, id) in (0..).zip(withheld) {
+        let is_cancelled = at % 2 == 1;
+        match is_cancelled {
+            true => producer.cancel(id).unwrap(),
+            false => engine.publish_withheld(id, &[]).unwrap(),
+        }
+        let copy = common::copy_of_a_moment(directory.path());
+        let outside = Engine::open_read_only(copy.path(), options()).unwrap();
+        let mut consumer = outside.consumer(ConsumerOptions::new()).unwrap();
+        consumer.assign_all(&outside.topic("t").unwrap(), Start::Beginning).unwrap();
+        // The lane may have proven it meanwhile.
+        let is_shown = drain(&mut consumer).len() > 1 + at as usize / 2;
+        let explained = explain(&mut consumer);
+        let reason_of = |number| explained.iter().find(|(first, last, _)| (*first..=*last).contains(&number));
+        let reason = reason_of(at).map(|(_, _, reason)| *reason);
+        if !is_cancelled {
+            assert_eq!(reason, (!is_shown).then_some(MissingReason::Pending), "{explained:?}");
+        }
+        assert!(explained.iter().all(|(_, _, reason)| !reason.is_loss()), "{explained:?}");
+    }
+    engine.close().unwrap();
+}

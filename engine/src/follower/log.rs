@@ -14,11 +14,11 @@ use crate::lane::catalog::CatalogChange;
 use crate::lane::checkpoint::Assembly;
 use crate::lane::entries::{self, TruncateEntry};
 use crate::lane::recovery::{self, LiveSegment, PROBE_BYTES};
-use crate::lane::state::{LogState, Unseen};
+use crate::lane::state::{LogState, Unseen, Withheld};
 use crate::log::frame::{BadFrame, FrameHeader, Kind, u64_at};
 use crate::log::judge;
 use crate::log::manifest::{Manifest, ManifestSegment, SegmentState};
-use crate::log::position::Position;
+use crate::log::position::{Identity, Position};
 use crate::log::scan::{NoFrame, SegmentScan};
 use crate::log::segment::file_name;
 use crate::partition::index::Run;
@@ -81,6 +81,8 @@ pub(super) struct LogFollower {
     has_state: bool,
     /// What is not known to be durable yet.
     effects: VecDeque<(Position, Effect)>,
+    /// Withheld frames that are published or cancelled by then, which is not known to be durable either.
+    undecided: VecDeque<(Position, Withheld)>,
     durable: Position,
     /// There are copies up to here of which readers were not told yet.
     copied_to: Position,
@@ -100,6 +102,7 @@ impl LogFollower {
             state: LogState::default(),
             has_state: false,
             effects: VecDeque::new(),
+            undecided: VecDeque::new(),
             durable: Position(0),
             copied_to: Position(0),
             waits: (Position(0), 0),
@@ -123,9 +126,13 @@ impl LogFollower {
         self.state.withheld_records()
     }
 
-    /// The numbers of a producer in a partition that are not visible, as far as the log was read.
+    /// The numbers of a producer in a partition that are not visible, as far as the log is known to be durable: what was
+    /// decided behind that may still be undone, and is not shown.
     pub(super) fn unseen(&self, producer: u32, slot: u32) -> Unseen {
-        self.state.unseen(producer, slot)
+        let mut unseen = self.state.unseen(producer, slot);
+        let undecided = self.undecided.iter().filter_map(|(_, withheld)| withheld.numbers_of(producer, slot));
+        unseen.withheld.extend(undecided);
+        unseen
     }
 
     /// Whether the log says that a topic is deleted, in a frame that nothing proves to be durable yet.
@@ -205,6 +212,7 @@ impl LogFollower {
     fn begin(&mut self, context: &Context<'_>, segments: &[ManifestSegment]) -> Result<bool> {
         self.place = None;
         self.effects.clear();
+        self.undecided.clear();
         self.has_state = false;
         let first_live = segments.iter().position(|s| s.state == SegmentState::Live).unwrap_or(segments.len());
         let from = first_live.saturating_sub(1);
@@ -329,6 +337,8 @@ impl LogFollower {
             }
             Kind::Mark => self.is_closed = body.first() == Some(&1),
             kind => {
+                let decided = decided(&self.state, kind, body);
+                self.undecided.extend(decided.into_iter().map(|withheld| (end, withheld)));
                 let effects = &mut self.effects;
                 let show = &mut |slot, run| effects.push_back((end, Effect::Run(slot, run)));
                 self.state.apply(place.segment.log, &header, body, show).map_err(damaged)?;
@@ -355,6 +365,7 @@ impl LogFollower {
         while let Some((_, effect)) = self.effects.pop_front_if(|(end, _)| *end <= limit) {
             step.effects.push(effect);
         }
+        while self.undecided.pop_front_if(|(end, _)| *end <= limit).is_some() {}
         self.shared.durable.fetch_max(self.durable.0, std::sync::atomic::Ordering::AcqRel);
     }
 
@@ -430,6 +441,16 @@ impl Place {
         let (position, checkpoint) = (segment.first_frame(), Assembly::default());
         Place { segment, file, position, previous_checksum, checkpoint, next: None }
     }
+}
+
+/// The withheld frames that a frame publishes or cancels.
+fn decided(state: &LogState, kind: Kind, body: &[u8]) -> Vec<Withheld> {
+    let identities: Vec<Identity> = match kind {
+        Kind::Publish => entries::decode_publish(body).into_iter().flatten().map(|entry| entry.identity).collect(),
+        Kind::Discard => entries::decode_discard(body).into_iter().flatten().map(|entry| entry.identity).collect(),
+        _ => Vec::new(),
+    };
+    identities.into_iter().filter_map(|identity| state.withheld_frame(identity)).collect()
 }
 
 /// A partition of which a checkpoint says something else than the frames before it.

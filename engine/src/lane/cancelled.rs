@@ -64,8 +64,8 @@ impl Cancelled {
         Cancelled { stretches: self.stretches.iter().filter_map(moved).collect() }
     }
 
-    pub(crate) fn retain(&mut self, is_kept: impl Fn(u32, u32) -> bool) {
-        self.stretches.retain(|stretch| is_kept(stretch.slot, stretch.producer));
+    pub(crate) fn retain(&mut self, is_kept: impl Fn(u32) -> bool) {
+        self.stretches.retain(|stretch| is_kept(stretch.slot));
     }
 
     /// Bytes that [`Cancelled::encode`] takes.

@@ -68,6 +68,15 @@ pub(crate) struct Unseen {
     pub(crate) cancelled: Vec<(u64, u64)>,
 }
 
+impl Withheld {
+    /// Its numbers, first and last, if it is one of a producer in a partition.
+    pub(crate) fn numbers_of(&self, producer: u32, slot: u32) -> Option<(u64, u64)> {
+        let first = self.origin.sequence;
+        let is_meant = (self.slot, self.origin.producer) == (slot, producer);
+        is_meant.then(|| (first, first + u64::from(self.count.max(1) - 1)))
+    }
+}
+
 /// The state of one log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LogState {
@@ -235,15 +244,15 @@ impl LogState {
         self.withheld.iter().map(|(identity, withheld)| (*identity, *withheld))
     }
 
+    /// A frame that is withheld.
+    pub(crate) fn withheld_frame(&self, identity: Identity) -> Option<Withheld> {
+        self.withheld.get(&identity).copied()
+    }
+
     /// The numbers of a producer in a partition that stand in the log and are not visible.
     pub(crate) fn unseen(&self, producer: u32, slot: u32) -> Unseen {
-        let is_meant = |withheld: &&Withheld| (withheld.slot, withheld.origin.producer) == (slot, producer);
-        let numbers = |withheld: &Withheld| {
-            let first = withheld.origin.sequence;
-            (first, first + u64::from(withheld.count.max(1) - 1))
-        };
         Unseen {
-            withheld: self.withheld.values().filter(is_meant).map(numbers).collect(),
+            withheld: self.withheld.values().filter_map(|withheld| withheld.numbers_of(producer, slot)).collect(),
             cancelled: self.cancelled.of(slot, producer).collect(),
         }
     }
@@ -274,7 +283,7 @@ impl LogState {
         let is_known = |producer| producer == Origin::UNNAMED || catalog.producers.contains_key(&producer);
         self.numbers.retain(|producer, slot| known.contains(&slot) && is_known(producer));
         self.originals.retain(|original| known.contains(&original.slot) && is_known(original.origin.producer));
-        self.cancelled.retain(|slot, producer| known.contains(&slot) && is_known(producer));
+        self.cancelled.retain(|slot| known.contains(&slot));
         self.groups.retain(|group, slot| known.contains(&slot) && catalog.groups.contains_key(&group));
     }
 
@@ -283,11 +292,11 @@ impl LogState {
         self.groups.retain(|other, _| other != group);
     }
 
-    /// Forgets a producer that was deleted. Everything that it sent is in the log.
+    /// Forgets a producer that was deleted. Everything that it sent is in the log, and so its cancelled numbers are known:
+    /// who reads its records misses them.
     pub(crate) fn forget_producer(&mut self, producer: u32) {
         self.numbers.retain(|other, _| other != producer);
         self.originals.retain(|original| original.origin.producer != producer);
-        self.cancelled.retain(|_, other| other != producer);
     }
 
     fn release_where(&mut self, gone: impl Fn(&Withheld) -> bool) {

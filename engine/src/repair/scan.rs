@@ -448,7 +448,7 @@ impl<'a> Source<'a> {
         self.withheld.retain(|_, withheld| withheld.slot % lanes != lane);
         self.groups.retain(|_, slot| slot % lanes != lane);
         state.groups.iter().for_each(|(group, slot, progress)| self.groups.set(group, slot, progress.clone()));
-        self.cancelled.retain(|slot, _| slot % lanes != lane);
+        self.cancelled.retain(|slot| slot % lanes != lane);
         self.cancelled.take_over(&state.cancelled, |slot| slot % lanes == lane);
         for (identity, withheld) in state.withheld() {
             let (slot, count, due_ms, origin) = (withheld.slot, withheld.count, withheld.due_ms, withheld.origin);
