@@ -528,3 +528,25 @@ fn members_share_everything_and_nothing_is_left() {
     nothing_comes(&mut join(&engine));
     engine.close().unwrap();
 }
+
+#[test]
+fn a_repaired_directory_goes_on_with_its_groups() {
+    let directory = directory();
+    let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+    let (engine, topic) = begin(&from, 2, shared());
+    fill(&engine, &topic, 0..10);
+    let mut member = join(&engine);
+    let taken = take(&mut member, 10);
+    taken[..5].iter().chain(&taken[7..8]).for_each(|(.., id)| member.ack(*id).unwrap());
+    let left: BTreeSet<u64> =
+        first(&taken).into_iter().filter(|n| ![&taken[..5], &taken[7..8]].concat().iter().any(|t| t.0 == *n)).collect();
+    member.close();
+    engine.close().unwrap();
+    ringlane::repair(&from, &to, small(), &mut |_| {}).unwrap();
+    let engine = open(&to);
+    let mut member = join(&engine);
+    let again = take(&mut member, left.len());
+    assert_eq!(first(&again).into_iter().collect::<BTreeSet<_>>(), left);
+    drop(member);
+    engine.close().unwrap();
+}

@@ -85,8 +85,11 @@ pub(crate) fn missing(consumer: &mut Consumer) -> ringlane::Result<Vec<Missing>>
         MissingReason::Unknown => Reason::Unknown,
     };
     let explained = consumer.explain_missing()?;
-    let missing = explained.into_iter().map(|(range, why)| {
-        Missing { producer: range.producer, first: range.first, last: range.last, reason: reason(why) }
+    let missing = explained.into_iter().map(|(range, why)| Missing {
+        producer: range.producer,
+        first: range.first,
+        last: range.last,
+        reason: reason(why),
     });
     Ok(missing.collect())
 }
@@ -128,7 +131,12 @@ pub(crate) fn receipt_outcome(receipt: &Receipt) -> Outcome {
         ringlane::Durability::Synced => Durability::Synced,
         ringlane::Durability::Buffered => Durability::Buffered,
     };
-    Outcome::Ok(Answer::Receipt { partition: receipt.partition, offset: receipt.offset, durability, numbered: numbered_of(receipt) })
+    Outcome::Ok(Answer::Receipt {
+        partition: receipt.partition,
+        offset: receipt.offset,
+        durability,
+        numbered: numbered_of(receipt),
+    })
 }
 
 /// What an error means for what was asked.

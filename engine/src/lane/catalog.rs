@@ -183,6 +183,13 @@ impl Catalog {
         self.last_producer = self.last_producer.max(last_producer);
     }
 
+    /// Begins with the groups of another engine.
+    pub(crate) fn take_over_groups(&mut self, groups: &BTreeMap<u32, GroupEntry>, last_group: u32) {
+        self.groups.clone_from(groups);
+        self.groups_bytes = groups.values().map(GroupEntry::encoded_bytes).sum();
+        self.last_group = self.last_group.max(last_group);
+    }
+
     /// Bytes that [`Catalog::encode`] takes.
     pub(crate) fn encoded_bytes(&self) -> u64 {
         28 + self.topics_bytes + self.producers_bytes + self.groups_bytes

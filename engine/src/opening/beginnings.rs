@@ -3,8 +3,10 @@
 //! Invariant: offsets and numbers that were given out there are never given out again here.
 
 use crate::lane::cancelled::Cancelled;
-use crate::lane::catalog::{Catalog, ProducerEntry};
+use crate::lane::catalog::{Catalog, GroupEntry, ProducerEntry};
+use crate::lane::groups::Groups;
 use crate::lane::numbers::{Last, Numbers};
+use crate::lane::progress::Progress;
 use crate::lane::recovery::Recovered;
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,6 +19,10 @@ pub(crate) struct Beginnings {
     pub(crate) sequences: BTreeMap<u32, u64>,
     pub(crate) numbers: Numbers,
     pub(crate) cancelled: Cancelled,
+    /// How far groups had come: group, slot.
+    pub(crate) progress: Groups,
+    pub(crate) groups: BTreeMap<u32, GroupEntry>,
+    pub(crate) last_group: u32,
     pub(crate) producers: BTreeMap<u32, ProducerEntry>,
     pub(crate) last_producer: u32,
 }
@@ -31,6 +37,8 @@ impl Beginnings {
         slots: &HashMap<u32, u32>,
     ) -> Beginnings {
         let mut beginnings = Beginnings {
+            groups: catalog.groups.clone(),
+            last_group: catalog.last_group,
             producers: catalog.producers.clone(),
             last_producer: catalog.last_producer,
             cancelled: cancelled.moved_to(slots),
@@ -44,6 +52,16 @@ impl Beginnings {
         let here = |(slot, next): (&u32, &u64)| Some((*slots.get(slot)?, *next));
         beginnings.sequences = sequences.iter().filter_map(here).collect();
         beginnings
+    }
+
+    /// Adds how far a group had come in a partition. Where records have other offsets now, only what lies before all
+    /// that is unfinished is known: the rest is handed out again.
+    pub(crate) fn add_progress(&mut self, group: u32, slot: u32, progress: &Progress, has_moved: bool) {
+        let position = || Progress::begin(progress.position()).ok();
+        let progress = if has_moved { position() } else { Some(progress.clone()) };
+        if let Some(progress) = progress.filter(|_| self.groups.contains_key(&group)) {
+            self.progress.set(group, slot, progress);
+        }
     }
 
     /// Has the logs that were just recovered, and hold nothing, begin so.
@@ -62,6 +80,12 @@ impl Beginnings {
         }
         for (lane, log) in (0..).zip(&mut *recovered) {
             log.state.cancelled.take_over(&self.cancelled, |slot| slot % lanes == lane);
+        }
+        for (group, slot, progress) in self.progress.iter() {
+            recovered[(slot % lanes) as usize].state.groups.set(group, slot, progress.clone());
+        }
+        if self.last_group > 0 {
+            recovered[0].state.catalog.take_over_groups(&self.groups, self.last_group);
         }
         if self.last_producer > 0 {
             recovered[0].state.catalog.take_over_producers(&self.producers, self.last_producer);

@@ -183,7 +183,12 @@ pub(super) fn write(
         }
     }
     let Source { catalog, numbers, sequences, cancelled, .. } = &*source;
-    let beginnings = Beginnings { offsets, ..Beginnings::of(catalog, numbers, sequences, cancelled, &slots) };
+    let mut beginnings = Beginnings { offsets, ..Beginnings::of(catalog, numbers, sequences, cancelled, &slots) };
+    for partition in partitions {
+        for (group, slot, progress) in source.groups.iter().filter(|(_, slot, _)| *slot == partition.slot) {
+            beginnings.add_progress(group, slots[&slot], progress, !partition.moved.is_empty());
+        }
+    }
     made.close()?;
     drop(made);
     let engine = Engine::open_with_beginnings(path, options, beginnings)?;

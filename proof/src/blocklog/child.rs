@@ -385,7 +385,8 @@ impl Worker<'_> {
         let value = self.witness.value.fetch_add(1, Relaxed);
         let bytes = bytes_of(value, self.filler());
         let partition = self.partition();
-        let call = Call::Send { topic: self.number, partition, value, durability, visible_at_ms, transaction: None, by: None };
+        let call =
+            Call::Send { topic: self.number, partition, value, durability, visible_at_ms, transaction: None, by: None };
         let process = self.process + u32::from(durability == Durability::Buffered);
         let (operation, event) = self.witness.invocation(process, call);
         (partition, bytes, operation, event)

@@ -69,7 +69,8 @@ impl World<'_> {
         let Record { repeated, origin: before, .. } = self.records.all[number];
         let is_first = matches!(call, Call::Send { .. });
         if is_first && duplicate && repeated.is_none_or(|repeated| repeated > index) {
-            let message = format!("number {} is said to have been there, and it was sent for the first time", origin.sequence);
+            let message =
+                format!("number {} is said to have been there, and it was sent for the first time", origin.sequence);
             self.finds(index, Anomaly::NumberTwice, message, number);
         }
         let was_there = before.is_some_and(|(_, since)| since < invocation);
@@ -113,7 +114,8 @@ impl World<'_> {
             _ => None,
         };
         let before = record.origin.filter(|(before, _)| *before != origin);
-        let wrong = wrong.or(before.map(|(before, since)| format!("it has {origin:?}, and {before:?} says event {since}")));
+        let wrong =
+            wrong.or(before.map(|(before, since)| format!("it has {origin:?}, and {before:?} says event {since}")));
         if let Some(message) = wrong {
             self.finds(index, Anomaly::Misnumbered, message, number);
         }
@@ -130,7 +132,8 @@ impl World<'_> {
         let there = *of_producer.entry(origin.sequence).or_insert(bound);
         if there.record != number {
             let (other, since) = (self.records.all[there.record].value, there.since);
-            let message = format!("it has number {}, which is that of value {other}, says event {since}", origin.sequence);
+            let message =
+                format!("it has number {}, which is that of value {other}, says event {since}", origin.sequence);
             self.finds(index, Anomaly::NumberTwice, message, number);
         }
     }
@@ -165,7 +168,8 @@ impl World<'_> {
         let mut known = of_producer.into_iter().flatten().rev();
         let known = known.find(|(_, bound)| bound.since < invocation).map(|(sequence, bound)| (*sequence, bound.since));
         if let Some((sequence, since)) = known.filter(|(sequence, _)| last.is_none_or(|last| last < *sequence)) {
-            let message = format!("producer {producer} came to number {sequence}, says event {since}, and not to {last:?}");
+            let message =
+                format!("producer {producer} came to number {sequence}, says event {since}, and not to {last:?}");
             self.findings.push(Finding::new(index, Anomaly::ForgottenNumber, message).in_partition(topic, partition));
         }
         let sent = self.records.sent_by.get(&(producer, topic)).copied().unwrap_or(0);
@@ -186,11 +190,10 @@ impl World<'_> {
     ) {
         let history = self.history;
         let listed = match index.checked_sub(1).map(|before| &history.events()[before]) {
-            Some(Event::World { happening: Happening::Contents { topic: of, partition: part, records, first_offset, .. }, .. })
-                if (*of, *part) == (topic, partition) && records.len() == origins.len() =>
-            {
-                (records, *first_offset)
-            }
+            Some(Event::World {
+                happening: Happening::Contents { topic: of, partition: part, records, first_offset, .. },
+                ..
+            }) if (*of, *part) == (topic, partition) && records.len() == origins.len() => (records, *first_offset),
             _ => {
                 let message = "numbers without the contents that they are of".to_owned();
                 return self.findings.push(Finding::new(index, Anomaly::Malformed, message));

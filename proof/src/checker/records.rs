@@ -216,7 +216,8 @@ impl Records {
     }
 
     fn sent(&mut self, index: usize, process: u32, call: &Call, ending: Option<(usize, &Outcome)>) {
-        let Call::Send { topic, mut partition, value, durability: asked, visible_at_ms, transaction, by } = *call else {
+        let Call::Send { topic, mut partition, value, durability: asked, visible_at_ms, transaction, by } = *call
+        else {
             unreachable!("only sends come here")
         };
         if let Some(Author { producer, .. }) = by {

@@ -108,7 +108,10 @@ impl Witness {
     fn sending(&self, process: u32, topic: TopicNumber, value: Value, asked: Asked) -> u64 {
         let Asked { partition, durability, visible_at_ms } = asked;
         let durability = if self.lie { Durability::Synced } else { durability };
-        self.invoke(process, Call::Send { topic, partition, value, durability, visible_at_ms, transaction: None, by: None })
+        self.invoke(
+            process,
+            Call::Send { topic, partition, value, durability, visible_at_ms, transaction: None, by: None },
+        )
     }
 
     fn sent(&self, operation: u64, result: &ringlane::Result<Receipt>) {

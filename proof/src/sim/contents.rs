@@ -253,13 +253,7 @@ pub(super) fn look_at_numbers(shared: &Shared, consumer: &mut Consumer) -> Optio
 }
 
 /// What was acknowledged with an id stands there; no id stands twice, where none was ever forgotten.
-fn check_ids(
-    shared: &Shared,
-    place: (u32, u32),
-    topic: &Topic,
-    first_offset: u64,
-    identified: &[(u64, Vec<u8>)],
-) {
+fn check_ids(shared: &Shared, place: (u32, u32), topic: &Topic, first_offset: u64, identified: &[(u64, Vec<u8>)]) {
     let (_, partition) = place;
     let at: HashMap<u64, &[u8]> = identified.iter().map(|(offset, id)| (*offset, &id[..])).collect();
     for Identified { id, receipt, .. } in shared.ids.borrow().get(&place).into_iter().flatten() {

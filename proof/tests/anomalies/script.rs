@@ -162,7 +162,7 @@ pub fn send(partition: u32, value: Value) -> Call {
         durability: Durability::Synced,
         visible_at_ms: None,
         transaction: None,
-            by: None,
+        by: None,
     }
 }
 

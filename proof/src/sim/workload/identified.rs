@@ -72,8 +72,9 @@ impl Send {
         let Some((producer, process)) = client.producer(self.durability) else { return };
         let shared = client.shared.clone();
         let before = shared.ids.borrow()[&place][at].clone();
-        let payloads: Vec<Payload> =
-            (0..self.times).map(|_| Payload::new(shared.next_value(), self.bytes).identified(Some(before.id))).collect();
+        let payloads: Vec<Payload> = (0..self.times)
+            .map(|_| Payload::new(shared.next_value(), self.bytes).identified(Some(before.id)))
+            .collect();
         let operations: Vec<u64> = payloads
             .iter()
             .map(|payload| {
@@ -89,8 +90,7 @@ impl Send {
                 shared.recorder.invoke(PROCESS_OF_IDS + process, call)
             })
             .collect();
-        let records: Vec<_> =
-            payloads.iter().map(|payload| payload.bare(place.1)).collect();
+        let records: Vec<_> = payloads.iter().map(|payload| payload.bare(place.1)).collect();
         let results = match producer.send_batch(topic, &records) {
             Ok(handle) => handle.outcomes(),
             Err(error) => vec![Err(error); operations.len()],

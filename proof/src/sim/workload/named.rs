@@ -478,9 +478,8 @@ impl Sending<'_> {
             let sequence = choice.wrapping_add(at) % next;
             // Mostly a late one: early ones are forgotten more often.
             let sequence = if choice.is_multiple_of(3) { sequence } else { next - 1 - sequence % next.min(4) };
-            let is_there = self.with_rows(|outbox| {
-                outbox.rows.get(&sequence).is_some_and(|row| row.sent_in.is_none() && row.stands)
-            });
+            let is_there = self
+                .with_rows(|outbox| outbox.rows.get(&sequence).is_some_and(|row| row.sent_in.is_none() && row.stands));
             if is_there && self.is_held() {
                 self.shared().count("records sent again");
                 self.send_row(sequence, false);
@@ -537,9 +536,7 @@ impl Sending<'_> {
         }
         let next = self.with_rows(|outbox| outbox.next());
         self.shared().count("numbers left out");
-        let skips = move |error: &Error| {
-            matches!(error, Error::SequenceGap { sequence, expected, .. } if (*sequence, *expected) == (next + by, next))
-        };
+        let skips = move |error: &Error| matches!(error, Error::SequenceGap { sequence, expected, .. } if (*sequence, *expected) == (next + by, next));
         self.must_be_refused(Some(next + by), bytes, skips);
     }
 
@@ -593,9 +590,7 @@ fn judge(shared: &Shared, sent: &Sent, error: &Error) -> Outcome {
                 let producers = shared.producers.borrow();
                 producers.outboxes.get(&sent.key).and_then(|outbox| outbox.rows.get(&sent.sequence)).cloned()
             };
-            let may_be = |row: &Row| {
-                !row.is_numbered && sent.is_repeat || shared.may_be_forgotten(row.settled_before)
-            };
+            let may_be = |row: &Row| !row.is_numbered && sent.is_repeat || shared.may_be_forgotten(row.settled_before);
             *sequence == sent.sequence && sent.is_repeat && row.as_ref().is_some_and(may_be)
         }
         error => is_fenced(shared, sent.name, sent.hold, sent.key.0, error),

@@ -155,7 +155,8 @@ fn read(reader: &Engine, shared: &Shared, topic: &Topic, partition: u32) -> ring
         if polled.is_empty() {
             // Only its checks count: a part of the numbers is shown.
             if let Some(missing) = look_at_numbers(shared, &mut consumer)
-                && let Some(lost) = missing.iter().find(|range| matches!(range.reason, Reason::Corrupt | Reason::Unknown))
+                && let Some(lost) =
+                    missing.iter().find(|range| matches!(range.reason, Reason::Corrupt | Reason::Unknown))
             {
                 shared.violation(format!("outside, {} partition {partition}: {lost:?} is lost", topic.name()));
             }
