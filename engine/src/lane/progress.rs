@@ -630,6 +630,33 @@ mod tests {
         assert_eq!(decode_progress(&[1, 0, 0, 0, 1, 1, 9, 0]), None, "an unknown change");
     }
 
+    #[test]
+    fn a_checkpoint_that_breaks_an_invariant_is_refused() {
+        let read = |fields: &[u64]| {
+            let mut bytes = Vec::new();
+            fields.iter().for_each(|field| bytes.put_varint(*field));
+            decoded(&bytes)
+        };
+        // Position, limit, and ranges: gap and length; attempts: distance, deliveries, failures, due time, flags.
+        assert!(read(&[10, 20, 2, 1, 2, 1, 2, 1, 0, 1, 1, 0, 2]).is_some());
+        for (fields, reason) in [
+            (&[10, 20, 1, 0, 2, 0][..], "a range touches the position"),
+            (&[10, 20, 2, 1, 2, 0, 2, 0], "a range touches another"),
+            (&[10, 20, 1, 1, 0, 0], "a range is empty"),
+            (&[10, 20, 1, 1, 20, 0], "a range ends above the limit"),
+            (&[10, 20, 1, 1, u64::MAX, 0], "a range has no end"),
+            (&[10, OFFSET_MAX, 0, 0], "no partition has such a limit"),
+            (&[OFFSET_MAX, 0, 0, 0], "nor such a position"),
+            (&[10, 20, 1, 1, 2, 1, 1, 1, 1, 0, 2], "a finished offset has attempts"),
+            (&[10, 20, 0, 1, 20, 1, 1, 0, 2], "one above the limit has"),
+            (&[10, 20, 0, 2, 1, 1, 1, 0, 2, 0, 1, 1, 0, 2], "one has them twice"),
+            (&[10, 20, 0, 1, 1, 1, 2, 0, 2], "more failures than deliveries"),
+            (&[10, 20, 0, 1, 1, 1, 1, 0, 7], "an unknown reason"),
+        ] {
+            assert_eq!(read(fields), None, "{reason}");
+        }
+    }
+
     /// Offsets one by one.
     #[derive(Default)]
     struct Model {

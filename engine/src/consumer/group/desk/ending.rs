@@ -35,7 +35,7 @@ impl Desk {
     /// Ends deliveries unfinished, as far as the offsets are in flight.
     pub(crate) fn give_back(&mut self, offsets: Range<u64>, cause: Cause, now_ms: i64) -> GivenBack {
         let mut given = GivenBack::default();
-        let claimed_behind = self.counting.last_key_value().is_some_and(|(claimed, _)| *claimed > offsets.start);
+        let claimed_behind = self.counting.last().is_some_and(|claimed| *claimed > offsets.start);
         if self.options.kind == GroupKind::Ordered && claimed_behind {
             // They would be handed out before it.
             given.changes = self.end_claims(|_| true);

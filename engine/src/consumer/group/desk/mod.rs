@@ -81,7 +81,7 @@ pub(crate) struct Desk {
     /// The last one that was taken was alone: others have their turn.
     was_alone: bool,
     delayed: BTreeSet<(i64, u64)>,
-    counting: BTreeMap<u64, Ticket>,
+    counting: BTreeSet<u64>,
     claims: BTreeMap<Ticket, Claims>,
     retried: BTreeSet<u64>,
     dying: BTreeSet<u64>,
@@ -106,7 +106,7 @@ impl Desk {
             alone: BTreeSet::new(),
             was_alone: false,
             delayed: BTreeSet::new(),
-            counting: BTreeMap::new(),
+            counting: BTreeSet::new(),
             claims: BTreeMap::new(),
             retried: BTreeSet::new(),
             dying: BTreeSet::new(),
@@ -238,14 +238,11 @@ impl Desk {
             }
         }
         self.returned.cut(range.clone());
-        let Desk { ready, alone, retried, dying, untold, holding, .. } = self;
-        for listed in [ready, alone, retried, dying, untold, holding] {
+        let Desk { ready, alone, counting, retried, dying, untold, holding, .. } = self;
+        for listed in [ready, alone, counting, retried, dying, untold, holding] {
             while let Some(offset) = listed.range(range.clone()).next().copied() {
                 listed.remove(&offset);
             }
-        }
-        while let Some((&offset, _)) = self.counting.range(range.clone()).next() {
-            self.counting.remove(&offset);
         }
     }
 

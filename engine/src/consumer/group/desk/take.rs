@@ -173,7 +173,7 @@ impl Desk {
         for (offset, attempts) in claimed.iter().copied() {
             let deliveries = attempts.deliveries.saturating_add(1);
             changes.push(self.try_again(offset, Attempts { deliveries, due_ms: 0, is_handed_out: true, ..attempts }));
-            self.counting.insert(offset, ticket);
+            self.counting.insert(offset);
         }
         let offsets = claimed.iter().map(|(offset, _)| *offset).collect();
         self.claims.insert(ticket, Claims { member, offsets });
@@ -185,8 +185,8 @@ impl Desk {
         let claims = self.claims.remove(&ticket);
         let mut handed_out = Vec::new();
         for offset in claims.map_or_else(Vec::new, |claims| claims.offsets) {
-            if self.counting.get(&offset) == Some(&ticket) {
-                self.counting.remove(&offset);
+            // It may be finished by now.
+            if self.counting.remove(&offset) {
                 self.retried.insert(offset);
                 let attempts = self.progress.attempts(offset).expect("it was counted");
                 handed_out.push(Retried { offset, attempts });

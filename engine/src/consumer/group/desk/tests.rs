@@ -163,6 +163,19 @@ fn a_raised_count_is_durable_before_it_is_handed_out_and_is_a_claim_until_then()
 }
 
 #[test]
+fn what_is_finished_while_it_is_counted_is_not_handed_out() {
+    let mut desk = desk(GroupKind::Shared);
+    desk.take(want(4, 4));
+    desk.give_back(0..4, Cause::Released, NOW_MS);
+    let counting = desk.take(want(4, 4)).counting.unwrap();
+    finish(&mut desk, 1..2);
+    assert_eq!((desk.truncate(1), desk.in_flight()), (1, 0));
+    let handed_out: Vec<u64> = desk.counted(counting.ticket).iter().map(|retried| retried.offset).collect();
+    assert_eq!((handed_out, desk.in_flight()), (vec![2, 3], 2));
+    assert_eq!(desk.counted(counting.ticket), [], "once");
+}
+
+#[test]
 fn a_release_is_no_failure() {
     let mut desk = desk(GroupKind::Shared);
     desk.take(want(1, 1));
@@ -295,6 +308,17 @@ fn ordered_what_is_given_back_overtakes_the_claims_behind_it() {
     desk.give_back(0..1, Cause::Released, NOW_MS);
     assert_eq!(desk.counted(counting.ticket), []);
     assert_eq!(retaken(&mut desk, want(2, 2)), [(0, 2), (1, 2)]);
+}
+
+#[test]
+fn ordered_what_is_counted_first_is_not_overtaken() {
+    let mut desk = desk(GroupKind::Ordered);
+    desk.take(want(4, 4));
+    desk.give_back(1..2, Cause::NotDelivered, NOW_MS);
+    desk.give_back(0..1, Cause::Released, NOW_MS);
+    let taken = desk.take(want(9, 9));
+    assert_eq!((taken.ranges.len(), desk.counted(taken.counting.unwrap().ticket).len()), (0, 1));
+    assert_eq!(desk.take(want(9, 9)).ranges, [1..2, 4..9]);
 }
 
 #[test]
