@@ -307,7 +307,13 @@ fn an_ordered_group_keeps_its_order_over_failures_and_hand_overs() {
     fill(&engine, &topic, 0..40);
     let options = || MemberOptions::new().max_poll_records(4);
     let mut one = engine.join_group("g", options()).unwrap();
-    let taken = take(&mut one, 8);
+    let mut of_partition = |other: u32| {
+        one.pause("t", other).unwrap();
+        let taken = take(&mut one, 4);
+        one.resume("t", other).unwrap();
+        taken
+    };
+    let (zero, odd) = (of_partition(1), of_partition(0));
     let mut seen: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     let mut ack = |member: &GroupConsumer, taken: &[(u64, u32, DeliveryId)]| {
         for (number, _, id) in taken {
@@ -316,7 +322,6 @@ fn an_ordered_group_keeps_its_order_over_failures_and_hand_overs() {
         }
     };
     // The second record of a partition fails: it holds back what comes behind it, in its partition alone.
-    let (zero, odd): (Vec<_>, Vec<_>) = taken.into_iter().partition(|(number, ..)| number % 2 == 0);
     ack(&one, &odd);
     ack(&one, &zero[..1]);
     one.nack(zero[1].2, Some(Duration::from_millis(30))).unwrap();
