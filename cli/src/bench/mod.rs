@@ -92,6 +92,10 @@ pub enum Workload {
     Many,
     /// Consume from memory
     Tail,
+    /// A member of a shared group: consume from memory and acknowledge each record
+    Ack,
+    /// The same with 64 members
+    Shared,
     /// Consume from the device: sequentially, and one and all of 1,000 interleaved partitions
     Cold,
     /// A lone sender and a bulk load while the cleaner is at work
@@ -120,6 +124,8 @@ How to read it:
   many         limit_*: a raw durable write of a round's bytes, one deep. `ratio` is over the engine's
                own run with the same records in one partition, which the line `many-one` shows
   tail         limit: the same bytes walked record by record in plain memory
+  ack          limit: the same records consumed without a group
+  shared       limit: one member alone, as in `ack`; `ratio` is 64 members over one
   cold         limit: raw sequential reads, the best of 256 KiB to 1 MiB blocks, one to eight deep;
                the line `cold-interleaved` reads one of 1,000 interleaved partitions, the line
                `cold-interleaved-all` all of them with one consumer; `cold-regrouped` and
@@ -131,7 +137,7 @@ How to read it:
                about one partition from its beginning to its end; they have no limit. Not part of `all`";
 
 impl Workload {
-    const ALL: [Workload; 11] = [
+    const ALL: [Workload; 13] = [
         Workload::Lone,
         Workload::Busy,
         Workload::Group,
@@ -140,6 +146,8 @@ impl Workload {
         Workload::Grow,
         Workload::Many,
         Workload::Tail,
+        Workload::Ack,
+        Workload::Shared,
         Workload::Cold,
         Workload::Clean,
         Workload::Open,
@@ -155,6 +163,8 @@ impl Workload {
             Workload::Grow => workloads::grow::run(setup, report),
             Workload::Many => workloads::many::run(setup, report),
             Workload::Tail => workloads::tail::run(setup, report),
+            Workload::Ack => workloads::ack::run(setup, report, false),
+            Workload::Shared => workloads::ack::run(setup, report, true),
             Workload::Cold => workloads::cold::run(setup, report),
             Workload::Clean => workloads::clean::run(setup, report),
             Workload::Open => workloads::open::run(setup, report),

@@ -1,5 +1,6 @@
 //! One file for each workload.
 
+pub(super) mod ack;
 pub(super) mod bulk;
 pub(super) mod clean;
 pub(super) mod cold;
