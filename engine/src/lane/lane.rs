@@ -117,6 +117,10 @@ pub(crate) struct Lane {
     /// Who wants to know that the first so many batches are durable, and everything else before them.
     syncs: VecDeque<(u64, Answer)>,
     controls: VecDeque<Message>,
+    /// How far groups have come, and the log had no room for it. Their desks count on it, so it goes first, in its order.
+    unwritten_progress: Vec<ProgressEntry>,
+    /// When that is tried again.
+    retry_progress_at: u64,
     effects: VecDeque<(Position, Effect)>,
     completions: Vec<Completion>,
     /// Batches of many parts among the effects, at the end, whose indexes are not near yet.
@@ -163,6 +167,8 @@ impl Lane {
             gathered_total: 0,
             syncs: VecDeque::new(),
             controls: VecDeque::new(),
+            unwritten_progress: Vec::new(),
+            retry_progress_at: 0,
             effects: VecDeque::new(),
             completions: Vec::new(),
             far_batches: 0,
@@ -475,7 +481,11 @@ impl Lane {
     // ----- bookkeeping frames -----
 
     fn work_through_controls(&mut self) {
+        if !self.unwritten_progress.is_empty() && self.parts.clock.monotonic_ns() >= self.retry_progress_at {
+            self.controls.push_front(Message::Progress { entries: Vec::new(), reply: None });
+        }
         while let Some(message) = self.controls.pop_front() {
+            let message = self.with_unwritten(message);
             let total = control_bytes(&message);
             let (purpose, growth) = match &message {
                 Message::Publish { .. } => (Purpose::Publication, 0),
@@ -506,8 +516,32 @@ impl Lane {
                     self.controls.push_front(message);
                     return;
                 }
-                Err(error) => message.refuse(&error),
+                Err(error) => self.refuse_control(message, &error),
             }
+        }
+    }
+
+    /// What the log had no room for goes before what comes now.
+    fn with_unwritten(&mut self, message: Message) -> Message {
+        match message {
+            Message::Progress { mut entries, reply } if !self.unwritten_progress.is_empty() => {
+                let mut all = std::mem::take(&mut self.unwritten_progress);
+                all.append(&mut entries);
+                Message::Progress { entries: all, reply }
+            }
+            message => message,
+        }
+    }
+
+    fn refuse_control(&mut self, message: Message, error: &Error) {
+        if let Message::Progress { entries, reply } = message {
+            self.unwritten_progress = entries;
+            self.retry_progress_at = self.parts.clock.monotonic_ns() + BLOCKED_RETRY_NS;
+            if let Some(reply) = reply {
+                reply.set(Err(error.clone()));
+            }
+        } else {
+            message.refuse(error);
         }
     }
 
@@ -821,6 +855,9 @@ impl Lane {
             let wall = self.parts.clock.wall_ms();
             let wait_ns = u64::try_from(due_ms.saturating_sub(wall)).unwrap_or(0).saturating_mul(1_000_000);
             until(now + if self.blocked { BLOCKED_RETRY_NS } else { wait_ns.min(WALL_CLOCK_CHECK_NS) });
+        }
+        if !self.unwritten_progress.is_empty() {
+            until(self.retry_progress_at);
         }
         if !writing {
             if self.wants_mark() {

@@ -48,7 +48,8 @@ pub(crate) enum Message {
     /// List the numbers of a producer in a partition that are not visible. Answered when what was published of them is
     /// durable, and stands in the index.
     ListUnseen { producer: u32, slot: u32, list: Arc<Mutex<Unseen>>, reply: Answer },
-    /// Note how far groups have come. With a reply: at once, and durably; else within the flush interval.
+    /// Note how far groups have come. With a reply: at once, and durably, with all that was noted before; else within the
+    /// flush interval. Where the log has no room, the reply says so, and it is noted later all the same.
     Progress { entries: Vec<ProgressEntry>, reply: Option<Answer> },
     /// Forget a group that was deleted.
     ForgetGroup { group: u32, reply: Answer },

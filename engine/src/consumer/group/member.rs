@@ -388,7 +388,11 @@ impl GroupConsumer {
             }
         }
         if let Some((counting, reply)) = counting {
-            reply.wait_shared()?;
+            if let Err(error) = reply.wait_shared() {
+                // They are nobody's until they are counted.
+                partition.member_left(self.shared.id);
+                return Err(error);
+            }
             taking.is_alone |= counting.is_alone;
             let mut retried = partition.counted(counting.ticket).into_iter();
             while let Some(one) = retried.next() {
@@ -601,7 +605,8 @@ impl GroupConsumer {
             self.group.partitions.iter().map(|partition| partition.partition.lane as usize).collect();
         let ask = |lane: usize| {
             let (answer, reply) = Reply::pair();
-            self.engine.lanes[lane].push(Message::Sync { reply: answer });
+            // Behind all that the desks have noted.
+            self.engine.lanes[lane].push(Message::Progress { entries: Vec::new(), reply: Some(answer) });
             reply
         };
         let replies: Vec<_> = lanes.into_iter().map(ask).collect();

@@ -78,10 +78,17 @@ impl GroupPartition {
         }
         let (group, slot) = (self.group, self.partition.slot);
         let entries = changes.into_iter().map(|change| ProgressEntry { group, slot, change }).collect();
+        if answered {
+            return Some(self.ask_lane(entries));
+        }
+        self.lane.push(Message::Progress { entries, reply: None });
+        None
+    }
+
+    fn ask_lane(&self, entries: Vec<ProgressEntry>) -> Arc<Reply> {
         let (answer, reply) = Reply::pair();
-        let message = Message::Progress { entries, reply: answered.then_some(answer) };
-        self.lane.push(message);
-        answered.then_some(reply)
+        self.lane.push(Message::Progress { entries, reply: Some(answer) });
+        reply
     }
 
     /// Gives records to a member.
@@ -97,7 +104,11 @@ impl GroupPartition {
         let next_offset = self.partition.index().next_offset;
         let mut state = self.lock();
         if let Some((ticket, reply)) = state.limit.take_if(|(_, reply)| reply.is_there()) {
-            reply.wait_shared()?;
+            if let Err(error) = reply.wait_shared() {
+                // It is noted later; this asks when.
+                state.limit = Some((ticket, self.ask_lane(Vec::new())));
+                return Err(error);
+            }
             state.desk.limit_durable(ticket);
         }
         let mut changes = Vec::new();
