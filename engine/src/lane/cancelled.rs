@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - It is a function of the log, and part of each checkpoint.
-//! - Bounded: the oldest goes first.
+//! - Bounded: the oldest goes first. What a stretch takes in a checkpoint is less than the withheld record took.
 
 use crate::log::codec::{Put, Reader};
 use crate::log::origin::Origin;
@@ -12,6 +12,7 @@ use std::collections::{HashMap, VecDeque};
 pub(crate) const CANCELLED_MAX: usize = 10_000;
 /// What a stretch takes in a checkpoint.
 const CANCELLED_BYTES: u64 = 24;
+const _: () = assert!(CANCELLED_BYTES <= super::state::WITHHELD_BYTES);
 
 /// Numbers of one producer in one partition that follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,11 +74,6 @@ impl Cancelled {
         4 + self.stretches.len() as u64 * CANCELLED_BYTES
     }
 
-    /// How much more of a checkpoint one that is cancelled takes at most.
-    pub(crate) fn growth(&self) -> u64 {
-        if self.stretches.len() < CANCELLED_MAX { CANCELLED_BYTES } else { 0 }
-    }
-
     pub(crate) fn encode(&self, target: &mut Vec<u8>) {
         target.put_u32(self.stretches.len() as u32);
         for stretch in &self.stretches {
@@ -125,6 +121,5 @@ mod tests {
             cancelled.note(3, origin(0, 2 * sequence), 1);
         }
         assert_eq!((cancelled.of(1, 0).count(), cancelled.of(3, 0).count()), (0, CANCELLED_MAX));
-        assert_eq!(cancelled.growth(), 0);
     }
 }

@@ -499,7 +499,6 @@ impl Lane {
                     (Purpose::Bookkeeping, group.encoded_bytes())
                 }
                 Message::Progress { entries, .. } => (Purpose::Bookkeeping, entries.len() as u64 * CHANGE_BYTES_MAX),
-                Message::Cancel { .. } => (Purpose::Bookkeeping, self.state.cancelled.growth()),
                 _ => (Purpose::Bookkeeping, 0),
             };
             let has_room = match &message {
