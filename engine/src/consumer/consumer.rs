@@ -249,7 +249,18 @@ impl Consumer {
             let (partition, offset) = (&assignment.reader.partition, assignment.reader.offset);
             let mut next = range.first;
             while next <= range.last {
-                let reasons = explain(&self.engine, partition, range.producer, (next, range.last), offset)?;
+                let numbers = (next, range.last);
+                let mut reasons = explain(&self.engine, partition, range.producer, numbers, offset)?;
+                if reasons.iter().any(|(_, reason)| reason.is_loss()) && self.engine.is_followed() {
+                    // The look at the manifest may bring the news that explains it. A deletion that stands in the log
+                    // takes what is withheld along.
+                    self.engine.refresh()?;
+                    if self.engine.is_gone(&assignment.topic) {
+                        return Err(assignment.topic.gone());
+                    }
+                    self.engine.has_given_up(partition, offset);
+                    reasons = explain(&self.engine, partition, range.producer, numbers, offset)?;
+                }
                 let Some(((_, last), _)) = reasons.last() else { break };
                 next = last.saturating_add(1);
                 for ((first, last), reason) in reasons {

@@ -176,6 +176,11 @@ impl EngineInner {
         self.following.as_ref().map_or(Duration::MAX, |following| following.due_in(self).max(Duration::from_millis(1)))
     }
 
+    /// Whether somebody else may be writing what is read here.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.following.is_some()
+    }
+
     /// The manifest that was seen last, where the engine is only read.
     pub(crate) fn sequence_seen(&self) -> u64 {
         self.following.as_ref().map_or(0, |following| following.sequence.load(Ordering::Acquire))

@@ -60,7 +60,9 @@ mod with_canaries {
             | Canary::ForgetTruncation
             | Canary::ShowUndurable
             | Canary::ForgetWithheld
-            | Canary::ResolveByAddress => 200,
+            | Canary::ResolveByAddress
+            | Canary::ForgetNumbers
+            | Canary::ForgetOriginals => 200,
             // It needs a crash between the manifest and the checkpoints.
             Canary::SwitchEarly => 1_000,
         }

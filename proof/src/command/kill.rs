@@ -58,7 +58,7 @@ pub fn run(arguments: &KillArguments) -> Ending {
     });
     let line = format!(
         "kill: {} kills ({} while opening or reading), {} logs, seed {}, {} calls, {} acknowledged ({} delayed), \
-         {} cancelled, {} topics, {} polled, {} read after kills, {} times verified, {} failures",
+         {} sent again, {} cancelled, {} topics, {} polled, {} read after kills, {} times verified, {} failures",
         figures.kills,
         figures.early_kills,
         figures.logs,
@@ -66,6 +66,7 @@ pub fn run(arguments: &KillArguments) -> Ending {
         figures.calls,
         figures.acknowledged,
         figures.delayed,
+        figures.repeated,
         figures.cancelled,
         figures.topics,
         figures.polled,

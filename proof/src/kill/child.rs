@@ -1,6 +1,7 @@
 //! The child: opens, says what it reads, then works until it is killed.
 
 use super::message::{Message, Order, Random, monotonic_ns, say, say_panics};
+use super::outbox;
 use crate::history::{Answer, Call, Durability, Event, From, Happening, Outcome, Read, TopicNumber, Value};
 use crate::value::{bytes_of, number_of};
 use crate::witness::{self, numbered_of, refusal, wall_ms};
@@ -20,7 +21,7 @@ const BATCH_RECORDS_MAX: u64 = 20;
 const DELAY_MS_MAX: u64 = 40;
 /// The topic that stays.
 const MAIN: &str = "main";
-const PARTITIONS: u32 = 5;
+pub(super) const PARTITIONS: u32 = 5;
 
 /// Does what the parent ordered, until it is killed. Returns after an order to settle.
 ///
@@ -40,7 +41,7 @@ pub fn run_child(order: &str) -> Result<(), String> {
 }
 
 /// Says everything that is done.
-struct Witness {
+pub(super) struct Witness {
     began_ns: u64,
     operation: AtomicU64,
     value: AtomicU64,
@@ -73,7 +74,7 @@ impl Witness {
         monotonic_ns().saturating_sub(self.began_ns)
     }
 
-    fn next_value(&self) -> Value {
+    pub(super) fn next_value(&self) -> Value {
         self.value.fetch_add(1, Relaxed)
     }
 
@@ -82,14 +83,14 @@ impl Witness {
     }
 
     /// Says that a call is about to be made.
-    fn invoke(&self, process: u32, call: Call) -> u64 {
+    pub(super) fn invoke(&self, process: u32, call: Call) -> u64 {
         let operation = self.operation.fetch_add(1, Relaxed);
         say(|| Message::Event(Event::Invoke { at_ns: self.at_ns(), operation, process, call }));
         operation
     }
 
     /// Says how it ended.
-    fn complete(&self, operation: u64, outcome: Outcome) {
+    pub(super) fn complete(&self, operation: u64, outcome: Outcome) {
         say(|| Message::Event(Event::Complete { at_ns: self.at_ns(), operation, outcome }));
     }
 
@@ -114,7 +115,7 @@ impl Witness {
         )
     }
 
-    fn sent(&self, operation: u64, result: &ringlane::Result<Receipt>) {
+    pub(super) fn sent(&self, operation: u64, result: &ringlane::Result<Receipt>) {
         let outcome = result.as_ref().map_or_else(refusal, |receipt| {
             let synced = self.lie || receipt.durability == ringlane::Durability::Synced;
             Outcome::Ok(Answer::Receipt {
@@ -199,6 +200,8 @@ impl Witness {
         let (first, second) = (worker(0), worker(1));
         let (asynchronous, batches, loose, delays) = (worker(2), worker(3), worker(4), worker(5));
         let (reader, other_reader, churn) = (worker(6), worker(7), worker(8));
+        let numbering = worker(9);
+        let named = outbox::open(&numbering, engine)?;
         std::thread::scope(|scope| {
             let producer = &producer;
             let threads = [
@@ -208,6 +211,7 @@ impl Witness {
                 scope.spawn(move || batches.send_batches(producer)),
                 scope.spawn(move || loose.send_buffered(&buffered)),
                 scope.spawn(move || delays.delay_and_cancel(producer)),
+                scope.spawn(move || outbox::send(numbering, &named, &order.outbox)),
                 scope.spawn(move || reader.read()),
                 scope.spawn(move || other_reader.read()),
                 scope.spawn(move || churn.make_and_delete_topics(producer, last_of_each_name(order))),
@@ -224,22 +228,22 @@ impl Witness {
 }
 
 /// What a thread that ends only with an error returns.
-enum Never {}
+pub(super) enum Never {}
 
 /// One thread's work on the main topic.
-struct Worker<'a> {
-    witness: &'a Witness,
+pub(super) struct Worker<'a> {
+    pub(super) witness: &'a Witness,
     engine: &'a Engine,
-    topic: &'a Topic,
-    number: TopicNumber,
-    random: Random,
-    process: u32,
+    pub(super) topic: &'a Topic,
+    pub(super) number: TopicNumber,
+    pub(super) random: Random,
+    pub(super) process: u32,
 }
 
-type Work = ringlane::Result<Never>;
+pub(super) type Work = ringlane::Result<Never>;
 
 impl Worker<'_> {
-    fn value_bytes(&mut self) -> usize {
+    pub(super) fn value_bytes(&mut self) -> usize {
         let most = if self.random.below(10) == 0 { 20_000 } else { 900 };
         self.random.below(most) as usize
     }

@@ -21,10 +21,22 @@ pub(super) struct Order {
     pub(super) began_ns: u64,
     /// Names and numbers of topics that may be there.
     pub(super) topics: Vec<(String, TopicNumber)>,
+    /// What was sent under the name, as far as the next child may need it.
+    pub(super) outbox: Vec<Row>,
     /// Wait until nothing is withheld, read everything, close.
     pub(super) settle: bool,
     /// Say of buffered records that they are synced: for showing that a lie is found.
     pub(super) lie: bool,
+}
+
+/// A record that was sent under the name.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Row {
+    pub(super) topic: TopicNumber,
+    pub(super) partition: u32,
+    pub(super) sequence: u64,
+    pub(super) value: Value,
+    pub(super) is_acknowledged: bool,
 }
 
 /// One line of a child.
@@ -55,6 +67,11 @@ pub(crate) fn say<M: Serialize>(message: impl FnOnce() -> M) {
         // Nobody listens any more.
         std::process::exit(1);
     }
+}
+
+/// Says what should not be.
+pub(super) fn say_trouble(text: String) {
+    say(|| Message::Trouble(text));
 }
 
 /// A panic anywhere, in a thread of the engine too, is said before the kill can hide it.

@@ -13,6 +13,7 @@
 
 mod child;
 mod message;
+mod outbox;
 mod parent;
 
 pub use child::run_child;

@@ -1,9 +1,10 @@
 //! The parent: starts children, kills them, keeps the history and has it judged.
 
-use super::message::{Message, Order, Random, monotonic_ns};
+use super::message::{Message, Order, Random, Row, monotonic_ns};
 use crate::checker::check;
-use crate::history::{Answer, Call, CrashKind, Durability, Event, Happening, History, Outcome};
+use crate::history::{Answer, Author, Call, CrashKind, Durability, Event, Happening, History, Outcome, Value};
 use ringlane::verify;
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -54,6 +55,8 @@ pub struct KillFigures {
     pub acknowledged: u64,
     /// Of these delayed.
     pub delayed: u64,
+    /// Sent once more, under the same number.
+    pub repeated: u64,
     /// Cancelled.
     pub cancelled: u64,
     /// Records that readers saw before the kill.
@@ -102,6 +105,8 @@ struct Log<'a> {
     order: Order,
     history: History,
     troubles: Vec<String>,
+    /// The places in the order's outbox of what is on its way.
+    on_their_way: HashMap<u64, Value>,
 }
 
 /// When a child is to die.
@@ -131,10 +136,12 @@ impl<'a> Log<'a> {
             first_topic: 0,
             began_ns: monotonic_ns(),
             topics: Vec::new(),
+            outbox: Vec::new(),
             settle: false,
             lie: options.lie,
         };
-        Ok(Log { options, directory: Some(directory), order, history: History::new(), troubles: Vec::new() })
+        let (history, troubles, on_their_way) = (History::new(), Vec::new(), HashMap::new());
+        Ok(Log { options, directory: Some(directory), order, history, troubles, on_their_way })
     }
 
     fn rounds(
@@ -174,6 +181,7 @@ impl<'a> Log<'a> {
 
     /// Lets one child live. Says whether it got to work.
     fn child(&mut self, death: &Death) -> Result<bool, String> {
+        self.shorten_outbox();
         let order = serde_json::to_string(&self.order).expect("orders are plain values");
         let mut process = Command::new(&self.options.program)
             .args(["kill-child", &order])
@@ -238,6 +246,7 @@ impl<'a> Log<'a> {
                         order.first_value = order.first_value.max(value + 1);
                     }
                 }
+                self.note_outbox(&event);
                 self.history.push(event);
             }
             Message::Topic(name, number) => {
@@ -247,6 +256,48 @@ impl<'a> Log<'a> {
             Message::Ready => {}
             Message::Trouble(text) => self.troubles.push(text),
         }
+    }
+
+    /// What the next child must know of the numbers of this one.
+    fn note_outbox(&mut self, event: &Event) {
+        let outbox = &mut self.order.outbox;
+        match event {
+            Event::Invoke { operation, call, .. } => match *call {
+                Call::Send {
+                    topic,
+                    partition: Some(partition),
+                    value,
+                    by: Some(Author { sequence: Some(sequence), .. }),
+                    ..
+                } => {
+                    self.on_their_way.insert(*operation, value);
+                    outbox.push(Row { topic, partition, sequence, value, is_acknowledged: false });
+                }
+                Call::Repeat { value, .. } => drop(self.on_their_way.insert(*operation, value)),
+                _ => {}
+            },
+            Event::Complete { operation, outcome, .. } => {
+                let Some(value) = self.on_their_way.remove(operation) else { return };
+                let Some(at) = outbox.iter().rposition(|row| row.value == value) else { return };
+                match outcome {
+                    Outcome::Ok(_) => outbox[at].is_acknowledged = true,
+                    // It skipped a number, on purpose, and has none.
+                    Outcome::Failed { .. } => drop(outbox.remove(at)),
+                    Outcome::Unknown { .. } => {}
+                }
+            }
+            Event::World { .. } => {}
+        }
+    }
+
+    /// Only the newest row of each partition is needed of those that are acknowledged.
+    fn shorten_outbox(&mut self) {
+        let mut newest = HashMap::new();
+        for row in self.order.outbox.iter().filter(|row| row.is_acknowledged) {
+            let last: &mut u64 = newest.entry((row.topic, row.partition)).or_default();
+            *last = row.sequence.max(*last);
+        }
+        self.order.outbox.retain(|row| !row.is_acknowledged || newest[&(row.topic, row.partition)] == row.sequence);
     }
 
     fn judge(&mut self) -> Result<(), String> {
@@ -277,6 +328,7 @@ impl<'a> Log<'a> {
                         Call::Send { visible_at_ms: Some(_), .. } => drop(delayed.insert(*operation)),
                         Call::Cancel { .. } => drop(cancels.insert(*operation)),
                         Call::CreateTopic { .. } => figures.topics += 1,
+                        Call::Repeat { .. } => figures.repeated += 1,
                         _ => {}
                     }
                 }

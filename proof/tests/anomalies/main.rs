@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod logs;
+mod numbers;
 mod queues;
 mod script;
 mod transactions;
@@ -17,7 +18,7 @@ use std::collections::BTreeSet;
 struct Case(&'static [Anomaly], fn(&mut Script, bool));
 
 fn cases() -> Vec<Case> {
-    [logs::cases(), transactions::cases(), queues::cases()].into_iter().flatten().collect()
+    [logs::cases(), numbers::cases(), transactions::cases(), queues::cases()].into_iter().flatten().collect()
 }
 
 fn history(case: &Case, bad: bool) -> History {
