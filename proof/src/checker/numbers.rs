@@ -170,7 +170,8 @@ impl World<'_> {
         if let Some((sequence, since)) = known.filter(|(sequence, _)| last.is_none_or(|last| last < *sequence)) {
             let message =
                 format!("producer {producer} came to number {sequence}, says event {since}, and not to {last:?}");
-            self.findings.push(Finding::new(index, Anomaly::ForgottenNumber, message).in_partition(topic, partition));
+            let finding = Finding::new(index, Anomaly::ForgottenNumber, message);
+            return self.findings.push(finding.in_partition(topic, partition));
         }
         let sent = self.records.sent_by.get(&(producer, topic)).copied().unwrap_or(0);
         if last.is_some_and(|last| last >= sent) {

@@ -54,7 +54,11 @@ impl Operation for Send {
         let place = (number, partition);
         let known = client.shared.ids.borrow().get(&place).map_or(0, Vec::len);
         let at = match self.which {
-            Which::Again { back } if known > 0 => known - 1 - (back as usize).min(known - 1),
+            Which::Again { back } if known > 0 => {
+                // If it was forgotten, each of them is remembered anew.
+                client.shared.producers.borrow_mut().window.sent += self.times as u64;
+                known - 1 - (back as usize).min(known - 1)
+            }
             _ => {
                 let settled_before = client.shared.producers.borrow_mut().sends();
                 let id = client.shared.next_value().to_le_bytes();
