@@ -121,22 +121,31 @@ pub(crate) struct MemberShared {
     closed: AtomicBool,
 }
 
+/// What was acknowledged of a partition, after so many resets of it.
+struct Acked {
+    partition: u32,
+    resets: u64,
+    offsets: Range<u64>,
+}
+
 #[derive(Default)]
 struct State {
     leases: Leases,
-    /// Acknowledged, and not told to the desks: places of partitions, and offsets.
-    acked: Vec<(u32, Range<u64>)>,
+    /// Acknowledged, and not told to the desks.
+    acked: Vec<Acked>,
     acked_records: u64,
     /// Its poll waits for something to be acknowledged.
     waits_for_room: bool,
 }
 
 impl State {
-    fn push_acked(&mut self, partition: u32, offsets: Range<u64>) {
+    fn push_acked(&mut self, partition: u32, resets: u64, offsets: Range<u64>) {
         self.acked_records += offsets.end - offsets.start;
         match self.acked.last_mut() {
-            Some((last, range)) if *last == partition && range.end == offsets.start => range.end = offsets.end,
-            _ => self.acked.push((partition, offsets)),
+            Some(last) if (last.partition, last.resets, last.offsets.end) == (partition, resets, offsets.start) => {
+                last.offsets.end = offsets.end;
+            }
+            _ => self.acked.push(Acked { partition, resets, offsets }),
         }
     }
 }
@@ -157,10 +166,11 @@ impl MemberShared {
         if acked.is_empty() {
             return;
         }
-        acked.sort_by_key(|(partition, range)| (*partition, range.start));
-        for of_partition in acked.chunk_by(|(one, _), (other, _)| one == other) {
-            let ranges = of_partition.iter().map(|(_, range)| range.clone());
-            group.partitions[of_partition[0].0 as usize].finish(ranges);
+        acked.sort_by_key(|acked| (acked.partition, acked.resets, acked.offsets.start));
+        let is_like = |one: &Acked, other: &Acked| (one.partition, one.resets) == (other.partition, other.resets);
+        for like in acked.chunk_by(is_like) {
+            let ranges = like.iter().map(|acked| acked.offsets.clone());
+            group.partitions[like[0].partition as usize].finish(like[0].resets, ranges);
         }
         // There is room for more, or the next owner may have its turn.
         group.arrivals.notify();
@@ -185,7 +195,7 @@ impl MemberShared {
     pub(super) fn take_back(&self, partition: u32) {
         let mut state = lock(&self.state);
         state.leases.take_back(partition, 0..u64::MAX);
-        state.acked.retain(|(acked, _)| *acked != partition);
+        state.acked.retain(|acked| acked.partition != partition);
     }
 }
 
@@ -503,7 +513,8 @@ impl GroupConsumer {
     pub fn ack(&self, id: DeliveryId) -> Result<()> {
         let mut state = self.state()?;
         state.leases.finish(id.partition, id.offset).map_err(|unheld| self.unheld(id, unheld))?;
-        state.push_acked(id.partition, id.offset..id.offset + 1);
+        let resets = self.group.partitions[id.partition as usize].resets();
+        state.push_acked(id.partition, resets, id.offset..id.offset + 1);
         self.acked(state);
         Ok(())
     }
@@ -517,8 +528,9 @@ impl GroupConsumer {
         let mut state = self.state()?;
         let finished = state.leases.finish_to(id.partition, id.offset + 1);
         let finished = finished.map_err(|unheld| self.unheld(id, unheld))?;
+        let resets = self.group.partitions[id.partition as usize].resets();
         for range in finished.ranges {
-            state.push_acked(id.partition, range);
+            state.push_acked(id.partition, resets, range);
         }
         self.acked(state);
         Ok(finished.lost)

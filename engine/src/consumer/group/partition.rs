@@ -14,6 +14,7 @@ use crate::lane::shared::{LaneShared, Message, Reply};
 use crate::partition::shared::{Partition, TopicShared};
 use crate::sync::lock;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// See the module.
@@ -23,6 +24,8 @@ pub(super) struct GroupPartition {
     pub(super) partition: Arc<Partition>,
     lane: Arc<LaneShared>,
     state: Mutex<State>,
+    /// How often the group was sent elsewhere here: what was acknowledged before that does not count after it.
+    resets: AtomicU64,
 }
 
 struct State {
@@ -57,7 +60,7 @@ impl GroupPartition {
         desk: Desk,
     ) -> GroupPartition {
         let state = Mutex::new(State { desk, limit: None, wanted_by: None, lost: None });
-        GroupPartition { group, topic, partition, lane, state }
+        GroupPartition { group, topic, partition, lane, state, resets: AtomicU64::new(0) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -146,9 +149,18 @@ impl GroupPartition {
         self.lock().desk.counted(ticket)
     }
 
-    /// Finishes what a member acknowledged. Says whether that may let others go on.
-    pub(super) fn finish(&self, ranges: impl IntoIterator<Item = Range<u64>>) {
+    /// How often the group was sent elsewhere here.
+    #[inline]
+    pub(super) fn resets(&self) -> u64 {
+        self.resets.load(Ordering::Acquire)
+    }
+
+    /// Finishes what was acknowledged after so many resets.
+    pub(super) fn finish(&self, resets: u64, ranges: impl IntoIterator<Item = Range<u64>>) {
         let mut state = self.lock();
+        if self.resets() != resets {
+            return;
+        }
         let mut changes = Vec::new();
         state.desk.finish(ranges, &mut changes);
         self.log(changes, false);
@@ -185,6 +197,7 @@ impl GroupPartition {
         let reply = {
             let mut state = self.lock();
             state.limit = None;
+            self.resets.fetch_add(1, Ordering::AcqRel);
             let change = state.desk.reset(position).map_err(|reason| Error::InvalidArgument {
                 name: "offset",
                 value: position.to_string(),

@@ -203,9 +203,10 @@ impl GroupShared {
         let dead: Vec<_> = lock(&self.dead).drain(..).collect();
         for (at, dead_letter) in dead {
             let partition = &self.partitions[at as usize];
+            let resets = partition.resets();
             match self.send_dead_letter(engine, partition, &dead_letter) {
                 Ok(()) => {
-                    partition.finish(std::iter::once(dead_letter.offset..dead_letter.offset + 1));
+                    partition.finish(resets, std::iter::once(dead_letter.offset..dead_letter.offset + 1));
                     self.arrivals.notify();
                 }
                 // It is told of again by the next one who takes from the partition.
