@@ -102,7 +102,7 @@ pub(crate) struct SupplyState {
     pub(crate) starving: bool,
     /// Bookkeeping waits for a segment of at least so many bytes, if need be out of the reserve.
     pub(crate) reserve_asked: Option<u64>,
-    /// The lane waits for a larger reserve.
+    /// The lane waits for a larger reserve, or until it may use the one there is.
     pub(crate) reserve_awaited: bool,
     /// The checkpoint that the reserve must have room for, in bytes.
     pub(crate) state_bytes: u64,
@@ -227,11 +227,16 @@ impl SegmentSupply {
         Ok(false)
     }
 
-    /// For the lane: what stands in the way of using a segment of the reserve; `false`: it will pass.
+    /// For the lane: what stands in the way of using a segment of the reserve; `false`: it will pass, and the keeper wakes
+    /// the lane whenever it has looked.
     pub(crate) fn no_space(&self) -> Result<bool> {
-        let state = lock(&self.state);
+        let mut state = lock(&self.state);
         let (needed_bytes, free_bytes) = state.no_space.unwrap_or_default();
-        if state.passes { Ok(false) } else { Err(Error::NoSpace { needed_bytes, free_bytes }) }
+        if !state.passes {
+            return Err(Error::NoSpace { needed_bytes, free_bytes });
+        }
+        state.reserve_awaited = true;
+        Ok(false)
     }
 
     /// For the keeper: what the reserve is now.
@@ -336,5 +341,20 @@ mod tests {
         assert!(matches!(supply.take(1_000, Purpose::Bookkeeping, 0), Supplied::NoSpace { .. }));
         supply.set_no_space(Some((256 << 10, 0)), true);
         assert!(matches!(supply.take(1_000, Purpose::Records, 0), Supplied::Wait), "room is being made");
+    }
+
+    /// The story: at the bound on the disk a lane stood in a segment of the reserve, records came, and old ones were on
+    /// their way out. So the lane waited. Then there were none to go after all, and nobody woke it: its senders waited
+    /// for ever. (Simulator, seed 486 of the first day of named producers.)
+    #[test]
+    fn who_waits_for_room_that_does_not_come_is_woken() {
+        let supply = SegmentSupply::new(Arc::default());
+        supply.set_no_space(Some((256 << 10, 0)), true);
+        assert!(!supply.take_waiting());
+        assert_eq!(supply.no_space(), Ok(false));
+        supply.set_no_space(Some((256 << 10, 0)), false);
+        assert!(supply.take_waiting(), "the keeper has looked");
+        assert!(matches!(supply.no_space(), Err(Error::NoSpace { .. })));
+        assert!(!supply.take_waiting(), "it was told");
     }
 }
