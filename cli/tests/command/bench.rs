@@ -56,6 +56,8 @@ fn every_workload_has_its_lines_and_every_line_its_keys() {
         "many",
         "many-one",
         "tail",
+        "ack",
+        "shared",
         "cold",
         "cold-interleaved",
         "cold-interleaved-all",
