@@ -5,6 +5,8 @@ use super::topics::{TopicDescription, TopicSummary};
 use super::value::Value;
 use super::{BODY_BYTES_MAX, RECORDS_MAX, SOCKET_NAME};
 use crate::bounds::RECORD_BYTES_CEILING;
+use crate::consumer::Start;
+use crate::consumer::group::{GroupInfo, GroupOptions};
 use crate::error::{Error, Result};
 use crate::io::{Access, Storage, socket};
 use crate::log::segment::LOCK_FILE;
@@ -164,6 +166,55 @@ impl Client {
         }
     }
 
+    /// [`Engine::create_group`](crate::Engine::create_group); gives the group as it begins.
+    pub fn create_group(&mut self, name: &str, options: &GroupOptions) -> Result<GroupInfo> {
+        // What cannot be meant might be something else, or nothing, in a message.
+        options.validate(name)?;
+        match self.ask(&Request::CreateGroup { name: name.to_owned(), options: options.clone() })? {
+            Reply::GroupCreated(info) => Ok(info),
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    /// [`Engine::delete_group`](crate::Engine::delete_group).
+    pub fn delete_group(&mut self, name: &str) -> Result<()> {
+        match self.ask(&Request::DeleteGroup { name: name.to_owned() })? {
+            Reply::GroupDeleted => Ok(()),
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    /// [`Engine::groups`](crate::Engine::groups).
+    pub fn groups(&mut self) -> Result<Vec<GroupInfo>> {
+        let mut groups: Vec<GroupInfo> = Vec::new();
+        loop {
+            let after = groups.last().map_or(String::new(), |info| info.name.clone());
+            match self.ask(&Request::ListGroups { after: after.clone() })? {
+                Reply::Groups(page) if page.is_empty() => return Ok(groups),
+                // In their order, so that this ends.
+                Reply::Groups(page) if page.iter().all(|info| info.name > after) => groups.extend(page),
+                _ => return Err(self.nonsense()),
+            }
+        }
+    }
+
+    /// [`Engine::describe_group`](crate::Engine::describe_group).
+    pub fn describe_group(&mut self, name: &str) -> Result<GroupInfo> {
+        match self.ask(&Request::DescribeGroup { name: name.to_owned() })? {
+            Reply::GroupDescribed(info) => Ok(info),
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    /// [`Engine::reset_group`](crate::Engine::reset_group).
+    pub fn reset_group(&mut self, name: &str, topic: &str, partition: u32, start: Start) -> Result<u64> {
+        let (name, topic) = (name.to_owned(), topic.to_owned());
+        match self.ask(&Request::ResetGroup { name, topic, partition, start })? {
+            Reply::GroupReset(offset) => Ok(offset),
+            _ => Err(self.nonsense()),
+        }
+    }
+
     /// [`Engine::sync`](crate::Engine::sync).
     pub fn sync(&mut self) -> Result<()> {
         match self.ask(&Request::Sync)? {
@@ -249,7 +300,7 @@ impl Client {
             Ok(reply) => reply,
             Err(reason) => {
                 let reason = sent.err().map_or(reason, |error| format!("the request could not be sent: {error}"));
-                return Err(match request.waits() {
+                return Err(match request.changes() {
                     true => Error::UnknownOutcome {
                         reason: format!("the connection to the process that has the engine open broke: {reason}"),
                     },

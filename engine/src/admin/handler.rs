@@ -3,6 +3,7 @@
 //! Invariant: every request has one answer, and a bug in one of them is an answer too.
 
 use super::NAMES_PER_PAGE;
+use super::groups;
 use super::message::{Reply, Request, SentReceipt, SentRecord};
 use super::refusal::Refusal;
 use super::topics::{TopicDescription, TopicSummary};
@@ -82,6 +83,21 @@ impl Handler {
                 let info = engine.producers().into_iter().find(|info| info.name == name);
                 engine.delete_producer(&name)?;
                 Reply::ProducerDeleted(info.ok_or(Error::UnknownProducer { name })?)
+            }
+            Request::CreateGroup { name, options } => {
+                engine.create_group(&name, options)?;
+                Reply::GroupCreated(engine.describe_group(&name)?)
+            }
+            Request::DeleteGroup { name } => {
+                engine.delete_group(&name)?;
+                Reply::GroupDeleted
+            }
+            Request::ListGroups { after } => {
+                Reply::Groups(groups::page(engine.groups().into_iter().filter(|info| info.name > after)))
+            }
+            Request::DescribeGroup { name } => Reply::GroupDescribed(engine.describe_group(&name)?),
+            Request::ResetGroup { name, topic, partition, start } => {
+                Reply::GroupReset(engine.reset_group(&name, &topic, partition, start)?)
             }
             Request::Produce { topic, durability, records } => {
                 Reply::Produced(self.produce(&topic, durability, &records)?)

@@ -5,11 +5,14 @@
 //! - A message has one encoding.
 //! - The header keeps its layout in all versions, so that another version is an answer and not a guess.
 
+use super::groups::{put_group, put_group_options, take_group, take_group_options};
 use super::producers::{put_producer, take_producer};
 use super::refusal::{MALFORMED, Refusal, UNKNOWN_REQUEST, UNSUPPORTED_VERSION};
 use super::topics::{TopicDescription, TopicSummary, put_partition, take_partition};
 use super::value::Value;
 use super::{BODY_BYTES_MAX, RECORDS_MAX};
+use crate::consumer::Start;
+use crate::consumer::group::{GroupInfo, GroupOptions};
 use crate::log::codec::{Put, Reader};
 use crate::log::origin::Origin;
 use crate::producer::{Durability, ProducerInfo, RecordId};
@@ -31,11 +34,16 @@ const DESCRIBE_TOPIC: u8 = 5;
 const SYNC: u8 = 6;
 const STATS: u8 = 7;
 const PRODUCE: u8 = 8;
-// Kept free for what groups, dead letters and transactions will need: 9 reset, 10 redrive, 11 resolve.
+const RESET_GROUP: u8 = 9;
+// Kept free for what dead letters and transactions will need: 10 redrive, 11 resolve.
 const CONFIGURE_TOPIC: u8 = 12;
 const DELETE_RECORDS: u8 = 13;
 const LIST_PRODUCERS: u8 = 14;
 const DELETE_PRODUCER: u8 = 15;
+const CREATE_GROUP: u8 = 16;
+const DELETE_GROUP: u8 = 17;
+const LIST_GROUPS: u8 = 18;
+const DESCRIBE_GROUP: u8 = 19;
 /// The kind of an answer is that of its request, and this.
 const ANSWER: u8 = 0x80;
 const REFUSED: u8 = 0xff;
@@ -129,6 +137,26 @@ pub(crate) enum Request {
     DeleteProducer {
         name: String,
     },
+    CreateGroup {
+        name: String,
+        options: GroupOptions,
+    },
+    DeleteGroup {
+        name: String,
+    },
+    /// Groups whose names come behind `after`, in their order.
+    ListGroups {
+        after: String,
+    },
+    DescribeGroup {
+        name: String,
+    },
+    ResetGroup {
+        name: String,
+        topic: String,
+        partition: u32,
+        start: Start,
+    },
 }
 
 impl Request {
@@ -181,6 +209,30 @@ impl Request {
                 body.put_bytes(name.as_bytes());
                 DELETE_PRODUCER
             }
+            Request::CreateGroup { name, options } => {
+                body.put_bytes(name.as_bytes());
+                put_group_options(&mut body, options);
+                CREATE_GROUP
+            }
+            Request::DeleteGroup { name } => {
+                body.put_bytes(name.as_bytes());
+                DELETE_GROUP
+            }
+            Request::ListGroups { after } => {
+                body.put_bytes(after.as_bytes());
+                LIST_GROUPS
+            }
+            Request::DescribeGroup { name } => {
+                body.put_bytes(name.as_bytes());
+                DESCRIBE_GROUP
+            }
+            Request::ResetGroup { name, topic, partition, start } => {
+                body.put_bytes(name.as_bytes());
+                body.put_bytes(topic.as_bytes());
+                body.put_u32(*partition);
+                start.put(&mut body);
+                RESET_GROUP
+            }
         };
         frame(kind, request, &body)
     }
@@ -188,7 +240,7 @@ impl Request {
     /// Reads a request's body.
     pub(crate) fn decode(kind: u8, body: &[u8]) -> Result<Request, Refusal> {
         let mut reader = Reader::new(body);
-        if !matches!(kind, HELLO..=PRODUCE | CONFIGURE_TOPIC..=DELETE_PRODUCER) {
+        if !matches!(kind, HELLO..=RESET_GROUP | CONFIGURE_TOPIC..=DESCRIBE_GROUP) {
             return Err(Refusal::new(UNKNOWN_REQUEST, format!("this process knows no request of kind {kind}")));
         }
         let request = Self::take(kind, &mut reader).filter(|_| reader.is_empty());
@@ -219,6 +271,16 @@ impl Request {
             }
             LIST_PRODUCERS => Request::ListProducers { after: text(reader)? },
             DELETE_PRODUCER => Request::DeleteProducer { name: text(reader)? },
+            CREATE_GROUP => Request::CreateGroup { name: text(reader)?, options: take_group_options(reader)? },
+            DELETE_GROUP => Request::DeleteGroup { name: text(reader)? },
+            LIST_GROUPS => Request::ListGroups { after: text(reader)? },
+            DESCRIBE_GROUP => Request::DescribeGroup { name: text(reader)? },
+            RESET_GROUP => Request::ResetGroup {
+                name: text(reader)?,
+                topic: text(reader)?,
+                partition: reader.u32()?,
+                start: Start::take(reader)?,
+            },
             _ => return None,
         })
     }
@@ -230,7 +292,15 @@ impl Request {
             Request::ConfigureTopic { .. } | Request::DeleteRecords { .. } | Request::DeleteProducer { .. } => true,
             Request::Hello | Request::ListTopics { .. } | Request::DescribeTopic { .. } | Request::Stats => false,
             Request::ListProducers { .. } => false,
+            Request::CreateGroup { .. } | Request::DeleteGroup { .. } | Request::ResetGroup { .. } => true,
+            // While a group is being created or deleted, who looks waits; and looking may first have one begin.
+            Request::ListGroups { .. } | Request::DescribeGroup { .. } => true,
         }
+    }
+
+    /// Whether nobody knows what was done if no answer comes.
+    pub(crate) fn changes(&self) -> bool {
+        self.waits() && !matches!(self, Request::ListGroups { .. } | Request::DescribeGroup { .. })
     }
 }
 
@@ -255,6 +325,12 @@ pub(crate) enum Reply {
     RecordsDeleted(PartitionInfo),
     Producers(Vec<ProducerInfo>),
     ProducerDeleted(ProducerInfo),
+    GroupCreated(GroupInfo),
+    GroupDeleted,
+    Groups(Vec<GroupInfo>),
+    GroupDescribed(GroupInfo),
+    /// The offset where it goes on.
+    GroupReset(u64),
     Refused(Refusal),
 }
 
@@ -323,6 +399,24 @@ impl Reply {
                 put_producer(&mut body, info);
                 ANSWER | DELETE_PRODUCER
             }
+            Reply::GroupCreated(info) => {
+                put_group(&mut body, info);
+                ANSWER | CREATE_GROUP
+            }
+            Reply::GroupDeleted => ANSWER | DELETE_GROUP,
+            Reply::Groups(groups) => {
+                body.put_u32(groups.len() as u32);
+                groups.iter().for_each(|info| put_group(&mut body, info));
+                ANSWER | LIST_GROUPS
+            }
+            Reply::GroupDescribed(info) => {
+                put_group(&mut body, info);
+                ANSWER | DESCRIBE_GROUP
+            }
+            Reply::GroupReset(offset) => {
+                body.put_u64(*offset);
+                ANSWER | RESET_GROUP
+            }
             Reply::Refused(refusal) => {
                 refusal.put(&mut body);
                 REFUSED
@@ -366,6 +460,14 @@ impl Reply {
                     Reply::Producers((0..count).map(|_| take_producer(reader)).collect::<Option<_>>()?)
                 }
                 DELETE_PRODUCER => Reply::ProducerDeleted(take_producer(reader)?),
+                CREATE_GROUP => Reply::GroupCreated(take_group(reader)?),
+                DELETE_GROUP => Reply::GroupDeleted,
+                LIST_GROUPS => {
+                    let count = reader.u32()?;
+                    Reply::Groups((0..count).map(|_| take_group(reader)).collect::<Option<_>>()?)
+                }
+                DESCRIBE_GROUP => Reply::GroupDescribed(take_group(reader)?),
+                RESET_GROUP => Reply::GroupReset(reader.u64()?),
                 _ => return None,
             },
         };
@@ -554,6 +656,7 @@ fn text(reader: &mut Reader<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::consumer::group::{GroupKind, GroupPartitionInfo};
 
     fn header(bytes: &[u8]) -> Result<Header, Refusal> {
         Header::decode(bytes[..HEADER_BYTES].try_into().unwrap())
@@ -573,6 +676,17 @@ mod tests {
             Request::DeleteRecords { topic: name(), partition: 1, before: u64::MAX },
             Request::ListProducers { after: "billing".to_owned() },
             Request::DeleteProducer { name: "billing".to_owned() },
+            Request::CreateGroup {
+                name: name(),
+                options: GroupOptions::ordered().topic("a", Start::Beginning).topic("b", Start::Timestamp(-1)),
+            },
+            // Whoever creates it judges it: a message that can be read is no malformed one.
+            Request::CreateGroup { name: name(), options: GroupOptions::shared().dead_letter_topic("a b") },
+            Request::DeleteGroup { name: name() },
+            Request::ListGroups { after: name() },
+            Request::DescribeGroup { name: name() },
+            Request::ResetGroup { name: name(), topic: "a".to_owned(), partition: 7, start: Start::Offset(u64::MAX) },
+            Request::ResetGroup { name: name(), topic: "a".to_owned(), partition: 0, start: Start::End },
             Request::DeleteTopic { name: name() },
             Request::ListTopics { after: String::new() },
             Request::DescribeTopic { name: name() },
@@ -602,6 +716,24 @@ mod tests {
         };
         let info = PartitionInfo { partition: 0, lane: 1, first_offset: 2, next_offset: u64::MAX };
         let producer = |id| ProducerInfo { name: format!("p{id}"), id, epoch: u32::MAX };
+        let of = |topic: &str, partition| GroupPartitionInfo {
+            topic: topic.to_owned(),
+            partition,
+            position: 1,
+            next_offset: u64::MAX,
+            lag: 2,
+            in_flight: 3,
+            available: 4,
+        };
+        let group = |kind, partitions| GroupInfo {
+            name: "g".to_owned(),
+            id: 1,
+            kind,
+            dead_letter_topic: "g.dlq".to_owned(),
+            members: 2,
+            partitions,
+        };
+        let shared = || group(GroupKind::Shared, vec![of("a", 0), of("a", 1), of("b", 0)]);
         let receipt = |offset| SentReceipt {
             partition: 1,
             offset,
@@ -622,6 +754,11 @@ mod tests {
             Reply::RecordsDeleted(info),
             Reply::Producers(vec![producer(1), producer(2)]),
             Reply::ProducerDeleted(producer(3)),
+            Reply::GroupCreated(shared()),
+            Reply::GroupDeleted,
+            Reply::Groups(vec![shared(), group(GroupKind::Ordered, vec![])]),
+            Reply::GroupDescribed(shared()),
+            Reply::GroupReset(u64::MAX),
             Reply::Stats(Value::Null),
             Reply::Produced(vec![Ok(receipt(None)), Ok(receipt(Some(0))), Err(Refusal::new(MALFORMED, "m"))]),
             Reply::Refused(Refusal::new(MALFORMED, "m")),
@@ -661,7 +798,7 @@ mod tests {
         assert_eq!(code(&|bytes| bytes[0] = b'X'), "malformed");
         assert_eq!(code(&|bytes| bytes[4] = 2), "unsupported-version");
         assert_eq!(code(&|bytes| bytes[8..12].fill(0xff)), "malformed");
-        for kind in [0, 9, 10, 11, 16, 200] {
+        for kind in [0, 10, 11, 20, 200] {
             assert_eq!(crate::Error::from(Request::decode(kind, &[]).unwrap_err()).code(), "unknown-request");
         }
     }

@@ -30,6 +30,7 @@
 
 mod client;
 pub(crate) mod connection;
+mod groups;
 pub(crate) mod handler;
 pub(crate) mod message;
 mod producers;
@@ -60,5 +61,5 @@ pub(crate) const MESSAGE_MS_MAX: u64 = 10_000;
 pub(crate) const IDLE_MS_MAX: u64 = 1_000;
 /// Records of one produce message.
 pub(crate) const RECORDS_MAX: usize = 4096;
-/// Topics, or producers, of one answer to a list.
+/// Topics, producers or groups of one answer to a list.
 pub(crate) const NAMES_PER_PAGE: usize = 1000;

@@ -143,10 +143,7 @@ impl GroupOptions {
         let DeskOptions { retry, .. } = self.desk();
         let mut body = Vec::new();
         body.put_u8(VERSION);
-        body.put_u8(match self.kind {
-            GroupKind::Ordered => 1,
-            GroupKind::Shared => 2,
-        });
+        self.kind.put(&mut body);
         body.put_u32(retry.max_deliveries);
         body.put_u64(retry.first_delay_ms);
         body.put_u64(retry.delay_ms_max);
@@ -155,30 +152,24 @@ impl GroupOptions {
         body.put_u32(self.topics.len() as u32);
         for (topic, start) in &self.topics {
             body.put_bytes(topic.as_bytes());
-            let (code, value) = match start {
-                Start::Beginning => (1, 0),
-                Start::End => (2, 0),
-                Start::Offset(offset) => (3, *offset),
-                Start::Timestamp(timestamp_ms) => (4, *timestamp_ms as u64),
-            };
-            body.put_u8(code);
-            body.put_u64(value);
+            start.put(&mut body);
         }
         body
     }
 
     /// Reads the config of a group; `None`: a newer library wrote it.
     pub(crate) fn decode(entry: &GroupEntry) -> Option<GroupOptions> {
-        let mut reader = Reader::new(&entry.config);
+        Self::read(&entry.config).filter(|options| options.validate(&entry.name).is_ok())
+    }
+
+    /// Reads what [`GroupOptions::encode`] wrote, whatever it says.
+    pub(crate) fn read(config: &[u8]) -> Option<GroupOptions> {
+        let mut reader = Reader::new(config);
         let reader = &mut reader;
         if reader.u8()? != VERSION {
             return None;
         }
-        let kind = match reader.u8()? {
-            1 => GroupKind::Ordered,
-            2 => GroupKind::Shared,
-            _ => return None,
-        };
+        let kind = GroupKind::take(reader)?;
         let text = |reader: &mut Reader<'_>| Some(std::str::from_utf8(reader.bytes()?).ok()?.to_owned());
         let max_deliveries = reader.u32()?;
         let retry_delay = (Duration::from_millis(reader.u64()?), Duration::from_millis(reader.u64()?));
@@ -186,19 +177,50 @@ impl GroupOptions {
         let dead_letter_topic = Some(text(reader)?).filter(|name| !name.is_empty());
         let mut topics = Vec::new();
         for _ in 0..reader.u32()? {
-            let topic = text(reader)?;
-            let start = match (reader.u8()?, reader.u64()?) {
-                (1, _) => Start::Beginning,
-                (2, _) => Start::End,
-                (3, offset) => Start::Offset(offset),
-                (4, timestamp_ms) => Start::Timestamp(timestamp_ms as i64),
-                _ => return None,
-            };
-            topics.push((topic, start));
+            topics.push((text(reader)?, Start::take(reader)?));
         }
         let options = GroupOptions { kind, topics, max_deliveries, retry_delay, dead_letter_topic, unfinished_max };
-        options.validate(&entry.name).ok()?;
         reader.is_empty().then_some(options)
+    }
+}
+
+impl GroupKind {
+    pub(crate) fn put(self, target: &mut Vec<u8>) {
+        target.put_u8(match self {
+            GroupKind::Ordered => 1,
+            GroupKind::Shared => 2,
+        });
+    }
+
+    pub(crate) fn take(reader: &mut Reader<'_>) -> Option<GroupKind> {
+        match reader.u8()? {
+            1 => Some(GroupKind::Ordered),
+            2 => Some(GroupKind::Shared),
+            _ => None,
+        }
+    }
+}
+
+impl Start {
+    pub(crate) fn put(self, target: &mut Vec<u8>) {
+        let (code, value) = match self {
+            Start::Beginning => (1, 0),
+            Start::End => (2, 0),
+            Start::Offset(offset) => (3, offset),
+            Start::Timestamp(timestamp_ms) => (4, timestamp_ms as u64),
+        };
+        target.put_u8(code);
+        target.put_u64(value);
+    }
+
+    pub(crate) fn take(reader: &mut Reader<'_>) -> Option<Start> {
+        match (reader.u8()?, reader.u64()?) {
+            (1, 0) => Some(Start::Beginning),
+            (2, 0) => Some(Start::End),
+            (3, offset) => Some(Start::Offset(offset)),
+            (4, timestamp_ms) => Some(Start::Timestamp(timestamp_ms as i64)),
+            _ => None,
+        }
     }
 }
 
