@@ -42,7 +42,7 @@ pub struct ReadingArguments {
     /// Take no lock and write nothing, even if no process has the engine open. Without this, the engine is opened
     /// and recovered if nobody has it, and read beside who has it
     #[arg(long)]
-    read_only: bool,
+    pub read_only: bool,
 }
 
 impl ReadingArguments {

@@ -3,6 +3,7 @@
 //! Invariants:
 //! - Records of a partition come in the order of their offsets; partitions are interleaved.
 //! - Beside a process that has the engine open it reads from outside, and sees what is known to be durable.
+//! - As a member of a group (`--group`, see member.rs) it needs the engine for itself.
 //! - Without `--follow` it ends when every partition has reached the end it had at the start.
 //! - Records that are no longer kept, or cannot be read, are an error, never a silent gap. With
 //!   `-o recovery=salvage` what cannot be read is passed over, each gap is told on standard error, and
@@ -10,6 +11,7 @@
 
 use crate::arguments::ReadingArguments;
 use crate::failure::{Failure, Result};
+use crate::member::{self, Ack};
 use crate::output::Output;
 use crate::record_json::RecordLine;
 use crate::{interrupt, text};
@@ -22,8 +24,14 @@ use std::time::Duration;
 #[derive(Args)]
 pub struct ConsumeArguments {
     /// The topic
-    #[arg(short, long)]
-    topic: String,
+    #[arg(short, long, required_unless_present = "group")]
+    topic: Option<String>,
+    /// As a member of this group: what of its topics is not finished
+    #[arg(short, long, conflicts_with_all = ["topic", "partition", "from", "read_only"])]
+    pub group: Option<String>,
+    /// With --group: whether what was printed is acknowledged
+    #[arg(long, value_name = "WHEN", conflicts_with = "topic", default_value = "auto")]
+    pub ack: Ack,
     /// Only this partition [default: all]
     #[arg(short, long)]
     partition: Option<u32>,
@@ -32,10 +40,10 @@ pub struct ConsumeArguments {
     from: Start,
     /// Wait for more at the end, until Ctrl-C
     #[arg(short, long)]
-    follow: bool,
+    pub follow: bool,
     /// End after so many records
-    #[arg(short = 'n', long, value_name = "RECORDS")]
-    max: Option<u64>,
+    #[arg(short = 'n', long, visible_alias = "count", value_name = "RECORDS")]
+    pub max: Option<u64>,
     /// One JSON object a line, with key, headers, offset and timestamp
     #[arg(long)]
     json: bool,
@@ -43,16 +51,20 @@ pub struct ConsumeArguments {
     #[arg(long, value_name = "SEPARATOR", conflicts_with = "json")]
     key_separator: Option<String>,
     #[command(flatten)]
-    engine: ReadingArguments,
+    pub engine: ReadingArguments,
 }
 
 /// How long one poll waits: also how late a Ctrl-C may be noticed.
-const POLL: Duration = Duration::from_millis(100);
+pub const POLL: Duration = Duration::from_millis(100);
 
 /// Runs `ringlane consume`.
 pub fn run(arguments: &ConsumeArguments) -> Result {
+    if let Some(group) = &arguments.group {
+        return member::run(arguments, group);
+    }
+    let name = arguments.topic.as_ref().expect("a topic or a group is given");
     let (engine, _) = arguments.engine.open()?;
-    let topic = engine.topic(&arguments.topic)?;
+    let topic = engine.topic(name)?;
     interrupt::catch();
     let printed = print(arguments, &engine, &topic);
     // Closing matters even if nobody reads any more: the next command should not have to recover.
@@ -157,7 +169,7 @@ impl Reading<'_> {
     fn poll(&mut self) -> Result {
         let records = self.consumer.poll(POLL).map_err(explain)?;
         for record in records.iter().take(usize::try_from(self.left).unwrap_or(usize::MAX)) {
-            write_record(self.arguments, &mut self.output, &record)?;
+            write_record(self.arguments, &mut self.output, &record, None)?;
             self.left -= 1;
         }
         Ok(())
@@ -179,9 +191,15 @@ fn tell(gap: Option<(u64, Error)>, partition: u32, end: u64) -> u64 {
     end - start
 }
 
-fn write_record(arguments: &ConsumeArguments, output: &mut Output, record: &RecordView<'_>) -> Result {
+/// Writes a record as the arguments say.
+pub fn write_record(
+    arguments: &ConsumeArguments,
+    output: &mut Output,
+    record: &RecordView<'_>,
+    delivery_count: Option<u32>,
+) -> Result {
     if arguments.json {
-        return output.json(&RecordLine::new(record));
+        return output.json(&RecordLine::new(record).delivered(delivery_count));
     }
     let mut write = |bytes: &[u8]| match output.is_terminal {
         true => output.text(&text::printable(bytes)),

@@ -4,7 +4,7 @@
 //! - A directory that nobody has open is opened here; who has it open is asked through its admin socket.
 //! - Whoever did it is named on standard error, in one line.
 
-use crate::arguments::EngineArguments;
+use crate::arguments::{EngineArguments, ReadingArguments};
 use crate::failure::{Failure, Result};
 use ringlane::admin::Client;
 use ringlane::{Engine, Error};
@@ -50,6 +50,20 @@ impl EngineArguments {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+impl ReadingArguments {
+    /// The way to an engine for what only those who have it open know.
+    pub fn reach_groups(&self) -> Result<Reached> {
+        if self.read_only {
+            return Err(Failure::Check(
+                "groups cannot be seen from outside yet; leave out --read-only: then the process that has the engine open \
+                 is asked, and if there is none it is opened"
+                    .to_owned(),
+            ));
+        }
+        self.engine.reach(false)
     }
 }
 

@@ -14,10 +14,13 @@ mod base64;
 mod bench;
 mod consume;
 mod demo;
+mod dlq;
 mod failure;
+mod group;
 mod holder;
 mod inspect;
 mod interrupt;
+mod member;
 mod output;
 mod produce;
 mod producer;
@@ -51,6 +54,12 @@ enum Command {
     /// List and delete producers that have a name
     #[command(subcommand)]
     Producer(producer::ProducerCommand),
+    /// Create, list, describe, reset and delete groups of consumers
+    #[command(subcommand)]
+    Group(group::GroupCommand),
+    /// Show the dead letters of groups
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
     /// Send records: one for each line, or as JSON
     Produce(produce::ProduceArguments),
     /// Print records
@@ -88,6 +97,8 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Topic(command) => topic::run(&command),
         Command::Producer(command) => producer::run(&command),
+        Command::Group(command) => group::run(&command),
+        Command::Dlq(command) => dlq::run(&command),
         Command::Produce(arguments) => produce::run(&arguments),
         Command::Consume(arguments) => consume::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Bytes that are not UTF-8 stand in `message_id_base64`, `key_base64`, `value_base64` and a header's `value_base64`
-//! instead. What is printed can be read: reading ignores `topic`, `offset` and `origin`, which the log assigns.
+//! instead. What is printed can be read: reading ignores `topic`, `offset` and `origin`, which the log assigns, and
+//! `delivery_count`, which members of groups print.
 
 use crate::base64;
 use ringlane::{Header, Origin, Record, RecordView, Visibility};
@@ -30,6 +31,9 @@ pub struct RecordLine<'a> {
     topic: &'a str,
     partition: u32,
     offset: u64,
+    /// How often it was handed out to members of the group that reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery_count: Option<u32>,
     timestamp_ms: i64,
     origin: Origin,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,6 +88,7 @@ impl<'a> RecordLine<'a> {
             topic: record.topic(),
             partition: record.partition(),
             offset: record.offset(),
+            delivery_count: None,
             timestamp_ms: record.timestamp_ms(),
             origin: record.origin(),
             message_id,
@@ -94,6 +99,11 @@ impl<'a> RecordLine<'a> {
             value_base64,
             headers: record.headers().map(header).collect(),
         }
+    }
+
+    /// With how often it was handed out, if it came to a member of a group.
+    pub fn delivered(self, delivery_count: Option<u32>) -> RecordLine<'a> {
+        RecordLine { delivery_count, ..self }
     }
 }
 
@@ -118,6 +128,8 @@ struct InputLine {
     _offset: serde::de::IgnoredAny,
     #[serde(rename = "origin")]
     _origin: serde::de::IgnoredAny,
+    #[serde(rename = "delivery_count")]
+    _delivery_count: serde::de::IgnoredAny,
 }
 
 /// Either as printed, which keeps order and repeated names, or the short form `{"name":"value"}`.
@@ -283,6 +295,7 @@ mod tests {
             topic: "t",
             partition: 0,
             offset: 1,
+            delivery_count: None,
             timestamp_ms: 2,
             origin: Origin { producer: 3, epoch: 4, sequence: 5 },
             message_id: None,

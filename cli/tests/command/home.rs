@@ -1,5 +1,6 @@
 //! A directory of its own for each test, and the command run in it.
 
+use ringlane::{Engine, Options};
 use serde_json::Value;
 use std::io::Write;
 use std::path::PathBuf;
@@ -39,6 +40,15 @@ impl Home {
     /// Where the engine is.
     pub fn engine(&self) -> PathBuf {
         self.directory.path().join("engine")
+    }
+
+    /// An application that has the engine open.
+    pub fn application(&self) -> Engine {
+        let mut options = Options::new();
+        if let Some(backend) = backend() {
+            options.set("backend", &backend).expect("a backend");
+        }
+        Engine::open(self.engine(), options).expect("it opens")
     }
 
     /// A file beside it.

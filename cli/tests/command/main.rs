@@ -7,6 +7,7 @@ mod bench;
 mod damage;
 mod demo;
 mod follow;
+mod group;
 mod held;
 mod home;
 mod produce_consume;

@@ -1,17 +1,8 @@
 //! Producers that have a name: seen and deleted from the command line, also while an application has the engine open.
 
-use crate::home::{Home, backend};
-use ringlane::{Engine, Options, ProducerOptions, Record};
+use crate::home::Home;
+use ringlane::{Engine, ProducerOptions, Record};
 use serde_json::json;
-
-/// An application that has the engine open.
-fn application(home: &Home) -> Engine {
-    let mut options = Options::new();
-    if let Some(backend) = backend() {
-        options.set("backend", &backend).expect("a backend");
-    }
-    Engine::open(home.engine(), options).expect("it opens")
-}
 
 /// Opens a name as often as is said, and sends a record.
 fn send_as(engine: &Engine, name: &str, epoch: u32) -> ringlane::Producer {
@@ -26,7 +17,7 @@ fn send_as(engine: &Engine, name: &str, epoch: u32) -> ringlane::Producer {
 fn producers_are_listed_and_deleted() {
     let home = Home::with_topic("t", 1);
     assert_eq!(home.run(&["producer", "list", "--json"]).ok().text(), "");
-    let engine = application(&home);
+    let engine = home.application();
     send_as(&engine, "orders.import", 1);
     send_as(&engine, "billing", 3);
     engine.close().expect("it closes");
@@ -49,7 +40,7 @@ fn producers_are_listed_and_deleted() {
 #[test]
 fn the_application_that_has_the_engine_open_deletes_its_producers() {
     let home = Home::with_topic("t", 1);
-    let engine = application(&home);
+    let engine = home.application();
     let producer = send_as(&engine, "billing", 2);
     engine.sync().expect("durable");
     // From outside the last changes show a moment later.
@@ -80,7 +71,7 @@ fn the_application_that_has_the_engine_open_deletes_its_producers() {
 #[test]
 fn a_long_list_comes_in_pages() {
     let home = Home::with_topic("t", 1);
-    let engine = application(&home);
+    let engine = home.application();
     for number in 0..1001 {
         engine.producer(ProducerOptions::new().name(format!("p{number}"))).expect("a name");
     }
@@ -94,7 +85,7 @@ fn a_long_list_comes_in_pages() {
 fn the_frames_of_a_segment_say_who_wrote_their_records() {
     let home = Home::with_topic("t", 1);
     home.feed(&["produce", "-t", "t"], b"a\nb\n").ok();
-    let engine = application(&home);
+    let engine = home.application();
     send_as(&engine, "billing", 2);
     engine.close().expect("it closes");
     let inspection = &home.run(&["inspect", "--json"]).ok().json()[0];

@@ -1,0 +1,306 @@
+//! `ringlane group`: create, list, describe, reset, delete.
+//!
+//! Invariant: where a group begins is always said, never assumed.
+
+use crate::arguments::{EngineArguments, ReadingArguments};
+use crate::failure::Result;
+use crate::holder::Reached;
+use crate::output::Output;
+use crate::{render, text};
+use clap::{Args, Subcommand};
+use ringlane::{GroupInfo, GroupKind, GroupOptions, Start};
+use serde::Serialize;
+use std::time::Duration;
+
+/// What to do with groups.
+#[derive(Subcommand)]
+pub enum GroupCommand {
+    /// Create a group, which shares the records of topics among its members
+    Create(CreateArguments),
+    /// List all groups
+    List(ListArguments),
+    /// Show how far a group has come in each partition
+    Describe(DescribeArguments),
+    /// Have a group go on elsewhere: earlier, and records are handed out again; later, and those between never are
+    Reset(ResetArguments),
+    /// Delete a group and how far it has come, for good; its dead letters stay
+    Delete(DeleteArguments),
+}
+
+/// Arguments of `group create`.
+#[derive(Args)]
+pub struct CreateArguments {
+    /// The new group's name
+    name: String,
+    /// A topic, and where the group begins in it: beginning, end, an offset, or @ and a time (ms since 1970-01-01
+    /// UTC); may be given several times
+    #[arg(short, long = "topic", value_name = "TOPIC:START", required = true, value_parser = parse_topic)]
+    topics: Vec<(String, Start)>,
+    /// Each partition belongs to one member at a time, which is given its records in order
+    #[arg(long, conflicts_with = "shared")]
+    ordered: bool,
+    /// Any member is given any record [default]
+    #[arg(long)]
+    shared: bool,
+    /// A record whose deliveries failed so often goes to the dead letters [default: 16]
+    #[arg(long, value_name = "COUNT")]
+    max_deliveries: Option<u32>,
+    /// How long a record that failed waits for its next delivery at first, in ms; it doubles [default: 1000]
+    #[arg(long, value_name = "MS")]
+    retry_first_ms: Option<u64>,
+    /// And at most [default: 600000]
+    #[arg(long, value_name = "MS")]
+    retry_max_ms: Option<u64>,
+    /// The topic that takes the dead letters; created where it is missing [default: the group's name and .dlq]
+    #[arg(long, value_name = "TOPIC")]
+    dead_letter_topic: Option<String>,
+    /// Print the group as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineArguments,
+}
+
+impl CreateArguments {
+    fn options(&self) -> GroupOptions {
+        let mut options = if self.ordered { GroupOptions::ordered() } else { GroupOptions::shared() };
+        options.topics.clone_from(&self.topics);
+        options.max_deliveries = self.max_deliveries.unwrap_or(options.max_deliveries);
+        let (first, max) = &mut options.retry_delay;
+        *first = self.retry_first_ms.map_or(*first, Duration::from_millis);
+        *max = self.retry_max_ms.map_or(*max, Duration::from_millis);
+        options.dead_letter_topic.clone_from(&self.dead_letter_topic);
+        options
+    }
+}
+
+/// Arguments of `group list`.
+#[derive(Args)]
+pub struct ListArguments {
+    /// One JSON object a line, with all partitions
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: ReadingArguments,
+}
+
+/// Arguments of `group describe`.
+#[derive(Args)]
+pub struct DescribeArguments {
+    /// The group's name
+    name: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: ReadingArguments,
+}
+
+/// Arguments of `group reset`.
+#[derive(Args)]
+pub struct ResetArguments {
+    /// The group's name
+    name: String,
+    /// The topic
+    #[arg(short, long)]
+    topic: String,
+    /// Only this partition [default: all]
+    #[arg(short, long)]
+    partition: Option<u32>,
+    /// Where it goes on: beginning, end, an offset, or @ and a time (ms since 1970-01-01 UTC)
+    #[arg(long, value_name = "START", value_parser = parse_start)]
+    to: Start,
+    /// One JSON object a line, for each partition
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineArguments,
+}
+
+/// Arguments of `group delete`.
+#[derive(Args)]
+pub struct DeleteArguments {
+    /// The group's name
+    name: String,
+    #[command(flatten)]
+    engine: EngineArguments,
+}
+
+/// Runs `ringlane group`.
+pub fn run(command: &GroupCommand) -> Result {
+    match command {
+        GroupCommand::Create(arguments) => create(arguments),
+        GroupCommand::List(arguments) => list(arguments),
+        GroupCommand::Describe(arguments) => describe(arguments),
+        GroupCommand::Reset(arguments) => reset(arguments),
+        GroupCommand::Delete(arguments) => delete(arguments),
+    }
+}
+
+fn create(arguments: &CreateArguments) -> Result {
+    let (name, options) = (&arguments.name, arguments.options());
+    let info = match arguments.engine.reach(false)? {
+        Reached::Held(mut client) => client.create_group(name, &options)?,
+        Reached::Here(engine) => {
+            engine.create_group(name, options)?;
+            let info = engine.describe_group(name)?;
+            engine.close()?;
+            info
+        }
+    };
+    let mut output = Output::new();
+    if arguments.json {
+        output.json(&info)?;
+    } else {
+        let (kind, partitions) = (kind(&info), info.partitions.len());
+        output.line(format_args!("created {kind} group `{name}` on {partitions} partitions"))?;
+    }
+    output.finish()
+}
+
+fn list(arguments: &ListArguments) -> Result {
+    let groups = match arguments.engine.reach_groups()? {
+        Reached::Held(mut client) => client.groups()?,
+        Reached::Here(engine) => {
+            let groups = engine.groups();
+            engine.close()?;
+            groups
+        }
+    };
+    let mut output = Output::new();
+    if arguments.json {
+        groups.iter().try_for_each(|info| output.json(info))?;
+    } else {
+        let head = ["NAME", "KIND", "MEMBERS", "PARTITIONS", "LAG", "DEAD LETTERS"];
+        let mut lines = vec![head.map(str::to_owned).to_vec()];
+        lines.extend(groups.iter().map(|info| {
+            let (members, partitions) = (info.members.to_string(), info.partitions.len().to_string());
+            let lag = text::grouped(info.partitions.iter().map(|partition| partition.lag).sum());
+            let dead_letters = info.dead_letter_topic.clone();
+            vec![info.name.clone(), kind(info).to_owned(), members, partitions, lag, dead_letters]
+        }));
+        output.text(&render::aligned(&lines, &[false, false, true, true, true, false]))?;
+    }
+    output.finish()
+}
+
+fn describe(arguments: &DescribeArguments) -> Result {
+    let info = match arguments.engine.reach_groups()? {
+        Reached::Held(mut client) => client.describe_group(&arguments.name)?,
+        Reached::Here(engine) => {
+            let info = engine.describe_group(&arguments.name)?;
+            engine.close()?;
+            info
+        }
+    };
+    let mut output = Output::new();
+    if arguments.json {
+        output.json(&info)?;
+    } else {
+        output.text(&render::fields(&info))?;
+    }
+    output.finish()
+}
+
+/// Where a group goes on in a partition.
+#[derive(Serialize)]
+struct ResetLine<'a> {
+    topic: &'a str,
+    partition: u32,
+    position: u64,
+}
+
+fn reset(arguments: &ResetArguments) -> Result {
+    let ResetArguments { name, topic, partition, to, .. } = arguments;
+    let partitions = |info: GroupInfo| match partition {
+        Some(partition) => vec![*partition],
+        None => {
+            let read: Vec<_> = info.partitions.iter().filter(|of| of.topic == *topic).map(|of| of.partition).collect();
+            // Where the group does not read the topic, the engine has the words for it.
+            if read.is_empty() { vec![0] } else { read }
+        }
+    };
+    let mut positions = Vec::new();
+    match arguments.engine.reach(false)? {
+        Reached::Held(mut client) => {
+            for partition in partitions(client.describe_group(name)?) {
+                positions.push((partition, client.reset_group(name, topic, partition, *to)?));
+            }
+        }
+        Reached::Here(engine) => {
+            for partition in partitions(engine.describe_group(name)?) {
+                positions.push((partition, engine.reset_group(name, topic, partition, *to)?));
+            }
+            engine.close()?;
+        }
+    }
+    let mut output = Output::new();
+    for (partition, position) in positions {
+        if arguments.json {
+            output.json(&ResetLine { topic, partition, position })?;
+        } else {
+            let of = format_args!("partition {partition} of topic `{topic}`");
+            output.line(format_args!("group `{name}` goes on at offset {position} in {of}"))?;
+        }
+    }
+    output.finish()
+}
+
+fn delete(arguments: &DeleteArguments) -> Result {
+    match arguments.engine.reach(false)? {
+        Reached::Held(mut client) => client.delete_group(&arguments.name)?,
+        Reached::Here(engine) => {
+            engine.delete_group(&arguments.name)?;
+            engine.close()?;
+        }
+    }
+    let mut output = Output::new();
+    output.line(format_args!("deleted group `{}`; the records and its dead letters stay", arguments.name))?;
+    output.finish()
+}
+
+fn kind(info: &GroupInfo) -> &'static str {
+    match info.kind {
+        GroupKind::Ordered => "ordered",
+        GroupKind::Shared => "shared",
+    }
+}
+
+fn parse_topic(text: &str) -> Result<(String, Start), String> {
+    match text.split_once(':') {
+        Some((topic, start)) if !topic.is_empty() => Ok((topic.to_owned(), parse_start(start)?)),
+        _ => Err(format!(
+            "say where the group begins: {text}:beginning, {text}:end, {text}:OFFSET or {text}:@TIMESTAMP_MS"
+        )),
+    }
+}
+
+fn parse_start(text: &str) -> Result<Start, String> {
+    let start = match (text, text.strip_prefix('@')) {
+        ("beginning", _) => Some(Start::Beginning),
+        ("end", _) => Some(Start::End),
+        (_, Some(timestamp_ms)) => timestamp_ms.parse().ok().map(Start::Timestamp),
+        (offset, None) => offset.parse().ok().map(Start::Offset),
+    };
+    start.ok_or_else(|| "expected beginning, end, OFFSET or @TIMESTAMP_MS".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_comes_with_where_the_group_begins() {
+        let topic = |start| Ok(("t".to_owned(), start));
+        assert_eq!(parse_topic("t:beginning"), topic(Start::Beginning));
+        assert_eq!(parse_topic("t:end"), topic(Start::End));
+        assert_eq!(parse_topic("t:12"), topic(Start::Offset(12)));
+        assert_eq!(parse_topic("t:@-5"), topic(Start::Timestamp(-5)));
+        for bad in ["t", ":end", ""] {
+            assert!(parse_topic(bad).unwrap_err().contains("say where the group begins"), "{bad}");
+        }
+        for bad in ["t:", "t:start", "t:-1", "t:@", "t:@now", "t:offset:1", "t:Beginning"] {
+            assert!(parse_topic(bad).unwrap_err().contains("@TIMESTAMP_MS"), "{bad}");
+        }
+    }
+}
