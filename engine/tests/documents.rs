@@ -168,6 +168,59 @@ mod example {
             pay(engine, orders)
         }
     }
+
+    pub(crate) mod working {
+        use ringlane::{Engine, Error, GroupOptions, MemberOptions, Result, Start};
+        use std::time::Duration;
+
+        /// How the work on an order went.
+        enum Work {
+            Done,
+            /// Perhaps it goes well another time.
+            Failed,
+            /// Nobody can do it.
+            Impossible,
+        }
+
+        /// Works all orders off; says how many were done.
+        fn work_off(engine: &Engine, mut work: impl FnMut(Option<&[u8]>) -> Work) -> Result<u64> {
+            let options = GroupOptions::shared().topic("orders", Start::Beginning).max_deliveries(5);
+            match engine.create_group("billing", options) {
+                Err(Error::GroupExists { .. }) => {}
+                created => created?,
+            }
+            let mut member = engine.join_group("billing", MemberOptions::new())?;
+            let mut done = 0;
+            loop {
+                let deliveries = member.poll(Duration::from_secs(1))?;
+                if deliveries.is_empty() {
+                    break;
+                }
+                for delivery in &deliveries {
+                    match work(delivery.record.value()) {
+                        Work::Done => {
+                            member.ack(delivery.id())?;
+                            done += 1;
+                        }
+                        Work::Failed => member.nack(delivery.id(), None)?,
+                        Work::Impossible => member.reject(delivery.id())?,
+                    }
+                }
+            }
+            member.flush()?; // from here on it is durable what was done
+            member.close();
+            Ok(done)
+        }
+
+        /// With words for how the work went.
+        pub(crate) fn run(engine: &Engine, work: &mut dyn FnMut(&[u8]) -> &'static str) -> Result<u64> {
+            work_off(engine, |value| match work(value.unwrap_or_default()) {
+                "failed" => Work::Failed,
+                "impossible" => Work::Impossible,
+                _ => Work::Done,
+            })
+        }
+    }
 }
 
 /// Lines without their indentation, which differs.
@@ -184,7 +237,7 @@ fn examples(document: &str) -> Vec<Vec<&str>> {
 #[test]
 fn each_example_stands_here() {
     let here = lines(HERE);
-    for (document, count) in [(README, 2), (DELIVERY, 5)] {
+    for (document, count) in [(README, 2), (DELIVERY, 6)] {
         let examples = examples(document);
         assert_eq!(examples.len(), count);
         for example in examples {
@@ -302,5 +355,40 @@ fn who_is_in_doubt_sends_again_and_it_is_there_once() {
     let (engine, topic) = orders(killed.path());
     assert_eq!(example::paying::run(&engine, &topic).unwrap(), Receipt { duplicate: true, ..first });
     assert_eq!(values(&engine, &topic, 0), [b"paid"]);
+    engine.close().unwrap();
+}
+
+#[test]
+fn what_is_to_be_done_is_done_once_or_is_a_dead_letter() {
+    use example::working::run;
+    let directory = directory();
+    let (engine, topic) = orders(directory.path());
+    let group = GroupOptions::shared().topic("orders", Start::Beginning).max_deliveries(5);
+    engine.create_group("billing", group.retry_delay(std::time::Duration::ZERO, std::time::Duration::ZERO)).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    for value in ["good", "late", "bad", "impossible"] {
+        producer.send(&topic, Record::new(value.as_bytes())).unwrap().wait().unwrap();
+    }
+    let mut tried = std::collections::BTreeMap::new();
+    let mut work = |value: &[u8]| {
+        let times = tried.entry(String::from_utf8(value.to_vec()).unwrap()).or_insert(0);
+        *times += 1;
+        match (value, *times) {
+            (b"impossible", _) => "impossible",
+            (b"bad", _) | (b"late", 1) => "failed",
+            _ => "done",
+        }
+    };
+    assert_eq!(run(&engine, &mut work).unwrap(), 2);
+    common::wait_until("they are dead letters", || engine.groups()[0].partitions[0].lag == 0);
+    let killed = common::copy_of_a_moment(directory.path());
+    engine.close().unwrap();
+    let (engine, _) = orders(killed.path());
+    assert_eq!(run(&engine, &mut work).unwrap(), 0, "nothing is left");
+    let expected = [("bad", 5), ("good", 1), ("impossible", 1), ("late", 2)];
+    assert!(tried.iter().map(|(value, times)| (&**value, *times)).eq(expected), "{tried:?}");
+    let mut dead_letters = values(&engine, &engine.topic("billing.dlq").unwrap(), 0);
+    dead_letters.sort();
+    assert_eq!(dead_letters, [&b"bad"[..], b"impossible"]);
     engine.close().unwrap();
 }
