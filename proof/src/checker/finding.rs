@@ -147,6 +147,16 @@ anomalies! {
     Conservation = "conservation";
     /// A delivery count did not grow.
     DeliveryCountWentBack = "delivery-count-went-back";
+    /// A record was handed out again although as many of its deliveries had failed as may.
+    TooManyDeliveries = "too-many-deliveries";
+    /// A member lost a lease before its time was over.
+    LeaseLostEarly = "lease-lost-early";
+    /// What stands of the cause of a dead letter cannot be so.
+    WrongCause = "wrong-cause";
+    /// A group whose creation was acknowledged is gone.
+    LostGroup = "lost-group";
+    /// A group is there whose deletion was acknowledged.
+    DeletedGroup = "deleted-group";
     /// A group that keeps the order did not.
     OrderViolated = "order-violated";
 }

@@ -55,6 +55,14 @@ pub(super) struct Lease {
     pub(super) ended: Option<(usize, End)>,
     /// Which engine gave it.
     pub(super) engine: u32,
+    /// When it was asked for.
+    pub(super) invoked: usize,
+    /// By the clock of the history, in ms: it lives until then at least, and until then at most.
+    pub(super) time_ms: Option<(u64, u64)>,
+    /// How many calls asked to end it.
+    pub(super) ends_asked: u32,
+    /// Its member went, or its group was sent elsewhere.
+    pub(super) taken_away: bool,
 }
 
 /// Whether a record is acknowledged in a group.
@@ -84,6 +92,26 @@ pub(super) struct QueueRecord {
     pub(super) redrives: usize,
     /// Where it stands among the dead letters.
     pub(super) dead_places: Vec<(usize, u64)>,
+    /// Deliveries that certainly failed.
+    pub(super) failures: u32,
+    /// The last event that asked to acknowledge it.
+    pub(super) asked_at: usize,
+    pub(super) reject_asked: bool,
+    /// Where it stands among the dead letters, by partition and offset there.
+    pub(super) letters: Vec<(u32, u64)>,
+}
+
+/// A group that was created.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Made {
+    pub(super) max_deliveries: u32,
+    pub(super) dead_letters_kept: bool,
+    pub(super) created: bool,
+    /// The last event that asked to delete it.
+    pub(super) delete_asked: Option<usize>,
+    pub(super) deleted: Option<usize>,
+    /// It was sent elsewhere so often, or may have been.
+    pub(super) resets: usize,
 }
 
 /// A group's progress in a partition.
@@ -103,9 +131,24 @@ pub(super) struct Progress {
     pub(super) handed_out: Vec<(usize, u64)>,
     /// Of an ordered group: offsets that were nacked and not handed out since, and the events.
     pub(super) nacked: BTreeMap<u64, usize>,
+    /// Of an ordered group that was created: offsets that were nacked and may not be finished, and the events.
+    pub(super) held_back: BTreeMap<u64, usize>,
+    /// Where the group begins.
+    pub(super) start: Option<u64>,
+    /// Up to here the engine said that everything is finished, and it may be.
+    pub(super) checked_to: u64,
+    /// Calls that send the group elsewhere and have not come back.
+    pub(super) resets_open: u32,
+    /// What was taken before this event may have been taken away.
+    pub(super) reset_at: usize,
 }
 
 impl Progress {
+    /// A lease that was asked for at an event may belong to the progress of before.
+    pub(super) fn is_dubious(&self, invoked: usize) -> bool {
+        self.resets_open > 0 || invoked < self.reset_at
+    }
+
     /// The acknowledged position that was known before an event.
     pub(super) fn position_before(&self, index: usize) -> u64 {
         before(&self.positions, index)
@@ -137,6 +180,12 @@ pub(super) struct Groups {
     ordered: HashSet<GroupNumber>,
     /// Positions known when a question for one was asked, by the event.
     pub(super) asked: HashMap<usize, u64>,
+    /// Groups that were created.
+    pub(super) made: HashMap<GroupNumber, Made>,
+    /// What members acknowledged and nobody confirmed yet: the event that says so, and the lease.
+    pub(super) loose: HashMap<(GroupNumber, u32), Vec<(usize, usize)>>,
+    /// Engines that were, or may have been, closed.
+    pub(super) closed: HashSet<u32>,
     /// How often an engine was closed or crashed.
     pub(super) engine: u32,
     /// How often a crash took what was not durable.
@@ -148,6 +197,21 @@ impl Groups {
     pub(super) fn engine_is_gone(&mut self) {
         self.engine += 1;
         self.members.clear();
+        self.loose.clear();
+    }
+
+    /// A nack need not be durable, and a delivery that nobody saw may have been the last that a record had.
+    pub(super) fn forget_nacks(&mut self) {
+        let made = &self.made;
+        for progress in self.progress.iter_mut().filter(|((group, _), _)| made.contains_key(group)).map(|(_, at)| at) {
+            progress.nacked.clear();
+            progress.held_back.clear();
+        }
+    }
+
+    /// Whether the leases of a partition that were asked for at an event may not count any more.
+    pub(super) fn is_dubious(&self, group: GroupNumber, place: usize, invoked: usize) -> bool {
+        self.progress.get(&(group, place)).is_some_and(|progress| progress.is_dubious(invoked))
     }
 
     /// What was not durable may be gone.

@@ -4,9 +4,19 @@ use super::finding::{Anomaly, Finding};
 use super::groups::{Acknowledged, End, Lease, Taking, before, raise};
 use super::sighting::{Sighting, Witness};
 use super::world::World;
-use crate::history::{Answer, Delivery, GroupNumber, LeaseNumber, Placed, Settling, TransactionNumber, Value};
+use crate::history::{Answer, Delivery, Event, GroupNumber, LeaseNumber, Placed, Settling, TransactionNumber, Value};
+
+/// The clock of the engine and that of the history differ by less.
+const CLOCK_MS: u64 = 2;
 
 impl World<'_> {
+    /// The clock of the history at an event, in ms.
+    pub(super) fn at_ms(&self, index: usize) -> u64 {
+        match &self.history.events()[index] {
+            Event::Invoke { at_ns, .. } | Event::Complete { at_ns, .. } | Event::World { at_ns, .. } => at_ns / 1_000_000,
+        }
+    }
+
     /// Records were handed out.
     pub(super) fn taken(&mut self, taking: &Taking, deliveries: &[Delivery], wall_ms: Option<i64>) {
         self.wall_ms = self.wall_ms.max(wall_ms);
@@ -52,6 +62,11 @@ impl World<'_> {
             self.findings.push(sighting.finding(Anomaly::DeliveredAfterAcknowledgement, message));
         }
         let Some(known) = self.groups.records.get(&(taking.group, record)) else { return };
+        let failures_max = self.groups.made.get(&taking.group).map_or(u32::MAX, |made| made.max_deliveries);
+        if known.failures >= failures_max && !self.groups.is_dubious(taking.group, place, taking.invocation) {
+            let message = format!("{} of its deliveries failed, and {failures_max} may", known.failures);
+            self.findings.push(sighting.finding(Anomaly::TooManyDeliveries, message));
+        }
         if let Some(dead) = known.dead.filter(|dead| *dead < taking.invocation) {
             let message = format!("event {dead} sent it to the dead letters");
             self.findings.push(sighting.finding(Anomaly::DeliveredAfterDeadLetter, message));
@@ -72,7 +87,11 @@ impl World<'_> {
             (Some(_), None) => false,
         };
         let other = &self.groups.leases[self.groups.records.get(&(taking.group, record))?.lease?];
-        let other_lives = !other.may_have_ended && other.engine == self.groups.engine && lives(other.until_ms);
+        let in_time = match other.time_ms {
+            Some((at_least_ms, _)) => self.at_ms(taking.index) < at_least_ms,
+            None => lives(other.until_ms),
+        };
+        let other_lives = !other.may_have_ended && other.engine == self.groups.engine && in_time;
         (other_lives && lives(delivery.until_ms)).then_some((other.member, other.taken))
     }
 
@@ -87,8 +106,16 @@ impl World<'_> {
             Some((index, highest)) if *index == taking.index => *highest,
             _ => before(&progress.handed_out, taking.invocation),
         };
-        let nacked = progress.nacked.range(..offset).find(|(_, index)| **index < taking.invocation);
-        let message = if let Some((nacked, index)) = nacked {
+        // What retention takes is finished.
+        let partition = &self.logs.partitions[place];
+        let is_bounded = self.logs.topics.get(&partition.topic).is_some_and(|topic| topic.is_bounded);
+        let kept_from = if is_bounded { u64::MAX } else { partition.truncated.max(partition.truncation_asked) };
+        let nacks = [&progress.nacked, &progress.held_back];
+        let mut nacks = nacks.into_iter().filter(|_| kept_from < offset).flat_map(|nacks| nacks.range(kept_from..offset));
+        let nacked = nacks.find(|(_, index)| **index < taking.invocation).map(|(nacked, index)| (*nacked, *index));
+        let message = if progress.is_dubious(taking.invocation) {
+            None
+        } else if let Some((nacked, index)) = nacked {
             Some(format!("offset {nacked} was nacked by event {index} and holds its partition back"))
         } else if first && offset + 1 < highest {
             Some(format!("handed out for the first time after offset {}", highest - 1))
@@ -104,6 +131,15 @@ impl World<'_> {
 
     fn note_delivery(&mut self, taking: &Taking, delivery: &Delivery, record: usize, place: usize) {
         let lease = self.groups.leases.len();
+        let time_ms = delivery.lease_ms.map(|ms| {
+            let (asked_ms, answered_ms) = (self.at_ms(taking.invocation), self.at_ms(taking.index));
+            ((asked_ms + ms).saturating_sub(CLOCK_MS), answered_ms + ms + CLOCK_MS)
+        });
+        let made = self.groups.made.get(&taking.group);
+        let may_die = made.is_some_and(|made| delivery.delivery_count >= made.max_deliveries);
+        if may_die && let Some(progress) = self.groups.progress.get_mut(&(taking.group, place)) {
+            progress.held_back.remove(&delivery.placed.offset);
+        }
         self.groups.leases.push(Lease {
             record,
             place,
@@ -115,6 +151,10 @@ impl World<'_> {
             may_have_ended: false,
             ended: None,
             engine: self.groups.engine,
+            invoked: taking.invocation,
+            time_ms,
+            ends_asked: 0,
+            taken_away: false,
         });
         self.groups.by_number.insert((taking.group, delivery.lease), lease);
         self.groups.members.entry((taking.group, taking.member)).or_default().push(lease);
@@ -122,6 +162,11 @@ impl World<'_> {
         known.delivery_count = known.delivery_count.max(delivery.delivery_count);
         known.count_may_repeat = false;
         if let Some(other) = known.lease.replace(lease) {
+            let before = &self.groups.leases[other];
+            // Nobody ended it: it ran out, or the engine crashed.
+            let is_over = before.engine == self.groups.engine || !self.groups.closed.contains(&before.engine);
+            let is_before = before.taken < taking.invocation && before.delivery_count < delivery.delivery_count;
+            known.failures += u32::from(is_before && is_over && !before.may_have_ended);
             if self.groups.leases[other].taken < taking.invocation {
                 self.groups.end(other, taking.index, End::HandedOutAgain);
             } else {
@@ -145,18 +190,65 @@ impl World<'_> {
             let finding = Finding::new(index, Anomaly::Malformed, message).by_process(Some(process));
             return self.findings.push(finding);
         };
+        let at_ms = self.at_ms(index);
+        if let Some((_, at_most_ms)) = self.groups.leases[lease].time_ms.filter(|(_, at_most_ms)| *at_most_ms <= at_ms) {
+            let lease = &mut self.groups.leases[lease];
+            if lease.ended.is_none() && at_most_ms > 0 {
+                lease.ended = Some((lease.taken, End::Expired));
+            }
+        }
         let lease = &mut self.groups.leases[lease];
         let known = self.groups.records.entry((group, lease.record)).or_default();
-        lease.may_have_ended |= !matches!(settling, Settling::Extend { .. });
+        let prolongs = matches!(settling, Settling::Extend { .. } | Settling::Prolong { .. });
+        // What ended by its time was a failure already.
+        let has_ended = lease.ended.is_some();
+        lease.may_have_ended |= !prolongs && !has_ended;
+        lease.ends_asked += u32::from(!prolongs);
+        if let (Settling::Prolong { ms }, Some((at_least_ms, at_most_ms))) = (settling, &mut lease.time_ms) {
+            *at_least_ms = (at_ms + ms).saturating_sub(CLOCK_MS).min(*at_least_ms);
+            *at_most_ms = u64::MAX;
+        }
         let is_the_last = lease.delivery_count >= known.delivery_count;
         known.count_may_repeat |= is_the_last && settling == Settling::Release;
-        known.asked += u32::from(matches!(settling, Settling::Acknowledge | Settling::AcknowledgeLater));
+        let acknowledges = matches!(settling, Settling::Acknowledge | Settling::AcknowledgeLater);
+        known.asked += u32::from(acknowledges);
+        if acknowledges {
+            known.asked_at = index;
+        }
+        known.reject_asked |= settling == Settling::Reject;
+        if let Some(progress) = self.groups.progress.get_mut(&(group, lease.place)) {
+            if acknowledges || settling == Settling::Reject {
+                progress.held_back.remove(&lease.offset);
+            }
+            if settling == Settling::Reject {
+                progress.nacked.remove(&lease.offset);
+            }
+        }
     }
 
     /// It was refused.
-    pub(super) fn settling_refused(&mut self, group: GroupNumber, number: LeaseNumber, settling: Settling) {
-        let Some(lease) = self.groups.by_number.get(&(group, number)) else { return };
-        let known = self.groups.records.entry((group, self.groups.leases[*lease].record)).or_default();
+    pub(super) fn settling_refused(
+        &mut self,
+        (invocation, index): (usize, usize),
+        group: GroupNumber,
+        number: LeaseNumber,
+        settling: Settling,
+        code: &str,
+    ) {
+        let Some(place) = self.groups.by_number.get(&(group, number)).copied() else { return };
+        let lease = &self.groups.leases[place];
+        let in_time = lease.time_ms.is_some_and(|(at_least_ms, _)| self.at_ms(index) < at_least_ms);
+        let is_whole = lease.engine == self.groups.engine && lease.ended.is_none() && !lease.taken_away;
+        let prolongs = matches!(settling, Settling::Extend { .. } | Settling::Prolong { .. });
+        let is_dubious = self.groups.is_dubious(group, lease.place, lease.invoked);
+        if code == "lease-lost" && in_time && is_whole && lease.ends_asked == u32::from(!prolongs) && !is_dubious {
+            let partition = &self.logs.partitions[lease.place];
+            let message = format!("lease {number} is said to be lost by event {index}, and lasts longer");
+            let finding = Finding::new(invocation, Anomaly::LeaseLostEarly, message);
+            let finding = finding.in_partition(partition.topic, partition.number).at_offset(lease.offset);
+            self.findings.push(finding.of_value(self.records.all[lease.record].value));
+        }
+        let known = self.groups.records.entry((group, lease.record)).or_default();
         if matches!(settling, Settling::Acknowledge | Settling::AcknowledgeLater) {
             known.asked = known.asked.saturating_sub(1);
         }
@@ -185,13 +277,21 @@ impl World<'_> {
                     .at_offset(lease.offset)
                     .of_value(self.records.all[lease.record].value),
             );
-        } else if !in_transaction {
-            self.settle(index, group, place, settling);
+        } else if !in_transaction && !self.groups.is_dubious(group, lease.place, lease.invoked) {
+            self.settle((invocation, index), group, place, settling);
         }
     }
 
-    fn settle(&mut self, index: usize, group: GroupNumber, place: usize, settling: Settling) {
+    fn settle(
+        &mut self,
+        (invocation, index): (usize, usize),
+        group: GroupNumber,
+        place: usize,
+        settling: Settling,
+    ) {
         let until = self.groups.crashes;
+        let (asked_ms, answered_ms) = (self.at_ms(invocation), self.at_ms(index));
+        let made = self.groups.made.get(&group).copied();
         let lease = &mut self.groups.leases[place];
         let key = (group, lease.record);
         match settling {
@@ -201,20 +301,32 @@ impl World<'_> {
                 if known.acknowledged == Acknowledged::No {
                     known.acknowledged = Acknowledged::Loosely { index, until };
                 }
+                let member = lease.member;
                 self.groups.end(place, index, End::Acknowledged);
+                self.groups.loose.entry((group, member)).or_default().push((index, place));
             }
             Settling::Nack { .. } => {
                 let progress = self.groups.progress.entry((group, lease.place)).or_default();
-                progress.nacked.insert(lease.offset, index);
+                if made.is_none_or(|made| lease.delivery_count < made.max_deliveries) {
+                    progress.nacked.insert(lease.offset, index);
+                }
+                if made.is_some_and(|made| lease.delivery_count < made.max_deliveries) {
+                    progress.held_back.insert(lease.offset, index);
+                }
+                self.groups.records.entry(key).or_default().failures += 1;
                 self.groups.end(place, index, End::GivenBack);
             }
             Settling::Reject | Settling::Release => self.groups.end(place, index, End::GivenBack),
+            Settling::Prolong { ms } => {
+                let time_ms = ((asked_ms + ms).saturating_sub(CLOCK_MS), answered_ms + ms + CLOCK_MS);
+                lease.time_ms = lease.time_ms.map(|_| time_ms);
+            }
             Settling::Extend { until_ms } => lease.until_ms = lease.until_ms.map(|_| until_ms),
         }
     }
 
     /// A record is acknowledged for ever.
-    fn acknowledge(&mut self, index: usize, group: GroupNumber, lease: usize) {
+    pub(super) fn acknowledge(&mut self, index: usize, group: GroupNumber, lease: usize) {
         let known = self.groups.records.entry((group, self.groups.leases[lease].record)).or_default();
         if !matches!(known.acknowledged, Acknowledged::ForEver { .. }) {
             known.acknowledged = Acknowledged::ForEver { index };
@@ -227,6 +339,7 @@ impl World<'_> {
         for lease in self.groups.members.remove(&(group, member)).unwrap_or_default() {
             self.steps += 1;
             self.groups.leases[lease].may_have_ended = true;
+            self.groups.leases[lease].taken_away = true;
         }
     }
 

@@ -22,6 +22,7 @@ mod logs;
 mod numbers;
 mod operations;
 mod progress;
+mod queues;
 mod reading;
 mod records;
 mod sighting;

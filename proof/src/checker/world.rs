@@ -117,6 +117,12 @@ impl<'a> World<'a> {
             Call::Settle { group, lease, settling, .. } => self.settling(index, process, group, lease, settling),
             Call::Leave { group, member } => self.leaving(group, member),
             Call::Redrive { group, value } => self.redriving(group, value),
+            Call::CreateGroup { group, ordered, max_deliveries, dead_letters_kept } => {
+                self.creating_group(group, ordered, max_deliveries, dead_letters_kept);
+            }
+            Call::DeleteGroup { group } => self.deleting_group(index, group),
+            Call::ResetGroup { group, topic, partition } => self.resetting(index, (group, topic, partition)),
+            Call::Close => drop(self.groups.closed.insert(self.groups.engine)),
             Call::AcknowledgePosition { group, topic, partition, position } => {
                 self.acknowledging_position(group, topic, partition, position);
             }
@@ -154,6 +160,7 @@ impl<'a> World<'a> {
             (Call::Sync, _) => self.synced(invocation, index),
             (Call::Close, _) => {
                 self.synced(invocation, index);
+                self.confirmed_all(invocation, index);
                 self.consumers.clear();
                 self.groups.engine_is_gone();
             }
@@ -187,6 +194,12 @@ impl<'a> World<'a> {
                     in_transaction: transaction.is_some(),
                 });
             }
+            (Call::CreateGroup { group, .. }, _) => self.groups.made.entry(*group).or_default().created = true,
+            (Call::DeleteGroup { group }, _) => self.groups.made.entry(*group).or_default().deleted = Some(index),
+            (Call::ResetGroup { group, topic, partition }, Answer::Position { offset }) => {
+                self.reset(invocation, index, (*group, *topic, *partition), Some(*offset));
+            }
+            (Call::Confirm { group, member }, _) => self.confirmed(invocation, index, *group, *member),
             (Call::AcknowledgePosition { group, topic, partition, position }, _) => {
                 self.acknowledged_position(index, *group, *topic, *partition, *position);
             }
@@ -208,8 +221,11 @@ impl<'a> World<'a> {
             // It is there, and nobody's unknown attempt took it.
             self.logs.topics.entry(*topic).or_default().delete_asked = None;
         }
-        if let (Call::Settle { group, lease, settling, .. }, Outcome::Failed { .. }) = (call, outcome) {
-            self.settling_refused(*group, *lease, *settling);
+        if let (Call::Settle { group, lease, settling, .. }, Outcome::Failed { code }) = (call, outcome) {
+            self.settling_refused((invocation, index), *group, *lease, *settling, code);
+        }
+        if let Call::ResetGroup { group, topic, partition } = call {
+            self.reset(invocation, index, (*group, *topic, *partition), None);
         }
     }
 
@@ -258,6 +274,13 @@ impl<'a> World<'a> {
                 let asked = (*group, *topic, *partition);
                 self.group_contents(index, asked, *first_offset, pending, dead_lettered);
             }
+            Happening::GroupThere { group } => self.group_there(index, *group),
+            Happening::GroupMissing { group } => self.group_missing(index, *group),
+            Happening::GroupAt { group, topic, partition, position } => {
+                self.group_at(index, (*group, *topic, *partition), *position);
+            }
+            Happening::DeadLetter(letter) => self.dead_letter(index, letter),
+            Happening::Drained { group, topic, partition } => self.drained(index, (*group, *topic, *partition)),
             Happening::OrderedGroup { group } => self.groups.ordered(*group),
         }
     }
@@ -316,6 +339,7 @@ impl<'a> World<'a> {
     fn crashed(&mut self, index: usize, keeps: Durability) {
         self.consumers.clear();
         self.groups.engine_is_gone();
+        self.groups.forget_nacks();
         if keeps == Durability::Buffered {
             return self.synced(index, index);
         }

@@ -267,6 +267,39 @@ pub enum Call {
         /// The member.
         member: u32,
     },
+    /// Creates a consumer group.
+    CreateGroup {
+        /// Its number; never used for another group, also not when its name is used again.
+        group: GroupNumber,
+        /// Each partition belongs to one member at a time, in order, and is held back at a nack.
+        ordered: bool,
+        /// So many deliveries of a record may fail; then it is a dead letter.
+        max_deliveries: u32,
+        /// Its dead letters are never given up, and none is written twice.
+        dead_letters_kept: bool,
+    },
+    /// Deletes a consumer group.
+    DeleteGroup {
+        /// The group.
+        group: GroupNumber,
+    },
+    /// A group goes on elsewhere in a partition: the answer says where. What is known of its progress there counts no
+    /// more.
+    ResetGroup {
+        /// The group.
+        group: GroupNumber,
+        /// The topic.
+        topic: TopicNumber,
+        /// The partition.
+        partition: u32,
+    },
+    /// Everything that a member has acknowledged becomes durable.
+    Confirm {
+        /// The group.
+        group: GroupNumber,
+        /// The member.
+        member: u32,
+    },
     /// Makes a dead letter available to its group again.
     Redrive {
         /// The group.
@@ -297,6 +330,11 @@ pub enum Settling {
     Extend {
         /// Milliseconds since 1970.
         until_ms: i64,
+    },
+    /// Needs longer: so long from now on, by the clock of the history.
+    Prolong {
+        /// Milliseconds.
+        ms: u64,
     },
 }
 
@@ -490,6 +528,27 @@ pub struct Delivery {
     /// The lease ends when the wall clock shows this. `None`: not by the clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<i64>,
+    /// The lease lasts so long from the hand-out on, by the clock of the history. `None`: not by that clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_ms: Option<u64>,
+}
+
+/// A record among the dead letters of a group, and what stands there of its cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The group.
+    pub group: GroupNumber,
+    /// Where the record was sent, as its cause says, and which one it is.
+    #[serde(flatten)]
+    pub placed: Placed,
+    /// Partition and offset among the dead letters.
+    pub stands_at: (u32, u64),
+    /// How often it was handed out.
+    pub deliveries: u32,
+    /// How many of these deliveries failed.
+    pub failures: u32,
+    /// How the last one ended.
+    pub reason: String,
 }
 
 /// What stops the engine without a close.
@@ -613,6 +672,40 @@ pub enum Happening {
         pending: Vec<Value>,
         /// In the dead letters.
         dead_lettered: Vec<Value>,
+    },
+    /// A group is there.
+    GroupThere {
+        /// The group.
+        group: GroupNumber,
+    },
+    /// A group is not there (any more).
+    GroupMissing {
+        /// The group.
+        group: GroupNumber,
+    },
+    /// All records of a partition below an offset are finished for a group, says the engine. The first time it is
+    /// where the group begins there.
+    GroupAt {
+        /// The group.
+        group: GroupNumber,
+        /// The topic.
+        topic: TopicNumber,
+        /// The partition.
+        partition: u32,
+        /// The offset.
+        position: u64,
+    },
+    /// A record was seen among the dead letters of a group.
+    DeadLetter(DeadLetter),
+    /// Everything of a partition that a group had still to do was handed out and acknowledged, or is a dead letter. All
+    /// of these were listed just before, and nothing was sent meanwhile.
+    Drained {
+        /// The group.
+        group: GroupNumber,
+        /// The topic.
+        topic: TopicNumber,
+        /// The partition.
+        partition: u32,
     },
     /// A group gives each partition to one member, in order, and holds it back at a nack.
     OrderedGroup {

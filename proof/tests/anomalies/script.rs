@@ -186,5 +186,5 @@ pub fn failed() -> Outcome {
 /// Record `value` of partition 0 at the offset of its number, under a lease until 1,000 ms.
 pub fn delivery(value: Value, lease: LeaseNumber, delivery_count: u32) -> Delivery {
     let placed = Placed { topic: 0, partition: 0, offset: value, value };
-    Delivery { placed, lease, delivery_count, until_ms: Some(1000) }
+    Delivery { placed, lease, delivery_count, until_ms: Some(1000), lease_ms: None }
 }

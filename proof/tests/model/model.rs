@@ -333,6 +333,7 @@ impl Model {
                 lease: self.next_lease,
                 delivery_count: item.count,
                 until_ms: Some(until_ms),
+                lease_ms: None,
             });
         }
         Outcome::Ok(Answer::Taken { deliveries, wall_ms: Some(self.wall_ms) })
