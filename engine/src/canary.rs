@@ -45,11 +45,17 @@ pub enum Canary {
     ForgetNumbers,
     /// Opening forgets the receipts of records that may be sent again.
     ForgetOriginals,
+    /// Opening forgets how far groups had come.
+    ForgetProgress,
+    /// A member's flush answers before what it acknowledged is durable.
+    ConfirmEarly,
+    /// A record whose lease ran out is handed out again, and its member keeps it.
+    TwoLeases,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 18] = [
+    pub const ALL: [Canary; 21] = [
         Canary::SkipFlush,
         Canary::AcknowledgeEarly,
         Canary::SkipChecksum,
@@ -68,6 +74,9 @@ impl Canary {
         Canary::ResolveByAddress,
         Canary::ForgetNumbers,
         Canary::ForgetOriginals,
+        Canary::ForgetProgress,
+        Canary::ConfirmEarly,
+        Canary::TwoLeases,
     ];
 
     /// Its name, for people.
@@ -91,6 +100,9 @@ impl Canary {
             Canary::ResolveByAddress => "resolve-by-address",
             Canary::ForgetNumbers => "forget-numbers",
             Canary::ForgetOriginals => "forget-originals",
+            Canary::ForgetProgress => "forget-progress",
+            Canary::ConfirmEarly => "confirm-early",
+            Canary::TwoLeases => "two-leases",
         }
     }
 }

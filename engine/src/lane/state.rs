@@ -543,6 +543,9 @@ impl LogState {
         if canary::sings(Canary::ForgetOriginals) {
             state.originals = Originals::default();
         }
+        if canary::sings(Canary::ForgetProgress) {
+            state.groups = Groups::default();
+        }
         reader.is_empty().then_some(state)
     }
 }

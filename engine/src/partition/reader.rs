@@ -188,7 +188,8 @@ impl PartitionReader {
                 Next::End => return Ok(None),
                 Next::Elsewhere => {
                     ahead.plan(std::slice::from_mut(self));
-                    match ahead.is_idle() {
+                    // What was read ahead for other partitions may leave no room, and nobody here makes some.
+                    match ahead.is_idle() || self.waits_unplanned() {
                         true => self.read_alone(ahead)?,
                         false => ahead.collect(true),
                     }

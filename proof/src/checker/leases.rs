@@ -110,9 +110,12 @@ impl World<'_> {
         let partition = &self.logs.partitions[place];
         let is_bounded = self.logs.topics.get(&partition.topic).is_some_and(|topic| topic.is_bounded);
         let kept_from = if is_bounded { u64::MAX } else { partition.truncated.max(partition.truncation_asked) };
-        let nacks = [&progress.nacked, &progress.held_back];
-        let mut nacks = nacks.into_iter().filter(|_| kept_from < offset).flat_map(|nacks| nacks.range(kept_from..offset));
-        let nacked = nacks.find(|(_, index)| **index < taking.invocation).map(|(nacked, index)| (*nacked, *index));
+        let nacked = [&progress.nacked, &progress.held_back]
+            .into_iter()
+            .filter(|_| kept_from < offset)
+            .flat_map(|nacks| nacks.range(kept_from.min(offset)..offset))
+            .map(|(nacked, index)| (*nacked, *index))
+            .find(|(_, index)| *index < taking.invocation);
         let message = if progress.is_dubious(taking.invocation) {
             None
         } else if let Some((nacked, index)) = nacked {

@@ -62,7 +62,10 @@ mod with_canaries {
             | Canary::ForgetWithheld
             | Canary::ResolveByAddress
             | Canary::ForgetNumbers
-            | Canary::ForgetOriginals => 200,
+            | Canary::ForgetOriginals
+            | Canary::ForgetProgress
+            | Canary::ConfirmEarly
+            | Canary::TwoLeases => 200,
             // It needs a crash between the manifest and the checkpoints.
             Canary::SwitchEarly => 1_000,
         }

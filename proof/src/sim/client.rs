@@ -9,7 +9,7 @@ use super::payload::{Payload, examine};
 use super::plan::Step;
 use super::scheduler;
 use super::shared::{Delayed, Shared, topic_name};
-use super::workload::named;
+use super::workload::{groups, named};
 use crate::history::{self, Answer, Call, Outcome, Read};
 use crate::witness::numbered_of;
 use ringlane::{
@@ -85,6 +85,8 @@ pub struct Client {
     pub topics: super::director::Topics,
     /// What it sends under names.
     pub names: named::Names,
+    /// Its members of groups.
+    pub members: groups::Members,
 }
 
 /// Operations handed from the director to a client.
@@ -117,6 +119,7 @@ impl Client {
             pending: VecDeque::new(),
             topics,
             names: named::Names::default(),
+            members: groups::Members::default(),
         }
     }
 
@@ -148,6 +151,7 @@ impl Client {
             }
         }
         self.settle_all();
+        groups::leave_all(&mut self, true);
     }
 
     /// The process of this client in the history that does something.

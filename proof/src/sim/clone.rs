@@ -7,6 +7,7 @@ use super::contents;
 use super::damage::Damage;
 use super::director;
 use super::faults::Counts;
+use super::groups;
 use super::machine::{Machine, Snapshot, Temper};
 use super::outbox;
 use super::random::Random;
@@ -46,6 +47,7 @@ pub fn open(main: &Rc<Shared>, snapshot: Snapshot, mut random: Random) -> Cloned
     let prefix = main.recorder.prefix(snapshot.events);
     shared.recorder = Recorder::going_on(prefix, snapshot.wall_max_ms);
     *shared.topic_names.borrow_mut() = main.topic_names.borrow().clone();
+    *shared.groups.borrow_mut() = main.groups.borrow().clone();
     *shared.kept.borrow_mut() = main.kept.borrow().clone();
     shared.due_max_ms.set(main.due_max_ms.get());
     shared.lanes.set(main.lanes.get());
@@ -123,6 +125,7 @@ impl Task {
         shared.recorder.listen();
         shared.recorder.happen(Happening::Reopened);
         let there = contents::list(&engine, shared, &machine, expected);
+        groups::list(&engine, shared);
         if !self.is_damaged {
             outbox::ask(&engine, shared, there);
         }
@@ -131,6 +134,7 @@ impl Task {
         let wall_ms = shared.recorder.wall_ms();
         shared.recorder.happen(Happening::Settled { wall_ms });
         contents::list(&engine, shared, &machine, there);
+        groups::drain(&engine, shared);
         let operation = shared.recorder.invoke(9, Call::Close);
         let outcome = match engine.close() {
             Ok(()) => Outcome::done(),

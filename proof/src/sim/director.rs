@@ -10,6 +10,7 @@
 use super::client::{Client, Inbox};
 use super::contents;
 use super::disk::Disk;
+use super::groups;
 use super::machine::{Machine, Temper};
 use super::outbox;
 use super::plan::Step;
@@ -19,7 +20,7 @@ use super::scheduler::{self, TaskId};
 use super::shape::NAMES;
 use super::shared::Shared;
 use super::storage::SimulatedStorage;
-use super::workload::Actor;
+use super::workload::{self, Actor};
 use crate::history::{Call, CrashKind, Happening, Outcome};
 use ringlane::{Engine, Options};
 use std::cell::RefCell;
@@ -262,6 +263,7 @@ impl Director {
                 self.shared.recorder.happen(Happening::Reopened);
                 let there = contents::list(&engine, &self.shared, &self.machine, expected);
                 *self.topics.borrow_mut() = there;
+                groups::list(&engine, &self.shared);
             }
             outbox::begin_life(&engine, &self.shared);
         }
@@ -311,6 +313,14 @@ impl Director {
         let engine = self.engine().expect("it lives").clone();
         let expected = *self.topics.borrow();
         contents::list(&engine, &self.shared, &self.machine, expected);
+        if self.shared.plan.shape.groups {
+            for client in 0..self.shared.plan.shape.clients {
+                let operation = Rc::new(workload::groups::LeaveAll);
+                self.feed(Step { number: usize::MAX, client, operation });
+            }
+            self.wait_for_clients();
+            groups::drain(&engine, &self.shared);
+        }
         drop(engine);
         self.wait_for_clients();
         self.end_life();

@@ -18,6 +18,7 @@ pub mod director;
 pub mod disk;
 pub mod exhaustive;
 pub mod faults;
+pub mod groups;
 pub mod machine;
 pub mod outbox;
 pub mod payload;

@@ -88,6 +88,20 @@ fn timestamp_of(number: u64) -> Option<i64> {
 /// # Errors
 /// It is not what was sent under that number.
 pub fn examine(view: &RecordView<'_>) -> Result<u64, String> {
+    let header = view.headers().next().map(|header| header.value);
+    examine_with(view, header)
+}
+
+/// The number of a record among the dead letters, which has the headers of its cause behind its own.
+///
+/// # Errors
+/// It is not what was sent under that number.
+pub fn examine_dead(view: &RecordView<'_>) -> Result<u64, String> {
+    let own = view.headers().next().filter(|header| header.name == "number");
+    examine_with(view, own.map(|header| header.value))
+}
+
+fn examine_with(view: &RecordView<'_>, header: Option<&[u8]>) -> Result<u64, String> {
     let value = view.value().ok_or("a record without a value")?;
     let number = number_of(value).ok_or_else(|| format!("a value of {} bytes that was never sent", value.len()))?;
     let mut wrong = Vec::new();
@@ -97,7 +111,6 @@ pub fn examine(view: &RecordView<'_>) -> Result<u64, String> {
     if timestamp_of(number).is_some_and(|timestamp_ms| timestamp_ms != view.timestamp_ms()) {
         wrong.push("timestamp");
     }
-    let header = view.headers().next().map(|header| header.value);
     // Records of a batch have none.
     if header.is_some() && header != header_of(number).as_ref().map(|value| &value[..]) {
         wrong.push("headers");

@@ -7,8 +7,9 @@
 
 use super::random::Digest;
 use super::scheduler;
-use crate::history::{Call, CrashKind, Durability, Event, Happening, History, Outcome};
+use crate::history::{Call, CrashKind, Durability, Event, Happening, History, Outcome, TopicNumber, Value};
 use ringlane::io::Clock;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// When histories begin, ms since 1970.
@@ -24,6 +25,8 @@ struct Inner {
     silent: bool,
     wall_offset_ms: i64,
     wall_max_ms: i64,
+    /// The topic that each record was sent to.
+    topics: HashMap<Value, TopicNumber>,
     /// Calls that came back.
     completed: u64,
     /// When the last one did.
@@ -44,7 +47,13 @@ impl Recorder {
 
     /// A recorder that goes on where a history ends, with a clock that has shown this before.
     pub fn going_on(history: History, wall_max_ms: i64) -> Recorder {
-        let inner = Inner { history, silent: false, wall_offset_ms: 0, wall_max_ms, completed: 0, progress_ns: 0 };
+        let topics = history.events().iter().filter_map(|event| match event {
+            Event::Invoke { call: Call::Send { value, topic, .. }, .. } => Some((*value, *topic)),
+            _ => None,
+        });
+        let topics = topics.collect();
+        let (silent, wall_offset_ms, completed, progress_ns) = (false, 0, 0, 0);
+        let inner = Inner { history, silent, wall_offset_ms, wall_max_ms, topics, completed, progress_ns };
         Recorder { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -58,6 +67,9 @@ impl Recorder {
         let mut inner = self.lock();
         if inner.silent {
             return u64::MAX;
+        }
+        if let Call::Send { value, topic, .. } = call {
+            inner.topics.insert(value, topic);
         }
         inner.history.invoke(now_ns, process, call)
     }
@@ -113,6 +125,11 @@ impl Recorder {
     /// Calls that came back.
     pub fn completed(&self) -> u64 {
         self.lock().completed
+    }
+
+    /// The topic that a record was sent to.
+    pub fn topic_of(&self, value: Value) -> Option<TopicNumber> {
+        self.lock().topics.get(&value).copied()
     }
 
     /// How many events there are.

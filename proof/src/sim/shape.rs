@@ -43,6 +43,8 @@ pub struct Shape {
     pub names: bool,
     /// Records have message ids, and are sent again.
     pub identifies: bool,
+    /// Consumer groups work.
+    pub groups: bool,
 }
 
 /// The stream that chooses [`Shape::recycles`]: one of its own, so that all other seeds stay what they were, and
@@ -73,6 +75,9 @@ const DISK_BYTES_OF_A_LANE: u64 = 32 << 20;
 const NAMES_STREAM: u64 = (1 << 42) + 300;
 const NAMES_ONE_IN: u64 = 2;
 const IDENTIFIES_ONE_IN: u64 = 3;
+/// The stream that chooses [`Shape::groups`] and how often their progress is written.
+const GROUPS_STREAM: u64 = (1 << 42) + 400;
+const GROUPS_ONE_IN: u64 = 2;
 /// So many receipts are never forgotten in a run.
 pub const ORIGINALS_MANY: u64 = 50_000;
 
@@ -114,6 +119,9 @@ impl Shape {
         let mut names_random = random.fork(NAMES_STREAM);
         let (names, identifies) = (names_random.one_in(NAMES_ONE_IN), names_random.one_in(IDENTIFIES_ONE_IN));
         let originals_max = *names_random.pick(&[0, 3, 20, ORIGINALS_MANY, ORIGINALS_MANY, ORIGINALS_MANY]);
+        let mut groups_random = random.fork(GROUPS_STREAM);
+        let groups = groups_random.one_in(GROUPS_ONE_IN);
+        let ack_flush_interval_ms = *groups_random.pick(&[1, 20, 1_000]);
         let large = random.one_in(3) || recycles || retains || bounds_disk;
         let quiet = random.one_in(10);
         let record_bytes_max = if large { 48 << 10 } else { 8 << 10 };
@@ -138,6 +146,7 @@ impl Shape {
             .cleaner_bytes_per_second_max(if cleans { 1 << 30 } else { 0 })
             .cleaner_bytes_max(1 << 20)
             .originals_max(originals_max)
+            .ack_flush_interval_ms(if groups { ack_flush_interval_ms } else { 10 })
             .power_safe_overwrite(!garbage);
         let clients = random.between(1, 4) as usize;
         let options = match (recycles, bounds_disk) {
@@ -170,6 +179,7 @@ impl Shape {
             cleans,
             names,
             identifies,
+            groups,
         }
     }
 }

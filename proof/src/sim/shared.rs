@@ -1,6 +1,7 @@
 //! What the threads of one run share.
 
 use super::faults::Counts;
+use super::groups::Registry;
 use super::outbox::Producers;
 use super::plan::Plan;
 use super::random::Random;
@@ -87,6 +88,8 @@ pub struct Shared {
     pub producers: RefCell<Producers>,
     /// Message ids that were sent, by topic and partition.
     pub ids: RefCell<BTreeMap<(u32, u32), Vec<Identified>>>,
+    /// Consumer groups.
+    pub groups: RefCell<Registry>,
     /// Due times, to wait for at the end.
     pub due_max_ms: Cell<i64>,
     /// How many lanes the last opening had; 0: there was none.
@@ -112,6 +115,7 @@ impl Shared {
             delayed: RefCell::default(),
             producers: RefCell::default(),
             ids: RefCell::default(),
+            groups: RefCell::default(),
             due_max_ms: Cell::new(i64::MIN),
             lanes: Cell::new(0),
             next_value: Cell::new(1),
@@ -171,6 +175,10 @@ impl Shared {
             | Error::UnknownTopic { .. }
             | Error::TopicExists { .. }
             | Error::TooMany { .. }
+            | Error::GroupDeleted { .. }
+            | Error::GroupExists { .. }
+            | Error::UnknownGroup { .. }
+            | Error::LeaseLost { .. }
             | Error::NotWithheld => true,
             Error::Truncated { .. } => self.plan.shape.retains || self.plan.shape.drops_oldest(),
             _ => false,

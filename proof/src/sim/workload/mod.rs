@@ -13,6 +13,7 @@ mod delayed;
 mod faults;
 mod fill;
 mod flood;
+pub(super) mod groups;
 mod identified;
 pub(super) mod named;
 mod outside;
@@ -107,6 +108,7 @@ pub const BESIDE: &[Beside] = &[
     Beside { name: "fill", one_in: |shape| if shape.bounds_disk() { 5 } else { 0 }, make: fill::make },
     Beside { name: "send under a name", one_in: |shape| if shape.names { 3 } else { 0 }, make: named::make },
     Beside { name: "send with an id", one_in: |shape| if shape.identifies { 8 } else { 0 }, make: identified::make },
+    Beside { name: "work in a group", one_in: groups::one_in, make: groups::make },
 ];
 
 /// A topic's name.
