@@ -13,7 +13,9 @@ impl World<'_> {
     /// The clock of the history at an event, in ms.
     pub(super) fn at_ms(&self, index: usize) -> u64 {
         match &self.history.events()[index] {
-            Event::Invoke { at_ns, .. } | Event::Complete { at_ns, .. } | Event::World { at_ns, .. } => at_ns / 1_000_000,
+            Event::Invoke { at_ns, .. } | Event::Complete { at_ns, .. } | Event::World { at_ns, .. } => {
+                at_ns / 1_000_000
+            }
         }
     }
 
@@ -194,7 +196,8 @@ impl World<'_> {
             return self.findings.push(finding);
         };
         let at_ms = self.at_ms(index);
-        if let Some((_, at_most_ms)) = self.groups.leases[lease].time_ms.filter(|(_, at_most_ms)| *at_most_ms <= at_ms) {
+        if let Some((_, at_most_ms)) = self.groups.leases[lease].time_ms.filter(|(_, at_most_ms)| *at_most_ms <= at_ms)
+        {
             let lease = &mut self.groups.leases[lease];
             if lease.ended.is_none() && at_most_ms > 0 {
                 lease.ended = Some((lease.taken, End::Expired));
@@ -285,13 +288,7 @@ impl World<'_> {
         }
     }
 
-    fn settle(
-        &mut self,
-        (invocation, index): (usize, usize),
-        group: GroupNumber,
-        place: usize,
-        settling: Settling,
-    ) {
+    fn settle(&mut self, (invocation, index): (usize, usize), group: GroupNumber, place: usize, settling: Settling) {
         let until = self.groups.crashes;
         let (asked_ms, answered_ms) = (self.at_ms(invocation), self.at_ms(index));
         let made = self.groups.made.get(&group).copied();

@@ -164,7 +164,13 @@ impl World<'_> {
         for offset in start..self.logs.partitions[place].bound_end {
             self.steps += 1;
             if !self.is_finished(group, place, offset) {
-                self.lost_in_queue(index, group, place, offset, "has nothing left to do, and it was neither done nor given up");
+                self.lost_in_queue(
+                    index,
+                    group,
+                    place,
+                    offset,
+                    "has nothing left to do, and it was neither done nor given up",
+                );
             }
         }
     }
@@ -229,7 +235,8 @@ impl World<'_> {
         let place = self.logs.partition(placed.topic, placed.partition);
         let slot = self.logs.partitions[place].slot(placed.offset);
         if let Some(other) = slot.and_then(|slot| slot.bound).filter(|bound| *bound != record) {
-            let message = format!("a dead letter is said to be from here, where value {} stands", self.records.all[other].value);
+            let message =
+                format!("a dead letter is said to be from here, where value {} stands", self.records.all[other].value);
             self.findings.push(describe(Anomaly::Misplaced, message));
         }
         let Some(made) = self.groups.made.get(&group).copied() else { return };
@@ -240,7 +247,8 @@ impl World<'_> {
         }
         // Once for each time that the group came by.
         if made.dead_letters_kept && known.letters.len() > made.resets {
-            let message = format!("it stands at {stands_at:?} of the dead letters of group {group}, and at {:?}", known.letters);
+            let message =
+                format!("it stands at {stands_at:?} of the dead letters of group {group}, and at {:?}", known.letters);
             self.findings.push(describe(Anomaly::Duplicate, message));
         }
         known.letters.push(stands_at);

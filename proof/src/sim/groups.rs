@@ -302,8 +302,10 @@ fn drain_one(engine: &Engine, shared: &Shared, name: usize, group: GroupNumber) 
     let info = engine.describe_group(&group_name(name))?;
     for (topic, of) in standing(shared, &info) {
         let partition = of.partition;
-        let first_offset =
-            engine.topic(&of.topic).and_then(|topic| topic.partition_info(partition)).map_or(0, |info| info.first_offset);
+        let first_offset = engine
+            .topic(&of.topic)
+            .and_then(|topic| topic.partition_info(partition))
+            .map_or(0, |info| info.first_offset);
         if first_offset > 0 {
             shared.recorder.happen(Happening::truncated(topic, partition, first_offset));
         }

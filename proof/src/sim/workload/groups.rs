@@ -189,12 +189,14 @@ impl Held {
     /// Acknowledges everything of a partition up to a record.
     fn settle_through(&mut self, shared: &Shared, key: (u32, u32, u64)) {
         let (topic, partition, offset) = key;
-        let keys: Vec<_> = self.taken.range((topic, partition, 0)..=(topic, partition, offset)).map(|(key, _)| *key).collect();
+        let keys: Vec<_> =
+            self.taken.range((topic, partition, 0)..=(topic, partition, offset)).map(|(key, _)| *key).collect();
         let settling = Settling::AcknowledgeLater;
         let operations: Vec<_> = keys
             .iter()
             .map(|key| {
-                let call = Call::Settle { group: self.group, lease: self.taken[key].number, settling, transaction: None };
+                let call =
+                    Call::Settle { group: self.group, lease: self.taken[key].number, settling, transaction: None };
                 (shared.recorder.invoke(self.process(), call), self.taken[key].at_least_ns)
             })
             .collect();
@@ -292,7 +294,9 @@ pub(super) fn make(random: &mut Random, _: &Shape) -> Rc<dyn Operation> {
         12..14 => Deed::Delete,
         14..18 => Deed::Reset { topic: super::any_name(random), choice: random.number(), share: random.below(130) },
         18..26 => join(random),
-        26..66 => Deed::Take { wait_ms: if random.one_in(2) { 0 } else { random.skewed(200) }, manner: random.number() },
+        26..66 => {
+            Deed::Take { wait_ms: if random.one_in(2) { 0 } else { random.skewed(200) }, manner: random.number() }
+        }
         66..84 => Deed::Settle { manner: random.number() },
         84..94 => Deed::Flush,
         _ => Deed::Leave { drops: random.one_in(2) },
@@ -448,7 +452,11 @@ impl Group {
         let Some(group) = self.known(client) else { return };
         let Some((number, handle)) = client.topic(topic) else { return };
         let shared = client.shared.clone();
-        let reads = shared.groups.borrow().plans[group as usize].options.topics.iter().any(|(name, _)| *name == topic_name(topic));
+        let reads = shared.groups.borrow().plans[group as usize]
+            .options
+            .topics
+            .iter()
+            .any(|(name, _)| *name == topic_name(topic));
         // Its group may read the topic that had the name before.
         if !reads || crate::sim::groups::is_changed(&shared, topic) {
             return;
