@@ -29,12 +29,22 @@ impl World<'_> {
             self.saw(sighting);
             let Some(record) = self.records.find(placed.value) else { continue };
             let place = self.logs.partition(placed.topic, placed.partition);
+            self.count_failure(taking, delivery, record);
             self.judge_delivery(taking, &sighting, delivery, record, place);
             if self.groups.is_ordered(taking.group) {
                 self.judge_order(taking, &sighting, record, place);
             }
             self.note_delivery(taking, delivery, record, place);
         }
+    }
+
+    /// A record is handed out again, and nobody had ended its lease: it ran out, or the engine crashed.
+    fn count_failure(&mut self, taking: &Taking, delivery: &Delivery, record: usize) {
+        let Some(known) = self.groups.records.get_mut(&(taking.group, record)) else { return };
+        let Some(before) = known.lease.map(|lease| &self.groups.leases[lease]) else { return };
+        let is_over = before.engine == self.groups.engine || !self.groups.closed.contains(&before.engine);
+        let is_before = before.taken < taking.invocation && before.delivery_count < delivery.delivery_count;
+        known.failures += u32::from(is_before && is_over && !before.may_have_ended);
     }
 
     fn judge_delivery(
@@ -167,11 +177,6 @@ impl World<'_> {
         known.delivery_count = known.delivery_count.max(delivery.delivery_count);
         known.count_may_repeat = false;
         if let Some(other) = known.lease.replace(lease) {
-            let before = &self.groups.leases[other];
-            // Nobody ended it: it ran out, or the engine crashed.
-            let is_over = before.engine == self.groups.engine || !self.groups.closed.contains(&before.engine);
-            let is_before = before.taken < taking.invocation && before.delivery_count < delivery.delivery_count;
-            known.failures += u32::from(is_before && is_over && !before.may_have_ended);
             if self.groups.leases[other].taken < taking.invocation {
                 self.groups.end(other, taking.index, End::HandedOutAgain);
             } else {

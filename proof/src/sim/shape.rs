@@ -120,7 +120,9 @@ impl Shape {
         let (names, identifies) = (names_random.one_in(NAMES_ONE_IN), names_random.one_in(IDENTIFIES_ONE_IN));
         let originals_max = *names_random.pick(&[0, 3, 20, ORIGINALS_MANY, ORIGINALS_MANY, ORIGINALS_MANY]);
         let mut groups_random = random.fork(GROUPS_STREAM);
-        let groups = groups_random.one_in(GROUPS_ONE_IN);
+        // Dead letters have ids: where few are remembered, nobody here knows which.
+        let is_known = [0, ORIGINALS_MANY].contains(&u64::from(originals_max));
+        let groups = groups_random.one_in(GROUPS_ONE_IN) && is_known;
         let ack_flush_interval_ms = *groups_random.pick(&[1, 20, 1_000]);
         let large = random.one_in(3) || recycles || retains || bounds_disk;
         let quiet = random.one_in(10);

@@ -230,10 +230,167 @@ pub fn cases() -> Vec<Case> {
             script.take(1, &[delivery(u64::from(bad), 70, 1)]);
             script.group_contents(&[0, 1, 2], &[]);
         }),
+        // A flush confirms it; without one a crash may take it.
+        Case(&[DeliveredAfterAcknowledgement], |script, bad| {
+            created(script, false);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.settle(1, 70, Settling::AcknowledgeLater);
+            script.done(1, Call::Confirm { group: GROUP, member: if bad { 1 } else { 2 } });
+            script.crash();
+            script.contents(0, &[(0, 0), (1, 1), (2, 2)]);
+            script.take(1, &[delivery(0, 71, 2)]);
+        }),
+        // What was acknowledged before the flush only.
+        Case(&[DeliveredAfterAcknowledgement], |script, bad| {
+            created(script, false);
+            script.take(1, &[delivery(0, 70, 1)]);
+            if bad {
+                script.settle(1, 70, Settling::AcknowledgeLater);
+            }
+            script.done(1, Call::Confirm { group: GROUP, member: 1 });
+            if !bad {
+                script.settle(1, 70, Settling::AcknowledgeLater);
+            }
+            script.crash();
+            script.contents(0, &[(0, 0), (1, 1), (2, 2)]);
+            script.take(1, &[delivery(0, 71, 2)]);
+        }),
+        // A group that is sent back gets everything once more.
+        Case(&[DeliveredAfterAcknowledgement], |script, bad| {
+            created(script, false);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.settle(1, 70, Settling::Acknowledge);
+            if !bad {
+                reset(script, 0);
+            }
+            script.take(1, &[delivery(0, 71, 2)]);
+        }),
+        Case(&[TooManyDeliveries], |script, bad| {
+            created(script, false);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.settle(1, 70, NACK);
+            script.take(1, &[delivery(0, 71, 2)]);
+            script.settle(1, 71, if bad { NACK } else { Settling::Release });
+            script.take(1, &[delivery(0, 72, 3)]);
+        }),
+        // A delivery that the engine did not survive has failed; one that it was closed over has not.
+        Case(&[TooManyDeliveries], |script, bad| {
+            created(script, false);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.settle(1, 70, NACK);
+            script.take(1, &[delivery(0, 71, 2)]);
+            if bad {
+                script.happen(Happening::Crash { kind: CrashKind::Kill, keeps: Durability::Synced });
+            } else {
+                script.done(0, Call::Close);
+            }
+            script.happen(Happening::Reopened);
+            script.contents(0, &[(0, 0), (1, 1), (2, 2)]);
+            script.take(1, &[delivery(0, 72, 3)]);
+        }),
+        // By the clock of the history, which goes on by 10 ns with each event.
+        Case(&[TwoLeases], |script, bad| {
+            created(script, false);
+            let lease_ms = Some(if bad { 50 } else { 1 });
+            script.take(1, &[Delivery { until_ms: None, lease_ms, ..delivery(0, 70, 1) }]);
+            script.take(2, &[Delivery { until_ms: None, lease_ms, ..delivery(0, 71, 2) }]);
+        }),
+        Case(&[LeaseLostEarly], |script, bad| {
+            created(script, false);
+            let lease_ms = Some(if bad { 50 } else { 1 });
+            script.take(1, &[Delivery { until_ms: None, lease_ms, ..delivery(0, 70, 1) }]);
+            let call =
+                Call::Settle { group: GROUP, lease: 70, settling: Settling::AcknowledgeLater, transaction: None };
+            let operation = script.call(1, call);
+            script.end(operation, Outcome::Failed { code: "lease-lost".to_owned() });
+        }),
+        // Held back until it is finished, not only until it is handed out.
+        Case(&[OrderViolated], |script, bad| {
+            created(script, true);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.settle(1, 70, if bad { NACK } else { Settling::Release });
+            script.take(1, &[delivery(0, 71, 1 + u32::from(!bad))]);
+            script.take(1, &[delivery(1, 72, 1)]);
+        }),
+        Case(&[QueueLost], |script, bad| {
+            created(script, false);
+            script.contents(0, &[(0, 0), (1, 1), (2, 2)]);
+            begins(script, 0);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.settle(1, 70, Settling::AcknowledgeLater);
+            begins(script, if bad { 2 } else { 1 });
+        }),
+        Case(&[QueueLost], |script, bad| {
+            created(script, false);
+            script.contents(0, &[(0, 0), (1, 1), (2, 2)]);
+            begins(script, if bad { 0 } else { 1 });
+            script.take(1, &[delivery(1, 70, 1), delivery(2, 71, 1)]);
+            script.settle(1, 70, Settling::AcknowledgeLater);
+            script.settle(1, 71, Settling::AcknowledgeLater);
+            script.happen(Happening::Drained { group: GROUP, topic: 0, partition: 0 });
+        }),
+        Case(&[WrongCause], |script, bad| {
+            created(script, false);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.settle(1, 70, if bad { NACK } else { Settling::Reject });
+            dead_letter(script, 0, (0, 0), 1, "rejected");
+        }),
+        Case(&[WrongCause], |script, bad| {
+            created(script, false);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.settle(1, 70, NACK);
+            script.take(1, &[delivery(0, 71, 2)]);
+            script.settle(1, 71, NACK);
+            dead_letter(script, 0, (0, 0), if bad { 1 } else { 2 }, "nacked");
+        }),
+        Case(&[Duplicate], |script, bad| {
+            created(script, false);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.settle(1, 70, Settling::Reject);
+            dead_letter(script, 0, (0, 0), 1, "rejected");
+            dead_letter(script, 0, (0, u64::from(bad)), 1, "rejected");
+        }),
+        Case(&[LostGroup], |script, bad| {
+            created(script, false);
+            if !bad {
+                script.done(1, Call::DeleteGroup { group: GROUP });
+            }
+            script.happen(Happening::GroupMissing { group: GROUP });
+        }),
+        Case(&[DeletedGroup], |script, bad| {
+            created(script, false);
+            let operation = script.call(1, Call::DeleteGroup { group: GROUP });
+            script.end(operation, if bad { Outcome::done() } else { failed() });
+            script.happen(Happening::GroupThere { group: GROUP });
+        }),
         Case(&[Malformed], |script, bad| {
             three_sent(script);
             script.take(1, &[delivery(0, 70, 1)]);
             script.settle(1, if bad { 71 } else { 70 }, Settling::Acknowledge);
         }),
     ]
+}
+
+/// A group whose records may fail twice, and the three records.
+fn created(script: &mut Script, ordered: bool) {
+    three_sent(script);
+    let (group, max_deliveries, dead_letters_kept) = (GROUP, 2, true);
+    script.done(0, Call::CreateGroup { group, ordered, max_deliveries, dead_letters_kept });
+}
+
+fn begins(script: &mut Script, position: u64) {
+    script.happen(Happening::GroupAt { group: GROUP, topic: 0, partition: 0, position });
+}
+
+fn reset(script: &mut Script, offset: u64) {
+    let operation = script.call(3, Call::ResetGroup { group: GROUP, topic: 0, partition: 0 });
+    script.end(operation, Outcome::Ok(Answer::Position { offset }));
+}
+
+/// Record 0 among the dead letters.
+fn dead_letter(script: &mut Script, value: Value, stands_at: (u32, u64), failures: u32, reason: &str) {
+    let placed = Placed { topic: 0, partition: 0, offset: value, value };
+    let (deliveries, reason) = (failures, reason.to_owned());
+    let letter = DeadLetter { group: GROUP, placed, stands_at, deliveries, failures, reason };
+    script.happen(Happening::DeadLetter(letter));
 }

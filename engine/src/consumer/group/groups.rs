@@ -239,7 +239,7 @@ impl Groups {
         let groups: Vec<_> = lock(&engine.groups.state).by_name.values().cloned().collect();
         let now_ms = engine.clock.wall_ms();
         for group in groups {
-            group.members().iter().for_each(|member| member.flush(&group));
+            group.members().iter().for_each(|member| member.close(&group));
             group.partitions.iter().for_each(|partition| partition.close(now_ms));
             group.wake_all();
         }

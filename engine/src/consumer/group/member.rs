@@ -119,6 +119,8 @@ pub(crate) struct MemberShared {
     pub(super) signal: Signal,
     options: MemberOptions,
     state: Mutex<State>,
+    /// Held while the desks are told: whoever flushes knows that all acknowledgements before are with their lanes.
+    flushing: Mutex<()>,
     closed: AtomicBool,
 }
 
@@ -154,11 +156,12 @@ impl State {
 impl MemberShared {
     pub(super) fn new(id: MemberId, options: MemberOptions) -> MemberShared {
         let (signal, closed) = (Signal::default(), AtomicBool::new(false));
-        MemberShared { id, signal, options, state: Mutex::default(), closed }
+        MemberShared { id, signal, options, state: Mutex::default(), flushing: Mutex::default(), closed }
     }
 
     /// Tells the desks what was acknowledged.
     pub(super) fn flush(&self, group: &GroupShared) {
+        let _flushing = lock(&self.flushing);
         let mut acked = {
             let mut state = lock(&self.state);
             state.acked_records = 0;
@@ -175,6 +178,15 @@ impl MemberShared {
         }
         // There is room for more, or the next owner may have its turn.
         group.arrivals.notify();
+    }
+
+    /// Before the engine closes: everything acknowledged so far goes to the desks, and nothing is any more.
+    pub(super) fn close(&self, group: &GroupShared) {
+        {
+            let _state = lock(&self.state);
+            self.closed.store(true, Ordering::Release);
+        }
+        self.flush(group);
     }
 
     /// Ends the leases that have run out; says whether there are new dead letters.
@@ -477,18 +489,19 @@ impl GroupConsumer {
     /// The member's state, with the leases ended that have run out.
     fn state(&self) -> Result<MutexGuard<'_, State>> {
         self.engine.check_fork()?;
-        if self.shared.closed.load(Ordering::Acquire) {
-            return Err(Error::Closed { what: "the member" });
-        }
         let now_ms = lease_clock_ms(&self.engine);
         let is_due = |state: &State| state.leases.next_deadline().is_some_and(|deadline| deadline <= now_ms);
-        let state = lock(&self.shared.state);
-        if !is_due(&state) {
-            return Ok(state);
+        let mut state = lock(&self.shared.state);
+        if is_due(&state) {
+            drop(state);
+            self.expire();
+            state = lock(&self.shared.state);
         }
-        drop(state);
-        self.expire();
-        Ok(lock(&self.shared.state))
+        // Looked at while the state is held: what is accepted now is told to the desks before the engine closes.
+        match self.shared.closed.load(Ordering::Acquire) {
+            true => Err(Error::Closed { what: "the member" }),
+            false => Ok(state),
+        }
     }
 
     fn expire(&self) {

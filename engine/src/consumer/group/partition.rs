@@ -35,6 +35,8 @@ struct State {
     wanted_by: Option<MemberId>,
     /// What retention took before it was finished, and nobody was told of.
     lost: Option<Range<u64>>,
+    /// What is in flight was written down: nothing is handed out any more.
+    closed: bool,
 }
 
 /// What a member is given of a partition.
@@ -59,7 +61,7 @@ impl GroupPartition {
         lane: Arc<LaneShared>,
         desk: Desk,
     ) -> GroupPartition {
-        let state = Mutex::new(State { desk, limit: None, wanted_by: None, lost: None });
+        let state = Mutex::new(State { desk, limit: None, wanted_by: None, lost: None, closed: false });
         GroupPartition { group, topic, partition, lane, state, resets: AtomicU64::new(0) }
     }
 
@@ -106,6 +108,9 @@ impl GroupPartition {
         self.lane.check()?;
         let next_offset = self.partition.index().next_offset;
         let mut state = self.lock();
+        if state.closed {
+            return Err(Error::Closed { what: "the engine" });
+        }
         if let Some((ticket, reply)) = state.limit.take_if(|(_, reply)| reply.is_there()) {
             if let Err(error) = reply.wait_shared() {
                 // It is noted later; this asks when.
@@ -191,6 +196,11 @@ impl GroupPartition {
         self.lock().desk.dead_letter_failed(offset);
     }
 
+    /// Returns when everything that was said of it is durable.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.ask_lane(Vec::new()).wait_shared()
+    }
+
     /// Goes on elsewhere; durable on return.
     pub(super) fn reset(&self, position: u64) -> Result<()> {
         self.lane.check()?;
@@ -211,6 +221,7 @@ impl GroupPartition {
     /// Writes down what is in flight, before the engine closes.
     pub(super) fn close(&self, now_ms: i64) {
         let mut state = self.lock();
+        state.closed = true;
         let changes = state.desk.close(now_ms);
         self.log(changes, false);
     }

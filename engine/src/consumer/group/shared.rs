@@ -201,9 +201,16 @@ impl GroupShared {
     /// sent again because nobody knows whether it arrived is not written twice: it has a message id.
     pub(super) fn send_dead_letters(&self, engine: &Arc<EngineInner>) {
         let dead: Vec<_> = lock(&self.dead).drain(..).collect();
+        // First their failures are durable: who has a dead letter is never handed out again, whatever happens.
+        let mut synced = BTreeMap::new();
         for (at, dead_letter) in dead {
             let partition = &self.partitions[at as usize];
             let resets = partition.resets();
+            let lane = partition.partition.lane;
+            if !*synced.entry(lane).or_insert_with(|| partition.sync().is_ok()) {
+                partition.dead_letter_failed(dead_letter.offset);
+                continue;
+            }
             match self.send_dead_letter(engine, partition, &dead_letter) {
                 Ok(()) => {
                     partition.finish(resets, std::iter::once(dead_letter.offset..dead_letter.offset + 1));
