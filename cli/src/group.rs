@@ -39,7 +39,7 @@ pub struct CreateArguments {
     /// Each partition belongs to one member at a time, which is given its records in order
     #[arg(long, conflicts_with = "shared")]
     ordered: bool,
-    /// Any member is given any record [default]
+    /// Any member is given any record (the default)
     #[arg(long)]
     shared: bool,
     /// A record whose deliveries failed so often goes to the dead letters [default: 16]

@@ -86,7 +86,7 @@ pub struct Client {
     /// What it sends under names.
     pub names: named::Names,
     /// Its members of groups.
-    pub members: groups::Members,
+    pub(crate) members: groups::Members,
 }
 
 /// Operations handed from the director to a client.

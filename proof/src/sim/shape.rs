@@ -121,7 +121,7 @@ impl Shape {
         let originals_max = *names_random.pick(&[0, 3, 20, ORIGINALS_MANY, ORIGINALS_MANY, ORIGINALS_MANY]);
         let mut groups_random = random.fork(GROUPS_STREAM);
         // Dead letters have ids: where few are remembered, nobody here knows which.
-        let is_known = [0, ORIGINALS_MANY].contains(&u64::from(originals_max));
+        let is_known = [0, ORIGINALS_MANY].contains(&originals_max);
         let groups = groups_random.one_in(GROUPS_ONE_IN) && is_known;
         let ack_flush_interval_ms = *groups_random.pick(&[1, 20, 1_000]);
         let large = random.one_in(3) || recycles || retains || bounds_disk;

@@ -211,7 +211,9 @@ impl Held {
             };
             shared.recorder.complete(operation, outcome);
         }
-        keys.iter().for_each(|key| drop(self.taken.remove(key)));
+        for key in keys {
+            self.taken.remove(&key);
+        }
     }
 
     /// Makes what it acknowledged durable.
