@@ -139,14 +139,17 @@ pub fn look(engine: &Engine, shared: &Shared, name: usize) -> Option<GroupNumber
     group
 }
 
-/// Names whose topics were deleted since the engine was opened: its groups still hold those that were.
-fn changed_topics(shared: &Shared) -> BTreeSet<String> {
+/// Names whose topics were deleted or created since the group was last looked up by the engine: it reads those that were.
+fn changed_topics(shared: &Shared, group: GroupNumber) -> BTreeSet<String> {
     let names = shared.topic_names.borrow();
     let mut changed = BTreeSet::new();
     for event in shared.recorder.history().events() {
         match event {
             Event::World { happening: Happening::Reopened, .. } => changed.clear(),
-            Event::Invoke { call: Call::DeleteTopic { topic }, .. } => {
+            Event::Invoke { call: Call::CreateGroup { group: created, .. }, .. } if *created == group => {
+                changed.clear()
+            }
+            Event::Invoke { call: Call::DeleteTopic { topic } | Call::CreateTopic { topic, .. }, .. } => {
                 changed.insert(topic_name(names[*topic as usize]));
             }
             _ => {}
@@ -155,17 +158,18 @@ fn changed_topics(shared: &Shared) -> BTreeSet<String> {
     changed
 }
 
-/// Whether the topic of a name was deleted since the engine was opened.
-pub fn is_changed(shared: &Shared, name: usize) -> bool {
-    changed_topics(shared).contains(&topic_name(name))
+/// Whether a group may read another topic of a name than the one that has it.
+pub fn is_changed(shared: &Shared, group: GroupNumber, name: usize) -> bool {
+    changed_topics(shared, group).contains(&topic_name(name))
 }
 
 /// The partitions of a group whose topics are those of their names.
 fn standing<'a>(
     shared: &Shared,
+    group: GroupNumber,
     info: &'a GroupInfo,
 ) -> impl Iterator<Item = (u32, &'a ringlane::GroupPartitionInfo)> + use<'a> {
-    let changed = changed_topics(shared);
+    let changed = changed_topics(shared, group);
     let numbers = shared.topics_after(&shared.recorder.history());
     info.partitions.iter().filter_map(move |of| {
         let name = (0..NAMES).find(|name| topic_name(*name) == of.topic)?;
@@ -174,7 +178,7 @@ fn standing<'a>(
 }
 
 fn positions(shared: &Shared, group: GroupNumber, info: &GroupInfo) {
-    for (topic, of) in standing(shared, info) {
+    for (topic, of) in standing(shared, group, info) {
         let (partition, position) = (of.partition, of.position);
         shared.recorder.happen(Happening::GroupAt { group, topic, partition, position });
     }
@@ -274,7 +278,7 @@ fn drain_one(engine: &Engine, shared: &Shared, name: usize, group: GroupNumber) 
             }
             Ok(0) => {
                 let info = engine.describe_group(&group_name(name))?;
-                if standing(shared, &info).all(|(_, of)| of.lag == 0) {
+                if standing(shared, group, &info).all(|(_, of)| of.lag == 0) {
                     break true;
                 }
                 left -= 1;
@@ -303,7 +307,7 @@ fn drain_one(engine: &Engine, shared: &Shared, name: usize, group: GroupNumber) 
     }
     shared.count("groups that were done");
     let info = engine.describe_group(&group_name(name))?;
-    for (topic, of) in standing(shared, &info) {
+    for (topic, of) in standing(shared, group, &info) {
         let partition = of.partition;
         let first_offset = engine
             .topic(&of.topic)

@@ -306,10 +306,10 @@ pub fn cases() -> Vec<Case> {
         }),
         // Held back until it is finished, not only until it is handed out.
         Case(&[OrderViolated], |script, bad| {
-            created(script, true);
+            created_with(script, true, 3);
             script.take(1, &[delivery(0, 70, 1)]);
             script.settle(1, 70, if bad { NACK } else { Settling::Release });
-            script.take(1, &[delivery(0, 71, 1 + u32::from(!bad))]);
+            script.take(1, &[delivery(0, 71, 2)]);
             script.take(1, &[delivery(1, 72, 1)]);
         }),
         Case(&[QueueLost], |script, bad| {
@@ -373,8 +373,12 @@ pub fn cases() -> Vec<Case> {
 
 /// A group whose records may fail twice, and the three records.
 fn created(script: &mut Script, ordered: bool) {
+    created_with(script, ordered, 2);
+}
+
+fn created_with(script: &mut Script, ordered: bool, max_deliveries: u32) {
     three_sent(script);
-    let (group, max_deliveries, dead_letters_kept) = (GROUP, 2, true);
+    let (group, dead_letters_kept) = (GROUP, true);
     script.done(0, Call::CreateGroup { group, ordered, max_deliveries, dead_letters_kept });
 }
 

@@ -349,6 +349,7 @@ impl Model {
             Settling::Acknowledge | Settling::AcknowledgeLater => item.acknowledged = true,
             Settling::Reject => item.dead = true,
             Settling::Release | Settling::Nack { .. } => {}
+            Settling::Prolong { .. } => unreachable!("the model's leases go by the wall clock"),
             Settling::Extend { until_ms } => {
                 item.lease = Some((lease, until_ms));
                 return Outcome::done();

@@ -460,7 +460,7 @@ impl Group {
             .iter()
             .any(|(name, _)| *name == topic_name(topic));
         // Its group may read the topic that had the name before.
-        if !reads || crate::sim::groups::is_changed(&shared, topic) {
+        if !reads || crate::sim::groups::is_changed(&shared, group, topic) {
             return;
         }
         let partition = (choice % u64::from(handle.partitions())) as u32;
