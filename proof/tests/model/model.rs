@@ -354,10 +354,6 @@ impl Model {
                 item.lease = Some((lease, until_ms));
                 return Outcome::done();
             }
-            Settling::Prolong { ms } => {
-                item.lease = Some((lease, self.wall_ms + i64::try_from(ms).unwrap_or(i64::MAX)));
-                return Outcome::done();
-            }
         }
         item.lease = None;
         Outcome::done()
