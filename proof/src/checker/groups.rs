@@ -200,6 +200,14 @@ impl Groups {
         self.loose.clear();
     }
 
+    /// What was to send groups elsewhere when the engine went may have done so: where they begin is seen when it is open.
+    pub(super) fn resets_are_unknown(&mut self, index: usize) {
+        for progress in self.progress.values_mut().filter(|progress| progress.resets_open > 0) {
+            (progress.resets_open, progress.reset_at, progress.checked_to) = (0, index, 0);
+            progress.start = None;
+        }
+    }
+
     /// A nack need not be durable, and a delivery that nobody saw may have been the last that a record had.
     pub(super) fn forget_nacks(&mut self) {
         let made = &self.made;

@@ -86,7 +86,7 @@ impl World<'_> {
         let progress = self.groups.progress.entry((group, place)).or_default();
         progress.resets_open += 1;
         progress.reset_at = index;
-        (progress.checked_to, progress.start) = (0, progress.start);
+        progress.checked_to = 0;
         self.forget_certain(group, place);
     }
 
@@ -96,9 +96,8 @@ impl World<'_> {
         let progress = self.groups.progress.entry((group, place)).or_default();
         progress.resets_open = progress.resets_open.saturating_sub(1);
         (progress.reset_at, progress.checked_to) = (index, 0);
-        if let Some(to) = to {
-            progress.start = Some(to);
-        }
+        // Where it is now if nobody knows, the next look at it tells.
+        progress.start = to;
         self.forget_certain(group, place);
         if to.is_some() {
             // What was acknowledged before is to be done once more.
@@ -121,7 +120,7 @@ impl World<'_> {
             }
             known.acknowledged = Acknowledged::No;
             known.redrives += usize::from(!known.letters.is_empty());
-            (known.delivery_count, known.failures, known.dead, known.reject_asked) = (0, 0, None, known.reject_asked);
+            (known.delivery_count, known.failures, known.dead) = (0, 0, None);
             if let Some(lease) = known.lease.take() {
                 let lease = &mut self.groups.leases[lease];
                 (lease.may_have_ended, lease.taken_away) = (true, true);

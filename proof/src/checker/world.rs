@@ -339,6 +339,7 @@ impl<'a> World<'a> {
     fn crashed(&mut self, index: usize, keeps: Durability) {
         self.consumers.clear();
         self.groups.engine_is_gone();
+        self.groups.resets_are_unknown(index);
         self.groups.forget_nacks();
         if keeps == Durability::Buffered {
             return self.synced(index, index);
