@@ -575,8 +575,19 @@ fn partitions_that_are_read_from_files_do_not_wait_for_each_other() {
     engine.close().unwrap();
     let engine = open(directory.path());
     let mut member = engine.join_group("g", MemberOptions::new().max_poll_records(3)).unwrap();
-    let taken = take(&mut member, 120);
-    assert_eq!(first(&taken).into_iter().collect::<BTreeSet<_>>(), (0..120).collect());
+    let mut done = BTreeSet::new();
+    while done.len() < 120 {
+        for (number, count, id) in numbers(&member.poll(SOON).unwrap()) {
+            // What comes once more is read once more, and what was read ahead behind it is wanted no more.
+            match count {
+                1 => member.release(id).unwrap(),
+                _ => {
+                    member.ack(id).unwrap();
+                    assert!(done.insert(number), "{number}");
+                }
+            }
+        }
+    }
     drop(member);
     engine.close().unwrap();
 }
@@ -589,13 +600,13 @@ fn what_is_among_the_dead_letters_is_not_handed_out_again_after_a_kill() {
     let options = || small().lanes(Some(2)).flush_interval_ms(60_000);
     let engine = Engine::open(directory.path(), options()).unwrap();
     let topic = engine.create_topic("t", TopicOptions::new()).unwrap();
+    let dead = engine.create_topic("g.dlq", TopicOptions::new()).unwrap();
     engine.create_group("g", shared().topic("t", Start::Beginning)).unwrap();
     fill(&engine, &topic, 0..1);
     let mut member = join(&engine);
     let taken = take(&mut member, 1);
     member.reject(taken[0].2).unwrap();
-    let arrived = || engine.topic("g.dlq").is_ok_and(|dead| dead.partition_info(0).unwrap().next_offset == 1);
-    wait_until("the dead letter is there", arrived);
+    wait_until("the dead letter is there", || dead.partition_info(0).unwrap().next_offset == 1);
     let copy = copy_of_a_moment(directory.path());
     let killed = Engine::open(copy.path(), options()).unwrap();
     let mut other = join(&killed);
