@@ -79,7 +79,8 @@ fn every_workload_has_its_lines_and_every_line_its_keys() {
         {
             assert!(row[key].as_f64().is_some_and(|figure| figure >= 0.0), "{key}: {row}");
         }
-        let reads = row["workload"] == "tail" || row["workload"].as_str().unwrap().starts_with("cold");
+        let workload = row["workload"].as_str().unwrap();
+        let reads = ["tail", "ack", "shared"].contains(&workload) || workload.starts_with("cold");
         assert_eq!(row["device_bytes_per_payload_byte"].is_null(), reads, "{row}");
         assert_eq!(row["flushes_per_record"].is_null(), reads, "{row}");
         assert_eq!((row["lanes"].as_u64(), row["io_backend"].is_string()), (Some(1), true));
