@@ -70,7 +70,7 @@ pub use consumer::{
 };
 pub use consumer::{
     Deliveries, DeliveriesIter, Delivery, DeliveryId, GroupConsumer, GroupInfo, GroupKind, GroupOptions,
-    GroupPartitionInfo, MemberOptions,
+    GroupPartitionInfo, MemberOptions, Once,
 };
 pub use engine::{Engine, RecoverySummary};
 pub use error::{Error, Result};

@@ -221,6 +221,34 @@ mod example {
             })
         }
     }
+
+    pub(crate) mod once {
+        use ringlane::{Deliveries, GroupConsumer, Once, Result};
+        use std::time::Duration;
+
+        /// Pays what was ordered, each order once, however often it was sent or delivered.
+        fn pay_once(member: &GroupConsumer, orders: &Deliveries, mut pay: impl FnMut(&[u8])) -> Result<()> {
+            for order in orders {
+                // What the application calls this work by: here the key, an order's number.
+                let token = order.record.key().unwrap_or_default();
+                match member.once(order.id(), token)? {
+                    Once::Fresh => pay(token),
+                    Once::Duplicate => {}
+                    Once::InProgress { .. } => {
+                        // Somebody works on it: later it is either done or free.
+                        member.nack(order.id(), Some(Duration::from_millis(100)))?;
+                        continue;
+                    }
+                }
+                member.ack(order.id())?; // records the token, in the same frame of the log
+            }
+            Ok(())
+        }
+
+        pub(crate) fn run(member: &GroupConsumer, orders: &Deliveries, paid: &mut Vec<Vec<u8>>) -> Result<()> {
+            pay_once(member, orders, |order| paid.push(order.to_vec()))
+        }
+    }
 }
 
 /// Lines without their indentation, which differs.
@@ -237,7 +265,7 @@ fn examples(document: &str) -> Vec<Vec<&str>> {
 #[test]
 fn each_example_stands_here() {
     let here = lines(HERE);
-    for (document, count) in [(README, 2), (DELIVERY, 6)] {
+    for (document, count) in [(README, 2), (DELIVERY, 7)] {
         let examples = examples(document);
         assert_eq!(examples.len(), count);
         for example in examples {
@@ -390,5 +418,26 @@ fn what_is_to_be_done_is_done_once_or_is_a_dead_letter() {
     let mut dead_letters = values(&engine, &engine.topic("billing.dlq").unwrap(), 0);
     dead_letters.sort();
     assert_eq!(dead_letters, [&b"bad"[..], b"impossible"]);
+    engine.close().unwrap();
+}
+
+#[test]
+fn what_was_sent_twice_is_paid_once() {
+    let directory = directory();
+    let (engine, topic) = orders(directory.path());
+    engine.create_group("billing", GroupOptions::ordered().topic("orders", Start::Beginning)).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    for key in ["order-1", "order-2", "order-1"] {
+        producer.send(&topic, Record::new(b"paid").key(key.as_bytes())).unwrap().wait().unwrap();
+    }
+    let mut member = engine.join_group("billing", MemberOptions::new()).unwrap();
+    let mut paid = Vec::new();
+    while engine.describe_group("billing").unwrap().partitions.iter().any(|partition| partition.lag > 0) {
+        let orders = member.poll(std::time::Duration::from_secs(20)).unwrap();
+        example::once::run(&member, &orders, &mut paid).unwrap();
+        member.flush().unwrap();
+    }
+    assert_eq!(paid, [b"order-1", b"order-2"]);
+    drop(member);
     engine.close().unwrap();
 }

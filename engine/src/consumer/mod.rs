@@ -13,6 +13,6 @@ pub use continuity::{
 };
 pub use group::{
     Deliveries, DeliveriesIter, Delivery, DeliveryId, GroupConsumer, GroupInfo, GroupKind, GroupOptions,
-    GroupPartitionInfo, MemberOptions,
+    GroupPartitionInfo, MemberOptions, Once,
 };
 pub use records::{RecordView, Records, RecordsIter, ViewHeaders};

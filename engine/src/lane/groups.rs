@@ -10,8 +10,6 @@ use std::collections::BTreeMap;
 
 /// What an entry takes in a checkpoint, without its progress.
 const ENTRY_BYTES: u64 = 12;
-/// How much more of a checkpoint one change takes at most: a new entry, an attempt, or a range that is cut in two.
-pub(crate) const CHANGE_BYTES_MAX: u64 = 80;
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

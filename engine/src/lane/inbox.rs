@@ -1,8 +1,8 @@
 //! The inbox of one group in one partition: the tokens of what was processed, so that a repetition is recognised.
 //!
-//! The lane records a token with the acknowledgement that it belongs to, in one frame, at the frame's append time,
-//! and lets go of what is too old with [`Inbox::expire`] at that time first; so the inbox is a function of the log
-//! like everything else in a checkpoint. Its bounds belong to the group and stand in the checkpoint with it.
+//! The lane records a token with the acknowledgement that it belongs to, in one frame, which also says when it was
+//! claimed; what is too old at that time goes first. So the inbox is a function of the log like everything else in a
+//! checkpoint. Its bounds belong to the group and stand in the checkpoint with it.
 //!
 //! Invariants:
 //! - A token stands in it once, with the time of its first recording.
@@ -12,7 +12,7 @@
 use crate::error::{Error, Result};
 use crate::log::codec::{Put, Reader, unzigzag, varint_bytes, zigzag};
 use std::borrow::Borrow;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// What an application calls the processing of a record by. Cheap to clone.
@@ -79,11 +79,28 @@ pub(crate) struct InboxBounds {
     pub(crate) age_ms_max: u64,
 }
 
+impl InboxBounds {
+    pub(crate) fn encode(&self, target: &mut Vec<u8>) {
+        target.put_varint(u64::from(self.tokens_max));
+        target.put_varint(self.age_ms_max);
+    }
+
+    fn encoded_bytes(&self) -> u64 {
+        varint_bytes(u64::from(self.tokens_max)) + varint_bytes(self.age_ms_max)
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<InboxBounds> {
+        let tokens_max = u32::try_from(reader.varint()?).ok().filter(|count| *count > 0)?;
+        Some(InboxBounds { tokens_max, age_ms_max: reader.varint()? })
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Inbox {
     bounds: InboxBounds,
-    known: HashSet<Token>,
+    /// With the times of their recording.
+    known: HashMap<Token, i64>,
     oldest_first: VecDeque<(i64, Token)>,
     /// What they take in a checkpoint, with the distances of their times.
     tokens_bytes: u64,
@@ -92,22 +109,29 @@ pub(crate) struct Inbox {
 impl Inbox {
     pub(crate) fn new(bounds: InboxBounds) -> Inbox {
         assert!(bounds.tokens_max > 0, "an inbox remembers at least one token");
-        Inbox { bounds, known: HashSet::new(), oldest_first: VecDeque::new(), tokens_bytes: 0 }
+        Inbox { bounds, known: HashMap::new(), oldest_first: VecDeque::new(), tokens_bytes: 0 }
     }
 
-    pub(crate) fn check(&self, token: &[u8]) -> Seen {
-        if self.known.contains(token) { Seen::Duplicate } else { Seen::Fresh }
+    /// Whether something was processed under the token, and is remembered at this time.
+    pub(crate) fn check(&self, token: &[u8], now_ms: i64) -> Seen {
+        match self.known.get(token) {
+            Some(at_ms) if !self.is_over(*at_ms, now_ms) => Seen::Duplicate,
+            _ => Seen::Fresh,
+        }
     }
 
-    /// Records a token, unless it is there: then it keeps its time and its place. The oldest goes where there are too
-    /// many. Says what [`Inbox::check`] would have said before.
+    /// Records a token, unless it is there: then it keeps its time and its place. What is too old goes first, and the
+    /// oldest where there are too many. Says what [`Inbox::check`] would have said before.
     pub(crate) fn record(&mut self, token: Token, at_ms: i64) -> Seen {
-        if !self.known.insert(token.clone()) {
+        let newest_ms = self.oldest_first.back().map(|(at_ms, _)| *at_ms);
+        let at_ms = at_ms.max(newest_ms.unwrap_or(i64::MIN));
+        self.expire(at_ms);
+        if self.known.contains_key(&token) {
             return Seen::Duplicate;
         }
         let newest_ms = self.oldest_first.back().map(|(at_ms, _)| *at_ms);
-        let at_ms = at_ms.max(newest_ms.unwrap_or(i64::MIN));
         self.tokens_bytes += token.encoded_bytes() + varint_bytes(distance(newest_ms.unwrap_or(at_ms), at_ms));
+        self.known.insert(token.clone(), at_ms);
         self.oldest_first.push_back((at_ms, token));
         while self.oldest_first.len() > self.bounds.tokens_max as usize {
             self.forget_oldest();
@@ -115,12 +139,15 @@ impl Inbox {
         Seen::Fresh
     }
 
+    fn is_over(&self, at_ms: i64, now_ms: i64) -> bool {
+        now_ms > at_ms && distance(at_ms, now_ms) >= self.bounds.age_ms_max
+    }
+
     /// Forgets the tokens whose time is over; returns how many. Cheap when there are none.
-    pub(crate) fn expire(&mut self, now_ms: i64) -> u64 {
+    fn expire(&mut self, now_ms: i64) -> u64 {
         let mut forgotten = 0;
         while let Some((at_ms, _)) = self.oldest_first.front()
-            && now_ms > *at_ms
-            && distance(*at_ms, now_ms) >= self.bounds.age_ms_max
+            && self.is_over(*at_ms, now_ms)
         {
             self.forget_oldest();
             forgotten += 1;
@@ -138,7 +165,7 @@ impl Inbox {
         }
     }
 
-    /// Tokens that it remembers.
+    /// Tokens that it remembers; some may be too old by now.
     pub(crate) fn len(&self) -> usize {
         self.oldest_first.len()
     }
@@ -146,14 +173,15 @@ impl Inbox {
     /// Bytes that [`Inbox::encode`] takes.
     pub(crate) fn encoded_bytes(&self) -> u64 {
         let first_ms = self.oldest_first.front().map_or(0, |(at_ms, _)| *at_ms);
-        let head = varint_bytes(u64::from(self.bounds.tokens_max)) + varint_bytes(self.bounds.age_ms_max);
-        head + varint_bytes(self.oldest_first.len() as u64) + varint_bytes(zigzag(first_ms)) + self.tokens_bytes
+        self.bounds.encoded_bytes()
+            + varint_bytes(self.oldest_first.len() as u64)
+            + varint_bytes(zigzag(first_ms))
+            + self.tokens_bytes
     }
 
     /// Appends it to a checkpoint.
     pub(crate) fn encode(&self, target: &mut Vec<u8>) {
-        target.put_varint(u64::from(self.bounds.tokens_max));
-        target.put_varint(self.bounds.age_ms_max);
+        self.bounds.encode(target);
         target.put_varint(self.oldest_first.len() as u64);
         let mut before_ms = self.oldest_first.front().map_or(0, |(at_ms, _)| *at_ms);
         target.put_varint(zigzag(before_ms));
@@ -166,9 +194,9 @@ impl Inbox {
 
     /// Takes it from a checkpoint. `None`: it is cut, or breaks an invariant.
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Inbox> {
-        let tokens_max = u32::try_from(reader.varint()?).ok().filter(|count| *count > 0)?;
-        let mut inbox = Inbox::new(InboxBounds { tokens_max, age_ms_max: reader.varint()? });
-        let count = reader.varint().filter(|count| *count <= u64::from(tokens_max))?;
+        let bounds = InboxBounds::decode(reader)?;
+        let mut inbox = Inbox::new(bounds);
+        let count = reader.varint().filter(|count| *count <= u64::from(bounds.tokens_max))?;
         let mut at_ms = unzigzag(reader.varint()?);
         for index in 0..count {
             let distance_ms = reader.varint()?;
@@ -178,7 +206,7 @@ impl Inbox {
                 return None;
             }
         }
-        (count > 0 || at_ms == 0).then_some(inbox)
+        (inbox.len() as u64 == count && (count > 0 || at_ms == 0)).then_some(inbox)
     }
 }
 
@@ -215,10 +243,10 @@ mod tests {
     #[test]
     fn a_token_is_fresh_once() {
         let mut inbox = inbox(10, 1000);
-        assert_eq!(inbox.check(b"a"), Seen::Fresh);
+        assert_eq!(inbox.check(b"a", 4), Seen::Fresh);
         assert_eq!(inbox.record(token("a"), 5), Seen::Fresh);
-        assert_eq!((inbox.check(b"a"), inbox.record(token("a"), 6)), (Seen::Duplicate, Seen::Duplicate));
-        assert_eq!((inbox.check(b"b"), inbox.len()), (Seen::Fresh, 1));
+        assert_eq!((inbox.check(b"a", 5), inbox.record(token("a"), 6)), (Seen::Duplicate, Seen::Duplicate));
+        assert_eq!((inbox.check(b"b", 6), inbox.len()), (Seen::Fresh, 1));
     }
 
     #[test]
@@ -227,7 +255,10 @@ mod tests {
         for (name, at_ms) in [("a", 1), ("b", 2), ("a", 3), ("c", 4)] {
             inbox.record(token(name), at_ms);
         }
-        assert_eq!([b"a", b"b", b"c"].map(|name| inbox.check(name)), [Seen::Fresh, Seen::Duplicate, Seen::Duplicate]);
+        assert_eq!(
+            [b"a", b"b", b"c"].map(|name| inbox.check(name, 5)),
+            [Seen::Fresh, Seen::Duplicate, Seen::Duplicate]
+        );
     }
 
     #[test]
@@ -237,8 +268,11 @@ mod tests {
         inbox.record(token("b"), 1050);
         inbox.record(token("a"), 1060);
         inbox.record(token("c"), 900);
+        let seen = |inbox: &Inbox, now_ms| [b"a", b"b", b"c"].map(|name| inbox.check(name, now_ms));
+        assert_eq!(seen(&inbox, 1099), [Seen::Duplicate; 3]);
+        assert_eq!(seen(&inbox, 1100), [Seen::Fresh, Seen::Duplicate, Seen::Duplicate], "before anything is recorded");
         assert_eq!((inbox.expire(1099), inbox.expire(1100), inbox.len()), (0, 1, 2));
-        assert_eq!((inbox.check(b"a"), inbox.check(b"b")), (Seen::Fresh, Seen::Duplicate));
+        assert_eq!(seen(&inbox, 1100), [Seen::Fresh, Seen::Duplicate, Seen::Duplicate]);
         assert_eq!(inbox.expire(1149), 0, "a clock that went back makes nothing older than what came before it");
         assert_eq!((inbox.expire(1150), inbox.expire(i64::MAX)), (2, 0));
     }
@@ -264,17 +298,15 @@ mod tests {
             let mut inbox = inbox(tokens_max, age_ms_max);
             let mut model: Vec<(i64, Token)> = Vec::new();
             let mut now_ms = -300;
-            for (name, is_long, forward_ms, expires) in steps {
+            for (name, is_long, forward_ms, is_asked_first) in steps {
                 now_ms += forward_ms;
-                if expires {
-                    let before = model.len();
-                    model.retain(|(at_ms, _)| now_ms <= *at_ms || now_ms - at_ms < age_ms_max as i64);
-                    prop_assert_eq!(inbox.expire(now_ms), (before - model.len()) as u64);
-                }
+                model.retain(|(at_ms, _)| now_ms <= *at_ms || now_ms - at_ms < age_ms_max as i64);
                 let token = Token::new(&vec![name; if is_long { 128 } else { 3 }]).unwrap();
                 let is_known = model.iter().any(|(_, known)| *known == token);
                 let expected = if is_known { Seen::Duplicate } else { Seen::Fresh };
-                prop_assert_eq!(inbox.check(token.as_bytes()), expected);
+                if is_asked_first {
+                    prop_assert_eq!(inbox.check(token.as_bytes(), now_ms), expected);
+                }
                 prop_assert_eq!(inbox.record(token.clone(), now_ms), expected);
                 if !is_known {
                     model.push((now_ms, token));

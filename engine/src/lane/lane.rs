@@ -16,8 +16,7 @@ use super::catalog::CatalogChange;
 use super::checkpoint;
 use super::cohort::{Cohort, Look};
 use super::entries::{self, DiscardEntry, PUBLISH_BYTES, TruncateEntry, truncate_body_bytes};
-use super::groups::CHANGE_BYTES_MAX;
-use super::progress::{self, ProgressEntry, progress_body_bytes_max};
+use super::progress::{self, ProgressEntry, progress_body_bytes_max, progress_growth_max};
 use super::shared::{Answer, LaneShared, Message, NO_RECORDS, count, poisoned};
 use super::state::{LogState, PARTITION_BYTES, WITHHELD_BYTES, reference_run};
 use super::supply::{Full, Prepared, Purpose, Supplied};
@@ -498,7 +497,7 @@ impl Lane {
                 Message::Catalog { change: CatalogChange::SetGroup(group), .. } => {
                     (Purpose::Bookkeeping, group.encoded_bytes())
                 }
-                Message::Progress { entries, .. } => (Purpose::Bookkeeping, entries.len() as u64 * CHANGE_BYTES_MAX),
+                Message::Progress { entries, .. } => (Purpose::Bookkeeping, progress_growth_max(entries)),
                 _ => (Purpose::Bookkeeping, 0),
             };
             let has_room = match &message {
@@ -665,7 +664,7 @@ impl Lane {
         for entry in entries {
             let first_offset = self.state.partition(entry.slot).first_offset;
             match self.state.groups.apply(entry, first_offset) {
-                Ok(true) => noted.push(*entry),
+                Ok(true) => noted.push(entry.clone()),
                 // Its group was deleted.
                 Ok(false) => {}
                 Err(reason) => contradiction = Some(format!("{entry:?}: {reason}")),
@@ -1083,7 +1082,7 @@ fn control_bytes(message: &Message) -> u64 {
         Message::Publish { extra_headers, .. } => frame_bytes(Kind::Publish, 4 + PUBLISH_BYTES + extra_headers.len()),
         Message::Cancel { .. } => frame_bytes(Kind::Discard, 4 + Identity::BYTES),
         Message::Truncate { entries, .. } => frame_bytes(Kind::Truncate, truncate_body_bytes(entries.len())),
-        Message::Progress { entries, .. } => frame_bytes(Kind::Progress, progress_body_bytes_max(entries.len())),
+        Message::Progress { entries, .. } => frame_bytes(Kind::Progress, progress_body_bytes_max(entries)),
         Message::Leave { .. }
         | Message::DropSlots { .. }
         | Message::ForgetProducer { .. }

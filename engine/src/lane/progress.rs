@@ -17,8 +17,10 @@
 //! - Nothing was ever handed out from `handed_out_to` on, which is at least `position`; and no range ends above it.
 //! - Attempts are kept for unfinished offsets below `handed_out_to` only, so they go when their offset is finished.
 //! - Neither list has more than [`ENTRIES_MAX`] entries, whatever whole frames say.
+//! - The inbox has nothing to do with offsets: what was done once stays done, also when the group goes back.
 
 use super::entries::decode_list;
+use super::inbox::{Inbox, InboxBounds, Token};
 use super::state::OFFSET_MAX;
 use crate::log::codec::{Put, Reader, unzigzag, varint_bytes, zigzag};
 use std::collections::BTreeMap;
@@ -28,8 +30,12 @@ use std::ops::Range;
 /// there are not more of either than unfinished offsets that may have been handed out.
 pub(crate) const ENTRIES_MAX: usize = 1 << 20;
 
-/// Most bytes of an entry of a Progress frame: group, slot, tag, and the longest change, an attempt.
+/// Most bytes of an entry of a Progress frame: group, slot, tag, and a change without a token.
 const ENTRY_BYTES_MAX: usize = 5 + 5 + 1 + 10 + Attempts::BYTES_MAX;
+/// How much more of a checkpoint a change takes at most: a new entry, an attempt, or a range that is cut in two.
+const GROWTH_MAX: u64 = 80;
+/// And a token with its time.
+const TOKEN_GROWTH_MAX: u64 = 1 + Token::BYTES_MAX as u64 + 10;
 
 /// Why a record is, or was last, available once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,7 +132,7 @@ impl Attempts {
 }
 
 /// A change, as it stands in a Progress frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ProgressChange {
     /// The group begins in this partition here: what is below does not concern it.
     Begin { position: u64 },
@@ -138,19 +144,33 @@ pub(crate) enum ProgressChange {
     Attempt { offset: u64, attempts: Attempts },
     /// The group goes on here, ahead or back, as if nothing from here on had ever been handed out.
     Reset { position: u64 },
+    /// From here on tokens are remembered, up to these bounds; those before are forgotten.
+    OpenInbox { bounds: InboxBounds },
+    /// Something was processed under this token. It stands in the frame of the acknowledgement.
+    Token { token: Token, at_ms: i64 },
 }
 
 /// An entry of a Progress frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProgressEntry {
     pub(crate) group: u32,
     pub(crate) slot: u32,
     pub(crate) change: ProgressChange,
 }
 
-/// Bound on the body of a Progress frame with so many entries.
-pub(crate) fn progress_body_bytes_max(entries: usize) -> usize {
-    4 + entries * ENTRY_BYTES_MAX
+/// Bound on the body of a Progress frame with these entries.
+pub(crate) fn progress_body_bytes_max(entries: &[ProgressEntry]) -> usize {
+    let tokens: u64 = entries.iter().map(|entry| entry.change.token_bytes()).sum();
+    4 + entries.len() * ENTRY_BYTES_MAX + tokens as usize
+}
+
+/// Bound on how much larger a checkpoint becomes by these entries.
+pub(crate) fn progress_growth_max(entries: &[ProgressEntry]) -> u64 {
+    let growth = |entry: &ProgressEntry| match &entry.change {
+        ProgressChange::Token { .. } => TOKEN_GROWTH_MAX,
+        _ => GROWTH_MAX,
+    };
+    entries.iter().map(growth).sum()
 }
 
 pub(crate) fn encode_progress(entries: &[ProgressEntry]) -> Vec<u8> {
@@ -173,6 +193,13 @@ pub(crate) fn decode_progress(body: &[u8]) -> Option<Vec<ProgressEntry>> {
 }
 
 impl ProgressChange {
+    fn token_bytes(&self) -> u64 {
+        match self {
+            ProgressChange::Token { token, .. } => token.encoded_bytes(),
+            _ => 0,
+        }
+    }
+
     fn encode(&self, target: &mut Vec<u8>) {
         match self {
             ProgressChange::Begin { position } => {
@@ -197,6 +224,15 @@ impl ProgressChange {
                 target.put_u8(5);
                 target.put_varint(*position);
             }
+            ProgressChange::OpenInbox { bounds } => {
+                target.put_u8(8);
+                bounds.encode(target);
+            }
+            ProgressChange::Token { token, at_ms } => {
+                target.put_u8(9);
+                target.put_varint(zigzag(*at_ms));
+                token.encode(target);
+            }
         }
     }
 
@@ -210,6 +246,8 @@ impl ProgressChange {
             3 => ProgressChange::HandOutTo { offset: reader.varint()? },
             4 => ProgressChange::Attempt { offset: reader.varint()?, attempts: Attempts::decode(reader)? },
             5 => ProgressChange::Reset { position: reader.varint()? },
+            8 => ProgressChange::OpenInbox { bounds: InboxBounds::decode(reader)? },
+            9 => ProgressChange::Token { at_ms: unzigzag(reader.varint()?), token: Token::decode(reader)? },
             _ => return None,
         })
     }
@@ -227,6 +265,7 @@ pub(crate) struct Progress {
     attempts: BTreeMap<u64, Attempts>,
     /// What the attempts take in a checkpoint, without their offsets.
     attempts_bytes: u64,
+    inbox: Option<Inbox>,
 }
 
 impl Progress {
@@ -234,7 +273,15 @@ impl Progress {
     pub(crate) fn begin(position: u64) -> Result<Progress, &'static str> {
         check_offset(position)?;
         let (finished, attempts) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Progress { position, handed_out_to: position, finished, finished_above: 0, attempts, attempts_bytes: 0 })
+        Ok(Progress {
+            position,
+            handed_out_to: position,
+            finished,
+            finished_above: 0,
+            attempts,
+            attempts_bytes: 0,
+            inbox: None,
+        })
     }
 
     /// Applies a change that is in the log; only [`ProgressChange::Begin`] is for a group that has not begun.
@@ -244,6 +291,15 @@ impl Progress {
         match *change {
             ProgressChange::Begin { .. } => Err("a group begins twice in a partition"),
             ProgressChange::Finish { from, to } => self.finish(from, to).map(drop),
+            ProgressChange::OpenInbox { bounds } => {
+                self.inbox = Some(Inbox::new(bounds));
+                Ok(())
+            }
+            ProgressChange::Token { ref token, at_ms } => {
+                let inbox = self.inbox.as_mut().ok_or("it has a token, and its group has no inbox")?;
+                inbox.record(token.clone(), at_ms);
+                Ok(())
+            }
             ProgressChange::HandOutTo { offset } => {
                 check_offset(offset)?;
                 self.handed_out_to = self.handed_out_to.max(offset);
@@ -251,7 +307,8 @@ impl Progress {
             }
             ProgressChange::Attempt { offset, attempts } => self.set_attempts(offset, attempts),
             ProgressChange::Reset { position } => {
-                *self = Progress::begin(position)?;
+                let begun = Progress::begin(position)?;
+                *self = Progress { inbox: self.inbox.take(), ..begun };
                 Ok(())
             }
         }
@@ -428,6 +485,11 @@ impl Progress {
         self.attempts.last_key_value().map_or(self.position, |(offset, _)| offset + 1)
     }
 
+    /// The tokens that it remembers. `None`: none was ever asked for.
+    pub(crate) fn inbox(&self) -> Option<&Inbox> {
+        self.inbox.as_ref()
+    }
+
     /// A bound on what [`Progress::encode`] writes, in constant time: no distance is longer than all of them.
     pub(crate) fn encoded_bytes_max(&self) -> u64 {
         let ranges = self.finished.len() as u64;
@@ -436,7 +498,8 @@ impl Progress {
         let counts = varint_bytes(ranges) + varint_bytes(attempts);
         let range_bytes_max = 2 * varint_bytes(self.finished_end() - self.position);
         let offset_bytes_max = varint_bytes(self.attempts_end() - self.position);
-        head + counts + ranges * range_bytes_max + attempts * offset_bytes_max + self.attempts_bytes
+        let inbox_bytes = 1 + self.inbox.as_ref().map_or(0, Inbox::encoded_bytes);
+        head + counts + ranges * range_bytes_max + attempts * offset_bytes_max + self.attempts_bytes + inbox_bytes
     }
 
     /// Appends it to a checkpoint.
@@ -456,6 +519,10 @@ impl Progress {
             target.put_varint(offset - before);
             attempts.encode(target);
             before = *offset;
+        }
+        target.put_u8(u8::from(self.inbox.is_some()));
+        if let Some(inbox) = &self.inbox {
+            inbox.encode(target);
         }
     }
 
@@ -485,6 +552,11 @@ impl Progress {
             progress.set_attempts(offset, Attempts::decode(reader)?).ok()?;
             before = Some(offset);
         }
+        progress.inbox = match reader.u8()? {
+            0 => None,
+            1 => Some(Inbox::decode(reader)?),
+            _ => return None,
+        };
         Some(progress)
     }
 }
@@ -617,16 +689,24 @@ mod tests {
             ProgressChange::HandOutTo { offset: 16_384 },
             ProgressChange::Attempt { offset: u64::MAX, attempts: worst },
             ProgressChange::Reset { position: u64::MAX },
+            ProgressChange::OpenInbox { bounds: InboxBounds { tokens_max: u32::MAX, age_ms_max: u64::MAX } },
+            ProgressChange::Token { token: Token::new(&[7; 128]).unwrap(), at_ms: i64::MIN },
         ];
         let entry = |change| ProgressEntry { group: u32::MAX, slot: u32::MAX, change };
         let entries = changes.map(entry);
         let body = encode_progress(&entries);
-        assert!(body.len() <= progress_body_bytes_max(entries.len()));
+        assert!(body.len() <= progress_body_bytes_max(&entries));
+        for one in &entries {
+            assert!(
+                encode_progress(std::slice::from_ref(one)).len() <= progress_body_bytes_max(std::slice::from_ref(one))
+            );
+        }
         assert_eq!(decode_progress(&body).unwrap(), entries);
         for length in 0..body.len() {
             assert_eq!(decode_progress(&body[..length]), None, "cut at {length}");
         }
-        assert_eq!(encode_progress(&[entry(changes[4])]).len(), progress_body_bytes_max(1), "the bound is no larger");
+        let longest = &entries[4..5];
+        assert_eq!(encode_progress(longest).len(), progress_body_bytes_max(longest), "the bound is no larger");
         assert_eq!(decode_progress(&[1, 0, 0, 0, 1, 1, 9, 0]), None, "an unknown change");
     }
 
@@ -635,6 +715,7 @@ mod tests {
         let read = |fields: &[u64]| {
             let mut bytes = Vec::new();
             fields.iter().for_each(|field| bytes.put_varint(*field));
+            bytes.put_u8(0);
             decoded(&bytes)
         };
         // Position, limit, and ranges: gap and length; attempts: distance, deliveries, failures, due time, flags.
@@ -664,6 +745,7 @@ mod tests {
         limit: u64,
         finished: HashSet<u64>,
         attempts: BTreeMap<u64, Attempts>,
+        tokens: Option<Inbox>,
     }
 
     impl Model {
@@ -694,8 +776,14 @@ mod tests {
                 }
                 ProgressChange::Attempt { offset, attempts } => drop(self.attempts.insert(offset, attempts)),
                 ProgressChange::Reset { position } => {
-                    *self = Model { begin: position, limit: position, ..Model::default() };
+                    let tokens = std::mem::take(&mut self.tokens);
+                    *self = Model { begin: position, limit: position, tokens, ..Model::default() };
                 }
+                ProgressChange::OpenInbox { bounds } => self.tokens = Some(Inbox::new(bounds)),
+                ProgressChange::Token { ref token, at_ms } => match &mut self.tokens {
+                    Some(tokens) => drop(tokens.record(token.clone(), at_ms)),
+                    None => return false,
+                },
             }
             true
         }
@@ -728,6 +816,12 @@ mod tests {
             4 => (0..END, any_attempts())
                 .prop_map(|(offset, attempts)| ProgressChange::Attempt { offset, attempts }),
             1 => (0..END / 2).prop_map(|position| ProgressChange::Reset { position }),
+            1 => (1u32..4, 0u64..9).prop_map(|(tokens_max, age_ms_max)| {
+                ProgressChange::OpenInbox { bounds: InboxBounds { tokens_max, age_ms_max } }
+            }),
+            2 => (1u8..9, 0i64..20).prop_map(|(name, at_ms)| {
+                ProgressChange::Token { token: Token::new(&[name]).unwrap(), at_ms }
+            }),
         ];
         prop_oneof![12 => change.prop_map(Step::Change), 1 => (0..END / 2).prop_map(Step::Truncate)]
     }
@@ -773,6 +867,7 @@ mod tests {
                     prop_assert!(progress.unfinished(from, to).all(|range| !range.is_empty()));
                 }
 
+                prop_assert_eq!(progress.inbox(), model.tokens.as_ref());
                 let bytes = encoded(&progress);
                 let read = decoded(&bytes).expect("it is read back");
                 prop_assert_eq!(&read, &progress);

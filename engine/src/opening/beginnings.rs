@@ -6,7 +6,7 @@ use crate::lane::cancelled::Cancelled;
 use crate::lane::catalog::{Catalog, GroupEntry, ProducerEntry};
 use crate::lane::groups::Groups;
 use crate::lane::numbers::{Last, Numbers};
-use crate::lane::progress::Progress;
+use crate::lane::progress::{Progress, ProgressChange};
 use crate::lane::recovery::Recovered;
 use std::collections::{BTreeMap, HashMap};
 
@@ -57,11 +57,15 @@ impl Beginnings {
     /// Adds how far a group had come in a partition. Where records have other offsets now, only what lies before all
     /// that is unfinished is known: the rest is handed out again.
     pub(crate) fn add_progress(&mut self, group: u32, slot: u32, progress: &Progress, has_moved: bool) {
-        let position = || Progress::begin(progress.position()).ok();
-        let progress = if has_moved { position() } else { Some(progress.clone()) };
-        if let Some(progress) = progress.filter(|_| self.groups.contains_key(&group)) {
-            self.progress.set(group, slot, progress);
+        if !self.groups.contains_key(&group) {
+            return;
         }
+        let mut progress = progress.clone();
+        if has_moved {
+            let goes_on = ProgressChange::Reset { position: progress.position() };
+            progress.apply(&goes_on).expect("it has this position already");
+        }
+        self.progress.set(group, slot, progress);
     }
 
     /// Has the logs that were just recovered, and hold nothing, begin so.

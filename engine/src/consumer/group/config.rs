@@ -7,6 +7,7 @@ use super::taken::{DeskOptions, GroupKind};
 use crate::consumer::consumer::Start;
 use crate::error::{Error, Result};
 use crate::lane::catalog::{GroupEntry, check_name};
+use crate::lane::inbox::InboxBounds;
 use crate::log::codec::{Put, Reader};
 use std::time::Duration;
 
@@ -41,6 +42,12 @@ pub struct GroupOptions {
     /// How many records of one partition may be unfinished between the first one and the last that was handed out: one
     /// that is never finished holds up no more than that. Default 100,000; at most 500,000.
     pub unfinished_max: u64,
+    /// How many tokens of [`GroupConsumer::once`](crate::GroupConsumer::once) are remembered for each partition; beyond
+    /// them the oldest goes. They take memory, and a part of each segment's checkpoint. Default 10,000; at most
+    /// 1,000,000.
+    pub inbox_tokens_max: u32,
+    /// How long they are remembered. Default 7 days; 1 ms to 10 years.
+    pub inbox_age_max: Duration,
 }
 
 impl GroupOptions {
@@ -63,6 +70,8 @@ impl GroupOptions {
             retry_delay: (Duration::from_millis(retry.first_delay_ms), Duration::from_millis(retry.delay_ms_max)),
             dead_letter_topic: None,
             unfinished_max,
+            inbox_tokens_max: 10_000,
+            inbox_age_max: Duration::from_secs(7 * 24 * 60 * 60),
         }
     }
 
@@ -101,6 +110,18 @@ impl GroupOptions {
         self
     }
 
+    /// Sets how many tokens are remembered for each partition, and for how long.
+    #[must_use]
+    pub fn inbox(mut self, tokens_max: u32, age_max: Duration) -> Self {
+        (self.inbox_tokens_max, self.inbox_age_max) = (tokens_max, age_max);
+        self
+    }
+
+    pub(crate) fn inbox_bounds(&self) -> InboxBounds {
+        let age_ms_max = u64::try_from(self.inbox_age_max.as_millis()).unwrap_or(u64::MAX);
+        InboxBounds { tokens_max: self.inbox_tokens_max, age_ms_max }
+    }
+
     /// The topic of the dead letters of a group of this name.
     pub(crate) fn dead_letters_of(&self, group: &str) -> String {
         self.dead_letter_topic.clone().unwrap_or_else(|| format!("{group}.dlq"))
@@ -122,6 +143,14 @@ impl GroupOptions {
         self.desk().validate()?;
         let dead_letters = self.dead_letters_of(group);
         check_name(&dead_letters)?;
+        let check = |ok: bool, name: &'static str, value: String, reason: &str| match ok {
+            true => Ok(()),
+            false => Err(Error::InvalidArgument { name, value, reason: reason.to_owned() }),
+        };
+        let (tokens, age) = (self.inbox_tokens_max, self.inbox_age_max);
+        let ages = Duration::from_millis(1)..=Duration::from_secs(10 * 365 * 24 * 60 * 60);
+        check((1..=1_000_000).contains(&tokens), "inbox_tokens_max", tokens.to_string(), "1 to 1,000,000")?;
+        check(ages.contains(&age), "inbox_age_max", format!("{age:?}"), "1 ms to 10 years")?;
         let invalid = |value: String, reason: &str| {
             Err(Error::InvalidArgument { name: "topics", value, reason: reason.to_owned() })
         };
@@ -148,6 +177,7 @@ impl GroupOptions {
         body.put_u64(retry.first_delay_ms);
         body.put_u64(retry.delay_ms_max);
         body.put_u64(self.unfinished_max);
+        self.inbox_bounds().encode(&mut body);
         body.put_bytes(self.dead_letter_topic.as_deref().unwrap_or_default().as_bytes());
         body.put_u32(self.topics.len() as u32);
         for (topic, start) in &self.topics {
@@ -174,12 +204,22 @@ impl GroupOptions {
         let max_deliveries = reader.u32()?;
         let retry_delay = (Duration::from_millis(reader.u64()?), Duration::from_millis(reader.u64()?));
         let unfinished_max = reader.u64()?;
+        let inbox = InboxBounds::decode(reader)?;
         let dead_letter_topic = Some(text(reader)?).filter(|name| !name.is_empty());
         let mut topics = Vec::new();
         for _ in 0..reader.u32()? {
             topics.push((text(reader)?, Start::take(reader)?));
         }
-        let options = GroupOptions { kind, topics, max_deliveries, retry_delay, dead_letter_topic, unfinished_max };
+        let options = GroupOptions {
+            kind,
+            topics,
+            max_deliveries,
+            retry_delay,
+            dead_letter_topic,
+            unfinished_max,
+            inbox_tokens_max: inbox.tokens_max,
+            inbox_age_max: Duration::from_millis(inbox.age_ms_max),
+        };
         reader.is_empty().then_some(options)
     }
 }
@@ -238,7 +278,8 @@ mod tests {
             .max_deliveries(3)
             .retry_delay(Duration::ZERO, Duration::from_secs(5))
             .dead_letter_topic("dead")
-            .unfinished_max(9);
+            .unfinished_max(9)
+            .inbox(77, Duration::from_millis(5));
         let entry = GroupEntry { id: 1, name: "g".to_owned(), config: options.encode() };
         assert_eq!(GroupOptions::decode(&entry), Some(options));
         let of = |config: &[u8]| GroupOptions::decode(&GroupEntry { config: config.to_vec(), ..entry.clone() });
@@ -258,6 +299,8 @@ mod tests {
             (shared().dead_letter_topic("a b"), "`a b`"),
             (shared().max_deliveries(0), "max_deliveries"),
             (shared().unfinished_max(0), "unfinished_max"),
+            (shared().inbox(0, Duration::from_secs(1)), "inbox_tokens_max"),
+            (shared().inbox(1, Duration::ZERO), "inbox_age_max"),
             (shared().retry_delay(Duration::from_secs(2), Duration::from_secs(1)), "first_delay_ms"),
         ] {
             let error = options.validate("g").unwrap_err();

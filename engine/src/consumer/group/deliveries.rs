@@ -10,6 +10,20 @@ pub struct DeliveryId {
     pub(super) offset: u64,
 }
 
+/// Whether something was processed under a token: the answer of [`GroupConsumer::once`](crate::GroupConsumer::once).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Once {
+    /// Nothing is known of the token: process the record, and acknowledge it.
+    Fresh,
+    /// A record with this token was acknowledged: this one is to be acknowledged without being processed.
+    Duplicate,
+    /// Another delivery claimed the token and goes on: give this one back, with a delay.
+    InProgress {
+        /// The record of that delivery, in the same partition.
+        offset: u64,
+    },
+}
+
 /// Deliveries of a poll. Holding them keeps their memory; the leases run whether they are held or not.
 #[derive(Debug, Default)]
 pub struct Deliveries {

@@ -28,12 +28,13 @@ pub(crate) const TOKENS_OF_DELIVERY_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct InProgress {
     owners: HashMap<Token, u64>,
-    of_delivery: BTreeMap<u64, Vec<Token>>,
+    /// With the times of their claims.
+    of_delivery: BTreeMap<u64, Vec<(i64, Token)>>,
 }
 
 impl InProgress {
     /// Claims a token for the delivery of an offset.
-    pub(crate) fn claim(&mut self, token: &Token, offset: u64) -> Claim {
+    pub(crate) fn claim(&mut self, token: &Token, offset: u64, now_ms: i64) -> Claim {
         match self.owners.get(token) {
             Some(owner) if *owner == offset => return Claim::Held,
             Some(owner) => return Claim::InProgress { offset: *owner },
@@ -43,25 +44,25 @@ impl InProgress {
         if tokens.len() >= TOKENS_OF_DELIVERY_MAX {
             return Claim::TooMany;
         }
-        tokens.push(token.clone());
+        tokens.push((now_ms, token.clone()));
         self.owners.insert(token.clone(), offset);
         Claim::Claimed
     }
 
     /// A delivery ended: its tokens are free. Returns them in the order of their claims.
-    pub(crate) fn end(&mut self, offset: u64) -> Vec<Token> {
+    pub(crate) fn end(&mut self, offset: u64) -> Vec<(i64, Token)> {
         if self.of_delivery.is_empty() {
             return Vec::new();
         }
         let tokens = self.of_delivery.remove(&offset).unwrap_or_default();
-        for token in &tokens {
+        for (_, token) in &tokens {
             self.owners.remove(token);
         }
         tokens
     }
 
     /// Deliveries ended, `to` excluded: their tokens are free. Returns them, oldest offset first.
-    pub(crate) fn end_range(&mut self, from: u64, to: u64) -> Vec<Token> {
+    pub(crate) fn end_range(&mut self, from: u64, to: u64) -> Vec<(i64, Token)> {
         let mut tokens = Vec::new();
         while let Some((&offset, _)) = self.of_delivery.range(from..to.max(from)).next() {
             tokens.append(&mut self.end(offset));
@@ -70,6 +71,7 @@ impl InProgress {
     }
 
     /// Tokens that are claimed.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.owners.len()
     }
@@ -86,17 +88,17 @@ mod tests {
     #[test]
     fn a_token_is_claimed_by_one_delivery_until_it_ends() {
         let mut in_progress = InProgress::default();
-        assert_eq!(in_progress.claim(&token("a"), 3), Claim::Claimed);
-        assert_eq!(in_progress.claim(&token("a"), 3), Claim::Held);
-        assert_eq!(in_progress.claim(&token("a"), 4), Claim::InProgress { offset: 3 });
-        assert_eq!(in_progress.claim(&token("b"), 4), Claim::Claimed);
-        assert_eq!(in_progress.claim(&token("c"), 3), Claim::Claimed);
+        assert_eq!(in_progress.claim(&token("a"), 3, 5), Claim::Claimed);
+        assert_eq!(in_progress.claim(&token("a"), 3, 5), Claim::Held);
+        assert_eq!(in_progress.claim(&token("a"), 4, 5), Claim::InProgress { offset: 3 });
+        assert_eq!(in_progress.claim(&token("b"), 4, 5), Claim::Claimed);
+        assert_eq!(in_progress.claim(&token("c"), 3, 5), Claim::Claimed);
         assert_eq!(in_progress.end(9), []);
-        assert_eq!(in_progress.end(3), [token("a"), token("c")]);
+        assert_eq!(in_progress.end(3), [(5, token("a")), (5, token("c"))]);
         assert_eq!((in_progress.end(3), in_progress.len()), (vec![], 1));
-        assert_eq!(in_progress.claim(&token("a"), 4), Claim::Claimed);
+        assert_eq!(in_progress.claim(&token("a"), 4, 5), Claim::Claimed);
         assert_eq!(in_progress.end_range(0, 4), []);
-        assert_eq!(in_progress.end_range(0, 5), [token("b"), token("a")]);
+        assert_eq!(in_progress.end_range(0, 5), [(5, token("b")), (5, token("a"))]);
         assert_eq!((in_progress.len(), in_progress.of_delivery.len()), (0, 0));
     }
 
@@ -104,9 +106,9 @@ mod tests {
     fn one_delivery_claims_a_bounded_number() {
         let mut in_progress = InProgress::default();
         for number in 0..TOKENS_OF_DELIVERY_MAX {
-            assert_eq!(in_progress.claim(&token(&number.to_string()), 1), Claim::Claimed);
+            assert_eq!(in_progress.claim(&token(&number.to_string()), 1, 5), Claim::Claimed);
         }
-        assert_eq!(in_progress.claim(&token("more"), 1), Claim::TooMany);
-        assert_eq!(in_progress.claim(&token("more"), 2), Claim::Claimed);
+        assert_eq!(in_progress.claim(&token("more"), 1, 5), Claim::TooMany);
+        assert_eq!(in_progress.claim(&token("more"), 2, 5), Claim::Claimed);
     }
 }

@@ -190,7 +190,6 @@ impl Leases {
     }
 
     /// What it says of a record that it would finish.
-    #[cfg(test)]
     pub(crate) fn check(&self, partition: PartitionId, offset: u64) -> Result<(), Unheld> {
         let contains = |((id, end), held): (&Key, &Held)| *id == partition && held.from <= offset && offset < *end;
         let is_hot = self.hot.as_ref().is_some_and(|(key, held)| contains((key, held)));

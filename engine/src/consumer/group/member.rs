@@ -8,7 +8,7 @@
 //! - A poll that fails gives back what it had taken, uncounted.
 
 use super::MemberId;
-use super::deliveries::{Deliveries, DeliveryId};
+use super::deliveries::{Deliveries, DeliveryId, Once};
 use super::leases::{Lease, Leases, Unheld};
 use super::partition::{Given, GroupPartition};
 use super::shared::{GroupShared, Place};
@@ -16,6 +16,7 @@ use super::taken::Cause;
 use crate::canary::{self, Canary};
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
+use crate::lane::inbox::Token;
 use crate::lane::shared::{Message, Reply};
 use crate::partition::read_ahead::ReadAhead;
 use crate::partition::reader::PartitionReader;
@@ -139,6 +140,8 @@ struct State {
     acked_records: u64,
     /// Its poll waits for something to be acknowledged.
     waits_for_room: bool,
+    /// It asks for tokens: what it acknowledges goes to the desks at once, so that they are known to others.
+    uses_inbox: bool,
 }
 
 impl State {
@@ -567,7 +570,7 @@ impl GroupConsumer {
 
     fn acked(&self, mut state: MutexGuard<'_, State>) {
         let wakes = std::mem::take(&mut state.waits_for_room);
-        let is_much = state.acked_records >= ACKED_MAX;
+        let is_much = state.acked_records >= ACKED_MAX || state.uses_inbox;
         drop(state);
         if is_much {
             self.shared.flush(&self.group);
@@ -575,6 +578,33 @@ impl GroupConsumer {
         if wakes {
             self.shared.signal.notify();
         }
+    }
+
+    /// Whether a record with the same token was processed before: one that a producer sent twice, or that stands for
+    /// the same work. The token, 1 to 128 bytes, is what the application calls this work by.
+    ///
+    /// After [`Once::Fresh`] the token belongs to the delivery. It is recorded with the delivery's acknowledgement, in
+    /// the same frame of the log; if the delivery ends otherwise, it is free again. Tokens are remembered for each
+    /// partition of the group, as many and as long as its [`GroupOptions::inbox`](crate::GroupOptions::inbox) says: so
+    /// records with the same token must go to the same partition, for example by their key.
+    ///
+    /// # Errors
+    /// `InvalidArgument`: the token is empty or too long, or the delivery has 64 tokens already. Otherwise as
+    /// [`GroupConsumer::ack`].
+    pub fn once(&self, id: DeliveryId, token: &[u8]) -> Result<Once> {
+        let token = Token::new(token)?;
+        // Ends what has run out, and looks at whether the member lives.
+        drop(self.state()?);
+        let Some(partition) = self.group.partitions.get(id.partition as usize) else {
+            return Err(self.unheld(id, Unheld::NotHeld));
+        };
+        let is_held = || {
+            let mut state = lock(&self.shared.state);
+            state.uses_inbox = true;
+            state.leases.check(id.partition, id.offset).map_err(|unheld| self.unheld(id, unheld))
+        };
+        let bounds = self.group.options.inbox_bounds();
+        partition.claim(&token, id.offset, self.engine.clock.wall_ms(), bounds, is_held)
     }
 
     fn end_one(&self, id: DeliveryId, cause: Cause) -> Result<()> {

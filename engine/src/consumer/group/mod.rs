@@ -24,7 +24,6 @@ mod config;
 mod deliveries;
 pub(crate) mod desk;
 pub(crate) mod groups;
-#[allow(dead_code, reason = "the inbox is built before deliveries use it")]
 pub(crate) mod in_progress;
 pub(crate) mod leases;
 mod member;
@@ -38,7 +37,7 @@ pub(crate) mod taken;
 mod world;
 
 pub use config::GroupOptions;
-pub use deliveries::{Deliveries, DeliveriesIter, Delivery, DeliveryId};
+pub use deliveries::{Deliveries, DeliveriesIter, Delivery, DeliveryId, Once};
 pub use groups::{GroupInfo, GroupPartitionInfo};
 pub use member::{GroupConsumer, MemberOptions};
 pub use taken::GroupKind;

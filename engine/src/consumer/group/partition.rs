@@ -3,12 +3,16 @@
 //! Invariants:
 //! - Changes reach the lane in the order in which the desk made them: they are pushed before its lock is let go.
 //! - What must be durable before it counts (a limit, a raised count) is told the desk when its reply is there.
+//! - A token goes into the log in the same frame as the acknowledgement of the delivery that claimed it.
 
 use super::MemberId;
+use super::deliveries::Once;
 use super::desk::Desk;
 use super::groups::GroupPartitionInfo;
+use super::in_progress::{Claim, InProgress, TOKENS_OF_DELIVERY_MAX};
 use super::taken::{Cause, Counting, DeadLetter, GivenBack, GroupKind, Pause, Retried, Ticket, Want};
 use crate::error::{Error, Result};
+use crate::lane::inbox::{Inbox, InboxBounds, Seen, Token};
 use crate::lane::progress::{ProgressChange, ProgressEntry};
 use crate::lane::shared::{LaneShared, Message, Reply};
 use crate::partition::shared::{Partition, TopicShared};
@@ -30,6 +34,8 @@ pub(super) struct GroupPartition {
 
 struct State {
     desk: Desk,
+    /// The tokens of deliveries that go on.
+    in_progress: InProgress,
     limit: Option<(Ticket, Arc<Reply>)>,
     /// Who is to have the partition, in an ordered group.
     wanted_by: Option<MemberId>,
@@ -61,7 +67,14 @@ impl GroupPartition {
         lane: Arc<LaneShared>,
         desk: Desk,
     ) -> GroupPartition {
-        let state = Mutex::new(State { desk, limit: None, wanted_by: None, lost: None, closed: false });
+        let state = Mutex::new(State {
+            desk,
+            in_progress: InProgress::default(),
+            limit: None,
+            wanted_by: None,
+            lost: None,
+            closed: false,
+        });
         GroupPartition { group, topic, partition, lane, state, resets: AtomicU64::new(0) }
     }
 
@@ -70,6 +83,7 @@ impl GroupPartition {
         let first_offset = self.partition.index().first_offset;
         let position = state.desk.position();
         if first_offset > position && state.desk.truncate(first_offset) > 0 {
+            drop(state.in_progress.end_range(0, first_offset));
             let from = state.lost.as_ref().map_or(position, |lost| lost.start);
             state.lost = Some(from..first_offset);
         }
@@ -166,14 +180,54 @@ impl GroupPartition {
         if self.resets() != resets {
             return;
         }
+        let State { desk, in_progress, .. } = &mut *state;
         let mut changes = Vec::new();
-        state.desk.finish(ranges, &mut changes);
+        for range in ranges {
+            let tokens = in_progress.end_range(range.start, range.end);
+            changes.extend(tokens.into_iter().map(|(at_ms, token)| desk.record_token(token, at_ms)));
+            desk.finish(std::iter::once(range), &mut changes);
+        }
         self.log(changes, false);
+    }
+
+    /// Claims a token for a delivery that `is_held`, unless something was processed under it, or is.
+    pub(super) fn claim(
+        &self,
+        token: &Token,
+        offset: u64,
+        now_ms: i64,
+        bounds: InboxBounds,
+        is_held: impl FnOnce() -> Result<()>,
+    ) -> Result<Once> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Error::Closed { what: "the engine" });
+        }
+        // As long as the desk is locked the delivery does not end without its claims.
+        is_held()?;
+        let seen = state.desk.progress().inbox().map(|inbox: &Inbox| inbox.check(token.as_bytes(), now_ms));
+        if seen == Some(Seen::Duplicate) {
+            return Ok(Once::Duplicate);
+        }
+        if seen.is_none() {
+            let change = state.desk.open_inbox(bounds);
+            self.log(vec![change], false);
+        }
+        match state.in_progress.claim(token, offset, now_ms) {
+            Claim::Claimed | Claim::Held => Ok(Once::Fresh),
+            Claim::InProgress { offset } => Ok(Once::InProgress { offset }),
+            Claim::TooMany => Err(Error::InvalidArgument {
+                name: "token",
+                value: format!("one more of the delivery of offset {offset}"),
+                reason: format!("a delivery claims {TOKENS_OF_DELIVERY_MAX} tokens at most"),
+            }),
+        }
     }
 
     /// Deliveries end unfinished. What becomes a dead letter is returned.
     pub(super) fn give_back(&self, offsets: Range<u64>, cause: Cause, now_ms: i64) -> Vec<DeadLetter> {
         let mut state = self.lock();
+        drop(state.in_progress.end_range(offsets.start, offsets.end));
         let GivenBack { changes, dead_letters } = state.desk.give_back(offsets, cause, now_ms);
         self.log(changes, false);
         dead_letters
@@ -207,6 +261,7 @@ impl GroupPartition {
         let reply = {
             let mut state = self.lock();
             state.limit = None;
+            state.in_progress = InProgress::default();
             self.resets.fetch_add(1, Ordering::AcqRel);
             let change = state.desk.reset(position).map_err(|reason| Error::InvalidArgument {
                 name: "offset",

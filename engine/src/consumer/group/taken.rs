@@ -76,7 +76,7 @@ pub(crate) struct Want {
 pub(crate) struct Ticket(pub(crate) u64);
 
 /// A higher limit is wanted: log the change, and tell [`Desk::limit_durable`](super::desk::Desk::limit_durable).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LimitWanted {
     pub(crate) ticket: Ticket,
     pub(crate) change: ProgressChange,

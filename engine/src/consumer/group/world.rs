@@ -24,7 +24,7 @@ const PARTITION: u32 = 7;
 const LEASE_MS: i64 = 100;
 const MEMBERS: usize = 3;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Logged {
     Change(ProgressChange),
     Truncate(u64),
@@ -135,10 +135,10 @@ impl World {
             if counting.is_alone {
                 assert!(taken.records() == 1 && !has_others, "{taken:?}");
             }
-            self.log(counting.changes.iter().copied());
+            self.log(counting.changes.iter().cloned());
             self.waiting.push((self.log.len(), Waiting::Count(counting.ticket, id, counting.is_alone)));
         }
-        if let Some(limit) = taken.limit {
+        if let Some(limit) = taken.limit.clone() {
             self.log([limit.change]);
             self.waiting.push((self.log.len(), Waiting::Limit(limit.ticket)));
         }

@@ -4,6 +4,7 @@ use super::{Claims, Desk, FIRST, Returned, once};
 use crate::consumer::group::MemberId;
 use crate::consumer::group::retry::DELAY_MS_CEILING;
 use crate::consumer::group::taken::{Cause, DeadLetter, GivenBack, GroupKind, Retried, Ticket};
+use crate::lane::inbox::{InboxBounds, Token};
 use crate::lane::progress::{Attempts, ProgressChange, Reason};
 use std::ops::Range;
 
@@ -30,6 +31,16 @@ impl Desk {
             finished += newly;
         }
         finished
+    }
+
+    /// Remembers tokens from now on, up to these bounds. Returns what is to be logged.
+    pub(crate) fn open_inbox(&mut self, bounds: InboxBounds) -> ProgressChange {
+        self.log(ProgressChange::OpenInbox { bounds })
+    }
+
+    /// Remembers the token of a delivery that is finished next. Returns what is to be logged.
+    pub(crate) fn record_token(&mut self, token: Token, at_ms: i64) -> ProgressChange {
+        self.log(ProgressChange::Token { token, at_ms })
     }
 
     /// Ends deliveries unfinished, as far as the offsets are in flight.

@@ -160,7 +160,8 @@ impl Desk {
     /// from the members. Returns what is to be logged; `Err`: no partition has such an offset.
     pub(crate) fn reset(&mut self, position: u64) -> Result<ProgressChange, &'static str> {
         let change = ProgressChange::Reset { position };
-        let progress = Progress::begin(position)?;
+        self.progress.apply(&change)?;
+        let progress = std::mem::replace(&mut self.progress, Progress::begin(position)?);
         let (owner, next_ticket) = (self.owner, self.next_ticket);
         let opening = Opening { next_offset: position, is_clean: true };
         *self = Desk { owner, next_ticket, ..Desk::open(progress, self.options, opening) };

@@ -64,7 +64,7 @@ fn nothing_is_handed_out_above_the_durable_limit() {
     let taken = desk.take(want(5000, 500));
     assert_eq!((range(&taken), taken.limit), (7..507, None), "half of it is left");
     let taken = desk.take(want(5000, 1));
-    let limit = taken.limit.unwrap();
+    let limit = taken.limit.clone().unwrap();
     assert_eq!((range(&taken), limit.change), (507..508, ProgressChange::HandOutTo { offset: 1508 }));
     assert_eq!(range(&desk.take(want(5000, 2000))), 508..1007);
     desk.limit_durable(limit.ticket);
