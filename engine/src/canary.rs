@@ -51,11 +51,13 @@ pub enum Canary {
     ConfirmEarly,
     /// A record whose lease ran out is handed out again, and its member keeps it.
     TwoLeases,
+    /// An acknowledgement goes into the log without its tokens.
+    ForgetTokens,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 21] = [
+    pub const ALL: [Canary; 22] = [
         Canary::SkipFlush,
         Canary::AcknowledgeEarly,
         Canary::SkipChecksum,
@@ -77,6 +79,7 @@ impl Canary {
         Canary::ForgetProgress,
         Canary::ConfirmEarly,
         Canary::TwoLeases,
+        Canary::ForgetTokens,
     ];
 
     /// Its name, for people.
@@ -103,6 +106,7 @@ impl Canary {
             Canary::ForgetProgress => "forget-progress",
             Canary::ConfirmEarly => "confirm-early",
             Canary::TwoLeases => "two-leases",
+            Canary::ForgetTokens => "forget-tokens",
         }
     }
 }

@@ -157,6 +157,10 @@ anomalies! {
     LostGroup = "lost-group";
     /// A group is there whose deletion was acknowledged.
     DeletedGroup = "deleted-group";
+    /// A token is fresh again although a confirmed acknowledgement recorded it: work is done twice.
+    TokenForgotten = "token-forgotten";
+    /// A token is a duplicate although nobody acknowledged under it: work is not done.
+    TokenUnused = "token-unused";
     /// A group that keeps the order did not.
     OrderViolated = "order-violated";
 }

@@ -5,6 +5,7 @@
 //!   it, and has certainly ended with the event that says so. What lies between proves nothing.
 //! - Leases do not outlive the engine that gave them.
 
+use super::tokens::Tokens;
 use crate::history::{GroupNumber, LeaseNumber};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -180,6 +181,8 @@ pub(super) struct Groups {
     ordered: HashSet<GroupNumber>,
     /// Positions known when a question for one was asked, by the event.
     pub(super) asked: HashMap<usize, u64>,
+    /// What their inboxes know.
+    pub(super) tokens: Tokens,
     /// Groups that were created.
     pub(super) made: HashMap<GroupNumber, Made>,
     /// What members acknowledged and nobody confirmed yet: the event that says so, and the lease.

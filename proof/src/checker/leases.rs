@@ -195,20 +195,20 @@ impl World<'_> {
         number: LeaseNumber,
         settling: Settling,
     ) {
-        let Some(lease) = self.groups.by_number.get(&(group, number)).copied() else {
+        let Some(place) = self.groups.by_number.get(&(group, number)).copied() else {
             let message = format!("lease {number} was never handed out");
             let finding = Finding::new(index, Anomaly::Malformed, message).by_process(Some(process));
             return self.findings.push(finding);
         };
         let at_ms = self.at_ms(index);
-        if let Some((_, at_most_ms)) = self.groups.leases[lease].time_ms.filter(|(_, at_most_ms)| *at_most_ms <= at_ms)
+        if let Some((_, at_most_ms)) = self.groups.leases[place].time_ms.filter(|(_, at_most_ms)| *at_most_ms <= at_ms)
         {
-            let lease = &mut self.groups.leases[lease];
+            let lease = &mut self.groups.leases[place];
             if lease.ended.is_none() && at_most_ms > 0 {
                 lease.ended = Some((lease.taken, End::Expired));
             }
         }
-        let lease = &mut self.groups.leases[lease];
+        let lease = &mut self.groups.leases[place];
         let known = self.groups.records.entry((group, lease.record)).or_default();
         let prolongs = matches!(settling, Settling::Extend { .. } | Settling::Prolong { .. });
         // What ended by its time was a failure already.
@@ -224,6 +224,7 @@ impl World<'_> {
         let acknowledges = matches!(settling, Settling::Acknowledge | Settling::AcknowledgeLater);
         known.asked += u32::from(acknowledges);
         if acknowledges {
+            self.groups.tokens.acknowledging(place);
             known.asked_at = index;
         }
         known.reject_asked |= settling == Settling::Reject;
@@ -336,6 +337,7 @@ impl World<'_> {
         if !matches!(known.acknowledged, Acknowledged::ForEver { .. }) {
             known.acknowledged = Acknowledged::ForEver { index };
         }
+        self.groups.tokens.acknowledged(index, lease);
         self.groups.end(lease, index, End::Acknowledged);
     }
 

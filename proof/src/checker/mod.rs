@@ -26,6 +26,7 @@ mod queues;
 mod reading;
 mod records;
 mod sighting;
+mod tokens;
 mod truncation;
 mod whole;
 mod world;

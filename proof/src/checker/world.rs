@@ -16,6 +16,7 @@ use super::operations::Operations;
 use super::reading::Consumers;
 use super::records::Records;
 use super::sighting::{Sighting, Witness};
+use super::tokens::Asked;
 use crate::history::{Answer, Call, Durability, Event, Happening, History, Outcome, Placed};
 use std::collections::VecDeque;
 
@@ -193,6 +194,10 @@ impl<'a> World<'a> {
                     settling: *settling,
                     in_transaction: transaction.is_some(),
                 });
+            }
+            (Call::Once { group, lease, token }, Answer::Token { seen }) => {
+                let asked = Asked { invocation, index, process, group: *group, lease: *lease, token: *token };
+                self.token_seen(&asked, *seen);
             }
             (Call::CreateGroup { group, .. }, _) => self.groups.made.entry(*group).or_default().created = true,
             (Call::DeleteGroup { group }, _) => self.groups.made.entry(*group).or_default().deleted = Some(index),

@@ -66,7 +66,8 @@ mod with_canaries {
             | Canary::ForgetOriginals
             | Canary::ForgetProgress
             | Canary::ConfirmEarly
-            | Canary::TwoLeases => 200,
+            | Canary::TwoLeases
+            | Canary::ForgetTokens => 200,
             // It needs a crash between the manifest and the checkpoints.
             Canary::SwitchEarly => 1_000,
         }
@@ -91,7 +92,10 @@ mod with_canaries {
             failures.push(format!("no such canary; there are {names}"));
         }
         for &canary in &chosen {
-            let is_of_groups = matches!(canary, Canary::ForgetProgress | Canary::ConfirmEarly | Canary::TwoLeases);
+            let is_of_groups = matches!(
+                canary,
+                Canary::ForgetProgress | Canary::ConfirmEarly | Canary::TwoLeases | Canary::ForgetTokens
+            );
             WITH_GROUPS.store(is_of_groups, Ordering::Relaxed);
             match catch(arguments, canary) {
                 Some(Caught { seed, kind }) => {

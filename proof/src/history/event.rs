@@ -240,6 +240,15 @@ pub enum Call {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         transaction: Option<TransactionNumber>,
     },
+    /// Asks whether something was processed under a token.
+    Once {
+        /// The group.
+        group: GroupNumber,
+        /// The lease.
+        lease: LeaseNumber,
+        /// The token.
+        token: u64,
+    },
     /// Acknowledges everything below an offset.
     AcknowledgePosition {
         /// The group.
@@ -307,6 +316,18 @@ pub enum Call {
         /// The record.
         value: Value,
     },
+}
+
+/// What an inbox says of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenSeen {
+    /// Nothing: it belongs to the lease now.
+    Fresh,
+    /// Something was acknowledged under it.
+    Duplicate,
+    /// It belongs to another lease.
+    InProgress,
 }
 
 /// What is done to a lease.
@@ -405,6 +426,11 @@ pub enum Answer {
     Position {
         /// The next offset.
         offset: u64,
+    },
+    /// Of a question for a token.
+    Token {
+        /// What is known of it.
+        seen: TokenSeen,
     },
     /// Of a poll.
     Polled {

@@ -25,6 +25,11 @@ fn in_transaction(lease: LeaseNumber, transaction: u64) -> Call {
     Call::Settle { group: GROUP, lease, settling: Settling::Acknowledge, transaction: Some(transaction) }
 }
 
+fn once(script: &mut Script, lease: LeaseNumber, seen: TokenSeen) {
+    let operation = script.call(1, Call::Once { group: GROUP, lease, token: 5 });
+    script.end(operation, Outcome::Ok(Answer::Token { seen }));
+}
+
 const NACK: Settling = Settling::Nack { again_at_ms: 0 };
 
 pub fn cases() -> Vec<Case> {
@@ -264,6 +269,21 @@ pub fn cases() -> Vec<Case> {
                 reset(script, 0);
             }
             script.take(1, &[delivery(0, 71, 2)]);
+        }),
+        // Recorded with the acknowledgement, and remembered for ever.
+        Case(&[TokenForgotten], |script, bad| {
+            created(script, false);
+            script.take(1, &[delivery(0, 70, 1), delivery(1, 71, 1)]);
+            once(script, 70, TokenSeen::Fresh);
+            script.settle(1, 70, if bad { Settling::Acknowledge } else { Settling::Release });
+            once(script, 71, TokenSeen::Fresh);
+        }),
+        Case(&[TokenUnused], |script, bad| {
+            created(script, false);
+            script.take(1, &[delivery(0, 70, 1), delivery(1, 71, 1)]);
+            once(script, 70, TokenSeen::Fresh);
+            script.settle(1, 70, if bad { Settling::Release } else { Settling::Acknowledge });
+            once(script, 71, TokenSeen::Duplicate);
         }),
         Case(&[TooManyDeliveries], |script, bad| {
             created(script, false);

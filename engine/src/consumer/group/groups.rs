@@ -208,11 +208,10 @@ impl Groups {
             Err(Error::Truncated { to, .. }) => to,
             resolved => resolved?,
         };
-        group.members().iter().for_each(|member| member.take_back(at as u32));
-        of.reset(offset)?;
-        // Those that were taken between the two belong to nobody either.
-        group.members().iter().for_each(|member| member.take_back(at as u32));
+        let reply = group
+            .with_members(|members| of.reset(offset, || members.for_each(|member| member.take_back(at as u32))))?;
         group.arrivals.notify();
+        reply.map_or(Ok(()), |reply| reply.wait_shared())?;
         Ok(offset)
     }
 

@@ -132,6 +132,19 @@ struct Acked {
     offsets: Range<u64>,
 }
 
+/// A lease that has ended, and under which count of resets.
+pub(super) struct Ended {
+    pub(super) resets: u64,
+    pub(super) lease: Lease,
+}
+
+impl Ended {
+    /// To be asked for while the state is locked in which the lease was: no reset comes in between.
+    fn now(group: &GroupShared, lease: Lease) -> Ended {
+        Ended { resets: group.partitions[lease.partition as usize].resets(), lease }
+    }
+}
+
 #[derive(Default)]
 struct State {
     leases: Leases,
@@ -200,18 +213,28 @@ impl MemberShared {
             if canary::sings(Canary::TwoLeases) {
                 expired.iter().for_each(|lease| state.leases.hold(Lease { until_ms: i64::MAX, ..lease.clone() }));
             }
-            expired
+            expired.into_iter().map(|lease| Ended::now(group, lease)).collect()
         };
         self.end_all(group, engine, expired, Cause::LeaseEnded)
     }
 
-    fn end_all(&self, group: &GroupShared, engine: &EngineInner, leases: Vec<Lease>, cause: Cause) -> bool {
+    fn end_all(&self, group: &GroupShared, engine: &EngineInner, ended: Vec<Ended>, cause: Cause) -> bool {
         let now_ms = engine.clock.wall_ms();
         let mut any_dead = false;
-        for lease in leases {
-            any_dead |= group.give_back(lease.partition, lease.offsets, cause, now_ms);
+        for ended in ended {
+            any_dead |= group.give_back(ended, cause, now_ms);
         }
         any_dead
+    }
+
+    /// Holds what was taken under this count of resets; says whether it still counts.
+    fn hold(&self, partition: &GroupPartition, resets: u64, lease: Lease) -> bool {
+        let mut state = lock(&self.state);
+        let counts = partition.resets() == resets;
+        if counts {
+            state.leases.hold(lease);
+        }
+        counts
     }
 
     /// Takes away what it holds of a partition, whose group begins elsewhere now.
@@ -408,15 +431,15 @@ impl GroupConsumer {
         let (kind, now_ms) = (self.group.options.kind, self.engine.clock.wall_ms());
         let has_others = !taking.deliveries.is_empty();
         let given = partition.take(kind, self.shared.id, now_ms, taking.room, has_others)?;
-        let Given { ranges, counting, limit, dead_letters, pause, lost } = given;
-        if self.group.bury(at as u32, dead_letters) {
+        let Given { ranges, counting, limit, dead_letters, pause, lost, resets } = given;
+        if self.group.bury(at as u32, resets, dead_letters) {
             self.engine.groups.nudge();
         }
         let is_idle = ranges.is_empty() && counting.is_none();
         let mut ranges = ranges.into_iter();
         while let Some(range) = ranges.next() {
-            if let Err(error) = self.read(at, range, 1, taking) {
-                ranges.for_each(|rest| drop(partition.give_back(rest, Cause::NotDelivered, now_ms)));
+            if let Err(error) = self.read(at, resets, range, 1, taking) {
+                ranges.for_each(|rest| drop(partition.give_back(resets, rest, Cause::NotDelivered, now_ms)));
                 return Err(error);
             }
         }
@@ -429,10 +452,11 @@ impl GroupConsumer {
             taking.is_alone |= counting.is_alone;
             let mut retried = partition.counted(counting.ticket).into_iter();
             while let Some(one) = retried.next() {
-                let read = self.read(at, one.offset..one.offset + 1, one.attempts.deliveries, taking);
+                let read = self.read(at, resets, one.offset..one.offset + 1, one.attempts.deliveries, taking);
                 if let Err(error) = read {
                     retried.for_each(|rest| {
-                        drop(partition.give_back(rest.offset..rest.offset + 1, Cause::NotDelivered, now_ms));
+                        let rest = rest.offset..rest.offset + 1;
+                        drop(partition.give_back(resets, rest, Cause::NotDelivered, now_ms));
                     });
                     return Err(error);
                 }
@@ -446,7 +470,14 @@ impl GroupConsumer {
     }
 
     /// Reads the records of a range, and holds them. What there is no room for, or cannot be read, is given back.
-    fn read(&mut self, at: usize, offsets: Range<u64>, deliveries: u32, taking: &mut Taking) -> Result<()> {
+    fn read(
+        &mut self,
+        at: usize,
+        resets: u64,
+        offsets: Range<u64>,
+        deliveries: u32,
+        taking: &mut Taking,
+    ) -> Result<()> {
         let partition = self.group.partitions[at].clone();
         let reader =
             self.readers[at].get_or_insert_with(|| PartitionReader::new(partition.partition.clone(), offsets.start));
@@ -468,7 +499,9 @@ impl GroupConsumer {
                     taking.room = taking.room.saturating_sub(u64::from(chunk.count));
                     let lease =
                         Lease { partition: at as u32, offsets: read, until_ms, deliveries, bytes: bytes as u64 };
-                    lock(&self.shared.state).leases.hold(lease);
+                    if !self.shared.hold(&partition, resets, lease) {
+                        break;
+                    }
                     taking.deliveries.records.push(partition.partition.clone(), chunk);
                     taking.deliveries.chunks.push((at as u32, deliveries));
                 }
@@ -482,7 +515,7 @@ impl GroupConsumer {
         }
         if next < offsets.end {
             let now_ms = self.engine.clock.wall_ms();
-            drop(partition.give_back(next..offsets.end, Cause::NotDelivered, now_ms));
+            drop(partition.give_back(resets, next..offsets.end, Cause::NotDelivered, now_ms));
         }
         failed
     }
@@ -608,12 +641,13 @@ impl GroupConsumer {
     }
 
     fn end_one(&self, id: DeliveryId, cause: Cause) -> Result<()> {
-        let lease = {
+        let ended = {
             let mut state = self.state()?;
-            state.leases.release(id.partition, id.offset).map_err(|unheld| self.unheld(id, unheld))?
+            let lease = state.leases.release(id.partition, id.offset).map_err(|unheld| self.unheld(id, unheld))?;
+            Ended::now(&self.group, lease)
         };
         let now_ms = self.engine.clock.wall_ms();
-        if self.group.give_back(lease.partition, lease.offsets, cause, now_ms) {
+        if self.group.give_back(ended, cause, now_ms) {
             self.engine.groups.nudge();
         }
         self.shared.signal.notify();
@@ -720,7 +754,10 @@ impl GroupConsumer {
             return;
         }
         self.shared.flush(&self.group);
-        let held = lock(&self.shared.state).leases.drain();
+        let held = {
+            let mut state = lock(&self.shared.state);
+            state.leases.drain().into_iter().map(|lease| Ended::now(&self.group, lease)).collect()
+        };
         if self.shared.end_all(&self.group, &self.engine, held, cause) {
             self.engine.groups.nudge();
         }

@@ -11,6 +11,7 @@ use super::desk::Desk;
 use super::groups::GroupPartitionInfo;
 use super::in_progress::{Claim, InProgress, TOKENS_OF_DELIVERY_MAX};
 use super::taken::{Cause, Counting, DeadLetter, GivenBack, GroupKind, Pause, Retried, Ticket, Want};
+use crate::canary::{self, Canary};
 use crate::error::{Error, Result};
 use crate::lane::inbox::{Inbox, InboxBounds, Seen, Token};
 use crate::lane::progress::{ProgressChange, ProgressEntry};
@@ -28,7 +29,8 @@ pub(super) struct GroupPartition {
     pub(super) partition: Arc<Partition>,
     lane: Arc<LaneShared>,
     state: Mutex<State>,
-    /// How often the group was sent elsewhere here: what was acknowledged before that does not count after it.
+    /// Counts where the group was sent elsewhere here, when that begins and when it ends: what was taken or acknowledged
+    /// under another count does not count any more.
     resets: AtomicU64,
 }
 
@@ -57,6 +59,8 @@ pub(super) struct Given {
     pub(super) pause: Option<Pause>,
     /// Offsets that retention took before they were finished.
     pub(super) lost: Option<Range<u64>>,
+    /// What [`GroupPartition::resets`] was.
+    pub(super) resets: u64,
 }
 
 impl GroupPartition {
@@ -83,7 +87,6 @@ impl GroupPartition {
         let first_offset = self.partition.index().first_offset;
         let position = state.desk.position();
         if first_offset > position && state.desk.truncate(first_offset) > 0 {
-            drop(state.in_progress.end_range(0, first_offset));
             let from = state.lost.as_ref().map_or(position, |lost| lost.start);
             state.lost = Some(from..first_offset);
         }
@@ -147,6 +150,7 @@ impl GroupPartition {
             dead_letters: taken.dead_letters,
             pause: taken.pause,
             lost: state.lost.take(),
+            resets: self.resets(),
             ..Given::default()
         };
         self.log(changes, false);
@@ -168,7 +172,7 @@ impl GroupPartition {
         self.lock().desk.counted(ticket)
     }
 
-    /// How often the group was sent elsewhere here.
+    /// Under which count deliveries are taken and end now.
     #[inline]
     pub(super) fn resets(&self) -> u64 {
         self.resets.load(Ordering::Acquire)
@@ -183,7 +187,10 @@ impl GroupPartition {
         let State { desk, in_progress, .. } = &mut *state;
         let mut changes = Vec::new();
         for range in ranges {
-            let tokens = in_progress.end_range(range.start, range.end);
+            let mut tokens = in_progress.end_range(range.start, range.end);
+            if canary::sings(Canary::ForgetTokens) {
+                tokens.clear();
+            }
             changes.extend(tokens.into_iter().map(|(at_ms, token)| desk.record_token(token, at_ms)));
             desk.finish(std::iter::once(range), &mut changes);
         }
@@ -224,9 +231,12 @@ impl GroupPartition {
         }
     }
 
-    /// Deliveries end unfinished. What becomes a dead letter is returned.
-    pub(super) fn give_back(&self, offsets: Range<u64>, cause: Cause, now_ms: i64) -> Vec<DeadLetter> {
+    /// Deliveries that were taken under this count of resets end unfinished. What becomes a dead letter is returned.
+    pub(super) fn give_back(&self, resets: u64, offsets: Range<u64>, cause: Cause, now_ms: i64) -> Vec<DeadLetter> {
         let mut state = self.lock();
+        if self.resets() != resets {
+            return Vec::new();
+        }
         drop(state.in_progress.end_range(offsets.start, offsets.end));
         let GivenBack { changes, dead_letters } = state.desk.give_back(offsets, cause, now_ms);
         self.log(changes, false);
@@ -255,22 +265,22 @@ impl GroupPartition {
         self.ask_lane(Vec::new()).wait_shared()
     }
 
-    /// Goes on elsewhere; durable on return.
-    pub(super) fn reset(&self, position: u64) -> Result<()> {
+    /// Goes on elsewhere; durable when the reply is there. `take_back` takes the partition's leases from all members.
+    pub(super) fn reset(&self, position: u64, take_back: impl FnOnce()) -> Result<Option<Arc<Reply>>> {
         self.lane.check()?;
-        let reply = {
-            let mut state = self.lock();
-            state.limit = None;
-            state.in_progress = InProgress::default();
-            self.resets.fetch_add(1, Ordering::AcqRel);
-            let change = state.desk.reset(position).map_err(|reason| Error::InvalidArgument {
-                name: "offset",
-                value: position.to_string(),
-                reason: reason.to_owned(),
-            })?;
-            self.log(vec![change], true)
-        };
-        reply.map_or(Ok(()), |reply| reply.wait_shared())
+        let mut state = self.lock();
+        let change = state.desk.reset(position).map_err(|reason| Error::InvalidArgument {
+            name: "offset",
+            value: position.to_string(),
+            reason: reason.to_owned(),
+        })?;
+        state.limit = None;
+        state.in_progress = InProgress::default();
+        // What a member has taken and does not hold yet it will not hold, and what it has let go of it will not give back.
+        self.resets.fetch_add(1, Ordering::AcqRel);
+        take_back();
+        self.resets.fetch_add(1, Ordering::AcqRel);
+        Ok(self.log(vec![change], true))
     }
 
     /// Writes down what is in flight, before the engine closes.

@@ -10,7 +10,7 @@
 
 use super::MemberId;
 use super::config::GroupOptions;
-use super::member::MemberShared;
+use super::member::{Ended, MemberShared};
 use super::partition::GroupPartition;
 use super::taken::{Cause, DeadLetter, GroupKind};
 use crate::engine::EngineInner;
@@ -33,9 +33,16 @@ pub(crate) struct GroupShared {
     /// Moves when a partition grows, or records of it become available again.
     pub(super) arrivals: Arc<Signal>,
     waiting: Mutex<Waiting>,
-    /// Records that go to the dead letters, and their partitions.
-    dead: Mutex<VecDeque<(u32, DeadLetter)>>,
+    /// Records that go to the dead letters.
+    dead: Mutex<VecDeque<Dying>>,
     pub(super) deleted: AtomicBool,
+}
+
+/// A record that goes to the dead letters: its partition, and under which count of resets it failed there.
+struct Dying {
+    partition: u32,
+    resets: u64,
+    dead_letter: DeadLetter,
 }
 
 #[derive(Default)]
@@ -119,6 +126,11 @@ impl GroupShared {
         lock(&self.members).by_id.values().cloned().collect()
     }
 
+    /// Does something with all members, while none comes or goes.
+    pub(super) fn with_members<T>(&self, run: impl FnOnce(&mut dyn Iterator<Item = &Arc<MemberShared>>) -> T) -> T {
+        run(&mut lock(&self.members).by_id.values())
+    }
+
     /// Ordered: each partition is wanted by one member, and the members have as many as each other.
     fn share_out(&self, members: &Members) {
         if self.options.kind != GroupKind::Ordered {
@@ -179,17 +191,20 @@ impl GroupShared {
 
     // ----- ends of deliveries -----
 
-    /// Deliveries of a partition end unfinished.
-    pub(super) fn give_back(&self, partition: u32, offsets: std::ops::Range<u64>, cause: Cause, now_ms: i64) -> bool {
-        let dead_letters = self.partitions[partition as usize].give_back(offsets, cause, now_ms);
+    /// Deliveries end unfinished; says whether there are new dead letters.
+    pub(super) fn give_back(&self, ended: Ended, cause: Cause, now_ms: i64) -> bool {
+        let Ended { resets, lease } = ended;
+        let partition = &self.partitions[lease.partition as usize];
+        let dead_letters = partition.give_back(resets, lease.offsets, cause, now_ms);
         self.arrivals.notify();
-        self.bury(partition, dead_letters)
+        self.bury(lease.partition, resets, dead_letters)
     }
 
     /// These go to the dead letters soon; says whether there are any.
-    pub(super) fn bury(&self, partition: u32, dead_letters: Vec<DeadLetter>) -> bool {
+    pub(super) fn bury(&self, partition: u32, resets: u64, dead_letters: Vec<DeadLetter>) -> bool {
         let any = !dead_letters.is_empty();
-        lock(&self.dead).extend(dead_letters.into_iter().map(|dead_letter| (partition, dead_letter)));
+        let dying = |dead_letter| Dying { partition, resets, dead_letter };
+        lock(&self.dead).extend(dead_letters.into_iter().map(dying));
         any
     }
 
@@ -203,9 +218,11 @@ impl GroupShared {
         let dead: Vec<_> = lock(&self.dead).drain(..).collect();
         // First their failures are durable: who has a dead letter is never handed out again, whatever happens.
         let mut synced = BTreeMap::new();
-        for (at, dead_letter) in dead {
-            let partition = &self.partitions[at as usize];
-            let resets = partition.resets();
+        for Dying { partition, resets, dead_letter } in dead {
+            let partition = &self.partitions[partition as usize];
+            if partition.resets() != resets {
+                continue;
+            }
             let lane = partition.partition.lane;
             if !*synced.entry(lane).or_insert_with(|| partition.sync().is_ok()) {
                 partition.dead_letter_failed(dead_letter.offset);

@@ -2,14 +2,14 @@
 //! every way there is, or not at all.
 
 use super::Operation;
-use crate::history::{Answer, Call, Delivery, GroupNumber, LeaseNumber, Outcome, Placed, Settling};
+use crate::history::{Answer, Call, Delivery, GroupNumber, LeaseNumber, Outcome, Placed, Settling, TokenSeen};
 use crate::sim::client::Client;
 use crate::sim::groups::{GROUPS, GroupPlan, dead_letters_name, group_name, look};
 use crate::sim::payload::examine;
 use crate::sim::random::Random;
 use crate::sim::shape::{NAMES, ORIGINALS_MANY, Shape};
 use crate::sim::shared::{Shared, topic_name};
-use ringlane::{DeliveryId, Engine, Error, GroupConsumer, GroupKind, GroupOptions, MemberOptions, Start};
+use ringlane::{DeliveryId, Engine, Error, GroupConsumer, GroupKind, GroupOptions, MemberOptions, Once, Start};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
@@ -20,6 +20,8 @@ const PROCESS_OF_MEMBERS: u32 = 100_000;
 /// Members of one client.
 const MEMBERS_MAX: usize = 3;
 const DELAY_MS_MAX: u64 = 3_000;
+/// So few that they come again.
+const TOKENS: u64 = 9;
 
 /// A delivery that a member has, as far as it knows.
 struct Taken {
@@ -138,6 +140,26 @@ impl Held {
         shared.recorder.complete(operation, outcome);
     }
 
+    /// Asks whether the work was done; says whether it is to be acknowledged.
+    fn once(&self, shared: &Shared, lease: LeaseNumber, id: DeliveryId, token: u64) -> bool {
+        let operation = shared.recorder.invoke(self.process(), Call::Once { group: self.group, lease, token });
+        let answered = self.consumer.once(id, &token.to_le_bytes());
+        let (outcome, is_open) = match answered {
+            Ok(once) => {
+                let (seen, name) = match once {
+                    Once::Fresh => (TokenSeen::Fresh, "tokens that were fresh"),
+                    Once::Duplicate => (TokenSeen::Duplicate, "tokens that were used"),
+                    Once::InProgress { .. } => (TokenSeen::InProgress, "tokens in progress"),
+                };
+                shared.count(name);
+                (Outcome::Ok(Answer::Token { seen }), seen == TokenSeen::InProgress)
+            }
+            Err(error) => (shared.judge("asking for a token", &error), false),
+        };
+        shared.recorder.complete(operation, outcome);
+        !is_open
+    }
+
     /// Does something with everything that it has.
     pub(crate) fn settle_all(&mut self, shared: &Shared, manner: Manner) {
         let keys: Vec<_> = self.taken.keys().copied().collect();
@@ -156,6 +178,12 @@ impl Held {
             // An acknowledgement of many may have taken it.
             let Some(Taken { number, id, .. }) = self.taken.get(&key) else { continue };
             let (number, id) = (*number, *id);
+            let asks = matches!(manner, Manner::Any(_)) && random.one_in(3);
+            if asks && !self.once(shared, number, id, random.below(TOKENS)) {
+                self.settle(shared, number, Settling::Release, |member| member.release(id));
+                self.taken.remove(&key);
+                continue;
+            }
             match choice {
                 0..45 => self.settle(shared, number, Settling::AcknowledgeLater, |member| member.ack(id)),
                 45..50 => {
@@ -330,6 +358,8 @@ fn any_options(random: &mut Random) -> GroupOptions {
         .max_deliveries(*random.pick(&[1, 2, 3, 5]))
         .retry_delay(Duration::from_millis(delays.0), Duration::from_millis(delays.1))
         .unfinished_max(*random.pick(&[1, 5, 40, 100_000]))
+        // The clock jumps, and nothing is to be forgotten.
+        .inbox(10_000, Duration::from_secs(3650 * 24 * 3600))
 }
 
 impl Operation for Group {
