@@ -199,41 +199,74 @@ impl Shared {
         }
     }
 
-    /// The number of the topic that may stand under each name after a history, and whether it surely does.
+    /// The number of the topic that may stand under each name after a history.
     pub fn topics_after(&self, history: &History) -> [Option<u32>; NAMES] {
-        let mut topics = [None; NAMES];
-        let names = self.topic_names.borrow();
-        let mut calls = HashMap::new();
-        for event in history.events() {
-            match event {
-                Event::Invoke { operation, call: call @ Call::CreateTopic { topic, .. }, .. } => {
-                    topics[names[*topic as usize]] = Some(*topic);
-                    calls.insert(*operation, call);
-                }
-                Event::Invoke { operation, call: call @ Call::DeleteTopic { .. }, .. } => {
-                    calls.insert(*operation, call);
-                }
-                Event::Complete { operation, outcome, .. } => match (calls.get(operation), outcome) {
-                    (Some(Call::CreateTopic { topic, .. }), Outcome::Failed { .. })
-                    | (Some(Call::DeleteTopic { topic }), Outcome::Ok(_)) => {
-                        let name = names[*topic as usize];
-                        if topics[name] == Some(*topic) {
-                            topics[name] = None;
-                        }
+        topics_after(history, &self.topic_names.borrow())
+    }
+}
+
+/// The number of the topic that may stand under each name after a history; `names` says what each was created under.
+fn topics_after(history: &History, names: &[usize]) -> [Option<u32>; NAMES] {
+    let mut topics = [None; NAMES];
+    let mut calls = HashMap::new();
+    // What a name stood for before a creation, perhaps: nobody knows how that one's own creation ended.
+    let mut before = HashMap::new();
+    for event in history.events() {
+        match event {
+            Event::Invoke { operation, call: call @ Call::CreateTopic { topic, .. }, .. } => {
+                before.insert(*topic, topics[names[*topic as usize]].replace(*topic));
+                calls.insert(*operation, call);
+            }
+            Event::Invoke { operation, call: call @ Call::DeleteTopic { .. }, .. } => {
+                calls.insert(*operation, call);
+            }
+            Event::Complete { operation, outcome, .. } => match (calls.get(operation), outcome) {
+                (Some(Call::CreateTopic { topic, .. }), Outcome::Failed { .. })
+                | (Some(Call::DeleteTopic { topic }), Outcome::Ok(_)) => {
+                    let name = names[*topic as usize];
+                    if topics[name] == Some(*topic) {
+                        topics[name] =
+                            before.remove(topic).flatten().filter(|_| matches!(outcome, Outcome::Failed { .. }));
                     }
-                    _ => {}
-                },
-                Event::World { happening: crate::history::Happening::TopicMissing { topic }, .. } => {
-                    topics[names[*topic as usize]] = None;
                 }
                 _ => {}
+            },
+            Event::World { happening: crate::history::Happening::TopicMissing { topic }, .. } => {
+                topics[names[*topic as usize]] = None;
             }
+            _ => {}
         }
-        topics
     }
+    topics
 }
 
 /// The name of a topic.
 pub fn topic_name(name: usize) -> String {
     format!("topic-{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seed 1953: nobody knew how a creation had ended, the engine was poisoned, and the next creation under the same name
+    /// was refused for that. The first one's topic was there after all.
+    #[test]
+    fn a_creation_that_is_refused_does_not_undo_one_that_nobody_knows_of() {
+        let mut history = History::new();
+        let create = |topic| Call::CreateTopic { topic, partitions: 1, dead_letters_of: None };
+        let first = history.invoke(1, 0, create(0));
+        history.complete(2, first, Outcome::Unknown { code: "unknown-outcome".to_owned() });
+        let second = history.invoke(3, 0, create(1));
+        assert_eq!(topics_after(&history, &[2, 2])[2], Some(1));
+        history.complete(4, second, Outcome::Failed { code: "poisoned".to_owned() });
+        assert_eq!(topics_after(&history, &[2, 2])[2], Some(0));
+        history.happen(5, crate::history::Happening::TopicMissing { topic: 0 });
+        assert_eq!(topics_after(&history, &[2, 2])[2], None);
+        let third = history.invoke(6, 0, create(2));
+        history.complete(7, third, Outcome::done());
+        let deletion = history.invoke(8, 0, Call::DeleteTopic { topic: 2 });
+        history.complete(9, deletion, Outcome::done());
+        assert_eq!(topics_after(&history, &[2, 2, 2])[2], None);
+    }
 }
