@@ -16,7 +16,7 @@ use crate::io::fork::ForkMark;
 use crate::io::{Clock, Directory, DirectoryOptions, File, Latch, Storage, SystemClock};
 use crate::keeper::KeeperShared;
 use crate::lane::catalog::{CatalogChange, ProducerEntry, TopicEntry, check_name, check_topic};
-use crate::lane::entries::TruncateEntry;
+use crate::lane::cut::Cut;
 use crate::lane::recovery::Hole;
 use crate::lane::shared::{Answer, LaneShared, Message, Reply, poisoned};
 use crate::log::position::{Identity, Position};
@@ -289,8 +289,8 @@ impl Engine {
         let partition = topic.partition(partition)?.clone();
         // What is not visible yet was not meant.
         let first_offset = before_offset.min(partition.index().next_offset);
-        let entries = vec![TruncateEntry { slot: partition.slot, first_offset }];
-        inner.lanes[partition.lane as usize].ask(|reply| Message::Truncate { entries, reply })?;
+        let cuts = vec![(partition.slot, Cut::all_below(first_offset))];
+        inner.lanes[partition.lane as usize].ask(|reply| Message::Truncate { cuts, reply })?;
         Ok(partition.index().first_offset)
     }
 

@@ -9,6 +9,7 @@
 //! Invariants:
 //! - Nothing is given up but by a Truncate frame in its log; who asks for it gets a typed `Truncated`.
 //! - A partition is cut where a segment ends, so that what is kept is never less than its bounds say.
+//! - What a group has not finished goes only where the topic does not keep it, or the disk has no room for it.
 //! - All logs that a partition stands in count, those of earlier numbers of lanes as well; the lane that has the
 //!   partition now is asked, whichever log is cut.
 //! - Ages are append times against a clock that does not follow jumps ahead of the wall clock.
@@ -16,10 +17,11 @@
 //!   lane is asked while it has not answered the last time.
 
 use crate::keeper::file_bytes;
-use crate::lane::entries::TruncateEntry;
+use crate::lane::cut::Cut;
 use crate::lane::shared::{Answer, LaneShared, Message, Reply};
 use crate::log::manifest::ManifestSegment;
 use crate::log::position::Position;
+use crate::partition::finished::FinishedCuts;
 use crate::partition::sealed;
 use crate::partition::shared::{LogShared, Partition};
 use crate::partition::sidecar::SidecarEntry;
@@ -37,6 +39,8 @@ const JUMP_MS: i64 = 60_000;
 /// How often ages are looked at: a tenth of the shortest time that is kept, within these.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 const INTERVAL_MAX: Duration = Duration::from_secs(60);
+/// How often it is looked at whether groups have finished more, where that goes at once.
+const FINISHED_INTERVAL: Duration = Duration::from_secs(1);
 /// A segment with old records is left for another one no sooner than this after its first record.
 const LEAVE_MS_MIN: i64 = 60_000;
 
@@ -76,8 +80,8 @@ impl RetentionClock {
     }
 }
 
-/// Up to which offset partitions are to be given up: by the log that is written for them now, and slot.
-type Cuts = BTreeMap<u32, BTreeMap<u32, u64>>;
+/// What partitions are to give up: by the log that is written for them now, and slot.
+type Cuts = BTreeMap<u32, BTreeMap<u32, Cut>>;
 
 /// What the sealed segments of a log hold of each partition whose bytes are bounded.
 #[derive(Default)]
@@ -180,6 +184,7 @@ fn offset_behind(mut place: Position, partition: &Partition) -> Option<u64> {
 pub(crate) struct Retainer {
     clock: RetentionClock,
     sizes: BTreeMap<u32, Sizes>,
+    finished: FinishedCuts,
     /// By log and kept time: up to which segment everything that may go is gone.
     expired: BTreeMap<(u32, u64), Position>,
     /// Whether any topic had bounds at the last pass; `true` also where nobody has looked since they changed.
@@ -194,6 +199,7 @@ impl Retainer {
         Retainer {
             clock: RetentionClock::new(wall_ms, monotonic_ns),
             sizes: BTreeMap::new(),
+            finished: FinishedCuts::default(),
             expired: BTreeMap::new(),
             has_bounds: true,
             next_ns: 0,
@@ -209,6 +215,7 @@ impl Retainer {
     /// The bounds have changed, or there are other topics.
     pub(crate) fn forget(&mut self) {
         self.sizes.clear();
+        self.finished = FinishedCuts::default();
         self.expired.clear();
         self.has_bounds = true;
         self.next_ns = 0;
@@ -251,6 +258,7 @@ impl Retainer {
             let bounds = view.bounds();
             self.has_bounds |= bounds.iter().any(|(_, retention)| *retention != Retention::new());
             self.by_bytes(&bounds, &uncounted, &mut cuts);
+            self.by_groups(&bounds, &mut cuts);
             let asked = self.asked.entry(view.log.id).or_default();
             asked.retain(|reply| !reply.is_there());
             if asked.is_empty() {
@@ -259,6 +267,9 @@ impl Retainer {
             }
             if let Some(shortest) = bounds.iter().filter_map(|(_, retention)| retention.retention_ms).min() {
                 interval = interval.min(Duration::from_millis(shortest / 10).max(INTERVAL_MIN));
+            }
+            if bounds.iter().any(|(_, retention)| retention.drop_finished) {
+                interval = interval.min(FINISHED_INTERVAL);
             }
         }
         self.next_ns = monotonic_ns + interval.as_nanos() as u64;
@@ -281,7 +292,7 @@ impl Retainer {
             for (partition, retention) in bounds {
                 if retention.retention_ms == Some(kept_ms) {
                     let first_offset = offset_behind(place, partition);
-                    all_gone &= first_offset.is_some_and(|first| !wants(cuts, partition, first));
+                    all_gone &= first_offset.is_some_and(|first| !self.wants(cuts, partition, *retention, first));
                 }
             }
             if all_gone {
@@ -309,7 +320,7 @@ impl Retainer {
     }
 
     /// What stands before the bytes that are kept.
-    fn by_bytes(&self, bounds: &Bounds<'_>, uncounted: &BTreeSet<u32>, cuts: &mut Cuts) {
+    fn by_bytes(&mut self, bounds: &Bounds<'_>, uncounted: &BTreeSet<u32>, cuts: &mut Cuts) {
         for (partition, bound) in bounds {
             let Some(bytes_min) = bound.retention_bytes else { continue };
             if partition.logs().any(|log| uncounted.contains(&log.id)) {
@@ -318,9 +329,31 @@ impl Retainer {
             let of_log = |log: &Arc<LogShared>| self.sizes.get(&log.id)?.held.get(&partition.slot);
             let held: Vec<&Pieces> = partition.logs().filter_map(of_log).collect();
             if let Some(first_offset) = cut(&held, bytes_min) {
-                wants(cuts, partition, first_offset);
+                self.wants(cuts, partition, *bound, first_offset);
             }
         }
+    }
+
+    /// What every group has finished.
+    fn by_groups(&mut self, bounds: &Bounds<'_>, cuts: &mut Cuts) {
+        for (partition, _) in bounds.iter().filter(|(_, retention)| retention.drop_finished) {
+            if let Some(first_offset) = self.finished.of(partition) {
+                wants(cuts, partition, Cut::finished_below(first_offset));
+            }
+        }
+    }
+
+    /// Notes that a bound of its topic no longer keeps a partition's records below an offset. `false`: they are gone.
+    fn wants(&mut self, cuts: &mut Cuts, partition: &Partition, bound: Retention, first_offset: u64) -> bool {
+        let finished_to = partition.finished_to.get().filter(|_| bound.keep_unfinished);
+        if finished_to.is_none_or(|finished_to| finished_to >= first_offset) {
+            let cut = if bound.keep_unfinished { Cut::finished_below } else { Cut::all_below };
+            return wants(cuts, partition, cut(first_offset));
+        }
+        if let Some(finished) = self.finished.of(partition) {
+            wants(cuts, partition, Cut::finished_below(finished));
+        }
+        true
     }
 }
 
@@ -375,7 +408,7 @@ fn oldest(logs: &[LogView], excess_bytes: u64) -> (Cuts, Dropping) {
         for entry in entries.iter().filter(|entry| entry.has_runs()) {
             let end = sealed::end_offset_in(&view.log, &shared, entry);
             if let (Some(partition), Ok(end)) = (view.partition(entry.slot), end) {
-                is_empty &= !wants(&mut cuts, partition, end);
+                is_empty &= !wants(&mut cuts, partition, Cut::all_below(end));
             }
         }
         dropping.any_empty |= is_empty;
@@ -388,13 +421,13 @@ fn oldest(logs: &[LogView], excess_bytes: u64) -> (Cuts, Dropping) {
     (cuts, dropping)
 }
 
-/// Notes that a partition's records below an offset may go. `false`: they are gone.
-fn wants(cuts: &mut Cuts, partition: &Partition, first_offset: u64) -> bool {
-    if partition.index().first_offset >= first_offset {
+/// Notes what of a partition may go. `false`: it is gone.
+fn wants(cuts: &mut Cuts, partition: &Partition, wanted: Cut) -> bool {
+    if partition.index().first_offset >= wanted.to_max() {
         return false;
     }
     let cut = cuts.entry(partition.log.id).or_default().entry(partition.slot).or_default();
-    *cut = first_offset.max(*cut);
+    *cut = cut.and(wanted);
     true
 }
 
@@ -405,14 +438,13 @@ fn ask(lane: &LaneShared, message: impl FnOnce(Answer) -> Message) -> Arc<Reply>
 }
 
 /// Asks a lane to give up the front of partitions.
-fn truncate(lane: &LaneShared, cuts: BTreeMap<u32, u64>) -> Vec<Arc<Reply>> {
-    let entries: Vec<TruncateEntry> =
-        cuts.into_iter().map(|(slot, first_offset)| TruncateEntry { slot, first_offset }).collect();
-    let message = |entries: &[TruncateEntry]| {
-        let entries = entries.to_vec();
-        ask(lane, |reply| Message::Truncate { entries, reply })
+fn truncate(lane: &LaneShared, cuts: BTreeMap<u32, Cut>) -> Vec<Arc<Reply>> {
+    let cuts: Vec<(u32, Cut)> = cuts.into_iter().collect();
+    let message = |cuts: &[(u32, Cut)]| {
+        let cuts = cuts.to_vec();
+        ask(lane, |reply| Message::Truncate { cuts, reply })
     };
-    entries.chunks(ENTRIES_MAX).map(message).collect()
+    cuts.chunks(ENTRIES_MAX).map(message).collect()
 }
 
 /// Where little is written, old records would stay in the segment that is written for long: the lane leaves it.

@@ -39,6 +39,15 @@ pub struct Retention {
     /// At least so many bytes of the newest records of *each partition* are kept, in the record layout with
     /// frame headers; what is older is given up. `None`: all.
     pub retention_bytes: Option<u64>,
+    /// The two bounds take only what every group that reads the topic has finished; what one has not finished is kept
+    /// until it has. Where no group reads it the bounds decide alone. Default: they always do, and a group is told what
+    /// it lost ([`Error::Truncated`]). The bound on the disk (`drop-oldest`) and
+    /// [`Engine::delete_records`](crate::Engine::delete_records) take unfinished records all the same, and the group is
+    /// told.
+    pub keep_unfinished: bool,
+    /// What every group that reads the topic has finished is given up at once, however young it is. Where no group
+    /// reads it nothing is given up by this. Default: it is kept as long as the bounds say.
+    pub drop_finished: bool,
 }
 
 impl Retention {
@@ -61,21 +70,48 @@ impl Retention {
         self
     }
 
+    /// Sets whether the bounds take only what every group has finished.
+    #[must_use]
+    pub fn keep_unfinished(mut self, keep: bool) -> Self {
+        self.keep_unfinished = keep;
+        self
+    }
+
+    /// Sets whether what every group has finished goes at once.
+    #[must_use]
+    pub fn drop_finished(mut self, drop: bool) -> Self {
+        self.drop_finished = drop;
+        self
+    }
+
+    /// In the number of bytes, which no partition comes near: who does not know them keeps all.
+    const KEEP_UNFINISHED: u64 = 1 << 63;
+    const DROP_FINISHED: u64 = 1 << 62;
+
     /// Two numbers; zero: no bound.
     pub(crate) fn put(self, target: &mut Vec<u8>) {
-        target.put_u64(self.retention_ms.unwrap_or(0));
-        target.put_u64(self.retention_bytes.unwrap_or(0));
+        let this = self.normalized();
+        let keep = if this.keep_unfinished { Self::KEEP_UNFINISHED } else { 0 };
+        let drop = if this.drop_finished { Self::DROP_FINISHED } else { 0 };
+        target.put_u64(this.retention_ms.unwrap_or(0));
+        target.put_u64(this.retention_bytes.unwrap_or(0) | keep | drop);
     }
 
     pub(crate) fn take(reader: &mut Reader<'_>) -> Option<Retention> {
-        Some(Retention::new().retention_ms(reader.u64()?).retention_bytes(reader.u64()?))
+        let (ms, bytes) = (reader.u64()?, reader.u64()?);
+        let retention = Retention::new().retention_ms(ms);
+        let retention = retention.retention_bytes(bytes & !(Self::KEEP_UNFINISHED | Self::DROP_FINISHED));
+        let (keep, drop) = (bytes & Self::KEEP_UNFINISHED != 0, bytes & Self::DROP_FINISHED != 0);
+        Some(retention.keep_unfinished(keep).drop_finished(drop))
     }
 
-    /// A bound of zero is none: the log has no other way to say it.
+    /// A bound of zero is none, and one above all that can be is the largest: the log has no other way to say it.
     pub(crate) fn normalized(self) -> Self {
+        let bytes = self.retention_bytes.map(|bytes| bytes.min(Self::DROP_FINISHED - 1));
         Self {
             retention_ms: self.retention_ms.filter(|ms| *ms > 0),
-            retention_bytes: self.retention_bytes.filter(|bytes| *bytes > 0),
+            retention_bytes: bytes.filter(|bytes| *bytes > 0),
+            ..self
         }
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn put_group(target: &mut Vec<u8>, info: &GroupInfo) {
         target.put_u32(partitions.len() as u32);
         for of in partitions {
             target.put_u32(of.partition);
-            for figure in [of.position, of.next_offset, of.lag, of.in_flight, of.available] {
+            for figure in [of.position, of.next_offset, of.lag, of.in_flight, of.available, of.lost] {
                 target.put_u64(figure);
             }
         }
@@ -67,6 +67,7 @@ pub(crate) fn take_group(reader: &mut Reader<'_>) -> Option<GroupInfo> {
                 lag: reader.u64()?,
                 in_flight: reader.u64()?,
                 available: reader.u64()?,
+                lost: reader.u64()?,
             });
         }
     }
@@ -99,6 +100,7 @@ mod tests {
             lag: 0,
             in_flight: 0,
             available: 0,
+            lost: 0,
         };
         GroupInfo {
             name: name.to_owned(),
@@ -138,7 +140,7 @@ mod tests {
             let mut bytes = Vec::new();
             bytes.put_bytes(b"t");
             bytes.put_u32(count);
-            bytes.extend(std::iter::repeat_n(0, count as usize * 44));
+            bytes.extend(std::iter::repeat_n(0, count as usize * 52));
             bytes
         };
         let taken = |topics: &[Vec<u8>]| {

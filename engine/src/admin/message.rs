@@ -612,6 +612,9 @@ fn take_durability(reader: &mut Reader<'_>) -> Option<Durability> {
 const OPTION_PARTITIONS: u8 = 1;
 const OPTION_RETENTION_MS: u8 = 2;
 const OPTION_RETENTION_BYTES: u8 = 3;
+/// 1: set.
+const OPTION_KEEP_UNFINISHED: u8 = 4;
+const OPTION_DROP_FINISHED: u8 = 5;
 
 fn put_topic_options(target: &mut Vec<u8>, options: &TopicOptions) {
     let retention = options.retention.normalized();
@@ -619,6 +622,8 @@ fn put_topic_options(target: &mut Vec<u8>, options: &TopicOptions) {
         (OPTION_PARTITIONS, Some(u64::from(options.partitions))),
         (OPTION_RETENTION_MS, retention.retention_ms),
         (OPTION_RETENTION_BYTES, retention.retention_bytes),
+        (OPTION_KEEP_UNFINISHED, retention.keep_unfinished.then_some(1)),
+        (OPTION_DROP_FINISHED, retention.drop_finished.then_some(1)),
     ];
     // One that is not set is left out.
     let tagged: Vec<(u8, u64)> = tagged.into_iter().filter_map(|(tag, value)| Some((tag, value?))).collect();
@@ -641,6 +646,8 @@ fn take_topic_options(reader: &mut Reader<'_>) -> Option<TopicOptions> {
             OPTION_PARTITIONS => options.partitions = u32::try_from(value).ok()?,
             OPTION_RETENTION_MS if value > 0 => options.retention.retention_ms = Some(value),
             OPTION_RETENTION_BYTES if value > 0 => options.retention.retention_bytes = Some(value),
+            OPTION_KEEP_UNFINISHED if value == 1 => options.retention.keep_unfinished = true,
+            OPTION_DROP_FINISHED if value == 1 => options.retention.drop_finished = true,
             _ => return None,
         }
         tag_before = tag;
@@ -670,9 +677,9 @@ mod tests {
             Request::CreateTopic { name: name(), options: TopicOptions::new().partitions(7) },
             Request::CreateTopic {
                 name: name(),
-                options: TopicOptions::new().retention(Retention::new().retention_bytes(5)),
+                options: TopicOptions::new().retention(Retention::new().retention_bytes(5).drop_finished(true)),
             },
-            Request::ConfigureTopic { name: name(), retention: Retention::new().retention_ms(7) },
+            Request::ConfigureTopic { name: name(), retention: Retention::new().retention_ms(7).keep_unfinished(true) },
             Request::DeleteRecords { topic: name(), partition: 1, before: u64::MAX },
             Request::ListProducers { after: "billing".to_owned() },
             Request::DeleteProducer { name: "billing".to_owned() },
@@ -713,6 +720,8 @@ mod tests {
             created_ms: -1,
             retention_ms: Some(9),
             retention_bytes: None,
+            keep_unfinished: true,
+            drop_finished: false,
         };
         let info = PartitionInfo { partition: 0, lane: 1, first_offset: 2, next_offset: u64::MAX };
         let producer = |id| ProducerInfo { name: format!("p{id}"), id, epoch: u32::MAX };
@@ -724,6 +733,7 @@ mod tests {
             lag: 2,
             in_flight: 3,
             available: 4,
+            lost: 5,
         };
         let group = |kind, partitions| GroupInfo {
             name: "g".to_owned(),

@@ -22,6 +22,10 @@ pub struct TopicSummary {
     pub retention_ms: Option<u64>,
     /// How many bytes of each partition are kept; `None`: all.
     pub retention_bytes: Option<u64>,
+    /// Whether these bounds take only what every group has finished.
+    pub keep_unfinished: bool,
+    /// Whether what every group has finished goes at once.
+    pub drop_finished: bool,
 }
 
 /// A topic with its partitions.
@@ -52,22 +56,41 @@ impl TopicSummary {
 
     /// How long its records are kept.
     pub fn retention(&self) -> Retention {
-        Retention { retention_ms: self.retention_ms, retention_bytes: self.retention_bytes }
+        Retention {
+            retention_ms: self.retention_ms,
+            retention_bytes: self.retention_bytes,
+            keep_unfinished: self.keep_unfinished,
+            drop_finished: self.drop_finished,
+        }
     }
 
     pub(crate) fn take(reader: &mut Reader<'_>) -> Option<TopicSummary> {
-        let mut summary = TopicSummary {
-            name: std::str::from_utf8(reader.bytes()?).ok()?.to_owned(),
-            id: reader.u32()?,
-            partitions: reader.u32()?,
-            records: reader.u64()?,
-            created_ms: reader.i64()?,
-            retention_ms: None,
-            retention_bytes: None,
-        };
-        let retention = Retention::take(reader)?;
-        (summary.retention_ms, summary.retention_bytes) = (retention.retention_ms, retention.retention_bytes);
-        Some(summary)
+        let (name, id, partitions) = (reader.bytes()?, reader.u32()?, reader.u32()?);
+        let name = std::str::from_utf8(name).ok()?.to_owned();
+        let (records, created_ms) = (reader.u64()?, reader.i64()?);
+        Some(Self::with(name, id, partitions, records, created_ms, Retention::take(reader)?))
+    }
+
+    fn with(
+        name: String,
+        id: u32,
+        partitions: u32,
+        records: u64,
+        created_ms: i64,
+        retention: Retention,
+    ) -> TopicSummary {
+        let Retention { retention_ms, retention_bytes, keep_unfinished, drop_finished } = retention;
+        TopicSummary {
+            name,
+            id,
+            partitions,
+            records,
+            created_ms,
+            retention_ms,
+            retention_bytes,
+            keep_unfinished,
+            drop_finished,
+        }
     }
 }
 
@@ -92,15 +115,9 @@ impl TopicDescription {
     pub fn of(topic: &Topic) -> Result<TopicDescription> {
         let partition: Vec<_> =
             (0..topic.partitions()).map(|partition| topic.partition_info(partition)).collect::<Result<_>>()?;
-        let summary = TopicSummary {
-            name: topic.name().to_owned(),
-            id: topic.id(),
-            partitions: topic.partitions(),
-            records: partition.iter().map(|info| info.next_offset - info.first_offset).sum(),
-            created_ms: topic.created_ms(),
-            retention_ms: topic.retention().retention_ms,
-            retention_bytes: topic.retention().retention_bytes,
-        };
+        let records = partition.iter().map(|info| info.next_offset - info.first_offset).sum();
+        let (name, created_ms, retention) = (topic.name().to_owned(), topic.created_ms(), topic.retention());
+        let summary = TopicSummary::with(name, topic.id(), topic.partitions(), records, created_ms, retention);
         Ok(TopicDescription { summary, partition })
     }
 

@@ -4,18 +4,21 @@
 //! - It is a function of the log, and part of each checkpoint.
 //! - A group that has not begun in a partition, or was deleted, has no entry there; what still comes of it is passed over.
 
+use super::lost::Lost;
 use super::progress::{Progress, ProgressChange, ProgressEntry};
 use crate::log::codec::{Put, Reader};
 use std::collections::BTreeMap;
 
-/// What an entry takes in a checkpoint, without its progress.
-const ENTRY_BYTES: u64 = 12;
+/// What an entry takes in a checkpoint at most, without its progress.
+const ENTRY_BYTES: u64 = 12 + Lost::BYTES_MAX;
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Groups {
     /// By slot and group.
     progress: BTreeMap<(u32, u32), Progress>,
+    /// What was lost, by slot and group; of few.
+    lost: BTreeMap<(u32, u32), Lost>,
     /// A bound on what they take in a checkpoint.
     bytes: u64,
 }
@@ -25,9 +28,40 @@ impl Groups {
         self.progress.get(&(slot, group))
     }
 
+    /// What a group lost in a partition.
+    pub(crate) fn lost(&self, group: u32, slot: u32) -> Lost {
+        self.lost.get(&(slot, group)).cloned().unwrap_or_default()
+    }
+
+    /// Below this offset of a partition every group that reads it has finished; `None`: none reads it.
+    pub(crate) fn finished_to(&self, slot: u32) -> Option<u64> {
+        self.progress.range((slot, 0)..=(slot, u32::MAX)).map(|(_, progress)| progress.position()).min()
+    }
+
+    /// The partitions that a group reads.
+    pub(crate) fn slots_of(&self, group: u32) -> Vec<u32> {
+        self.iter().filter(|(its, ..)| *its == group).map(|(_, slot, _)| slot).collect()
+    }
+
     /// All entries: group, slot, progress.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u32, &Progress)> {
         self.progress.iter().map(|((slot, group), progress)| (*group, *slot, progress))
+    }
+
+    /// Begins with what another log had of a group in a partition.
+    pub(crate) fn take_over(&mut self, other: &Groups, group: u32, slot: u32) {
+        if let Some(progress) = other.get(group, slot) {
+            self.set(group, slot, progress.clone());
+            self.set_lost(group, slot, other.lost(group, slot));
+        }
+    }
+
+    /// What a group that has an entry lost.
+    pub(crate) fn set_lost(&mut self, group: u32, slot: u32, lost: Lost) {
+        match lost == Lost::default() {
+            true => self.lost.remove(&(slot, group)),
+            false => self.lost.insert((slot, group), lost),
+        };
     }
 
     /// Begins with what another log had.
@@ -48,15 +82,18 @@ impl Groups {
                 return Err("a group begins twice in a partition");
             }
             let mut progress = Progress::begin(*position)?;
-            progress.truncate(first_offset);
+            truncate(&mut self.lost, key, &mut progress, first_offset);
             self.set(*group, *slot, progress);
             return Ok(true);
+        }
+        if let ProgressChange::Told { to } = change {
+            return Ok(self.lost.get_mut(&key).is_some_and(|lost| lost.told(*to)));
         }
         let Some(progress) = self.progress.get_mut(&key) else { return Ok(false) };
         self.bytes -= bytes_of(progress);
         let applied = progress.apply(change);
         if let ProgressChange::Reset { .. } = change {
-            progress.truncate(first_offset);
+            truncate(&mut self.lost, key, progress, first_offset);
         }
         self.bytes += bytes_of(progress);
         applied.map(|()| true)
@@ -64,9 +101,9 @@ impl Groups {
 
     /// A partition begins at another offset.
     pub(crate) fn truncate(&mut self, slot: u32, first_offset: u64) {
-        for progress in self.progress.range_mut((slot, 0)..=(slot, u32::MAX)).map(|(_, progress)| progress) {
+        for (key, progress) in self.progress.range_mut((slot, 0)..=(slot, u32::MAX)) {
             self.bytes -= bytes_of(progress);
-            progress.truncate(first_offset);
+            truncate(&mut self.lost, *key, progress, first_offset);
             self.bytes += bytes_of(progress);
         }
     }
@@ -74,6 +111,7 @@ impl Groups {
     /// Forgets entries that are not kept: group, slot.
     pub(crate) fn retain(&mut self, mut is_kept: impl FnMut(u32, u32) -> bool) {
         self.progress.retain(|(slot, group), _| is_kept(*group, *slot));
+        self.lost.retain(|key, _| self.progress.contains_key(key));
         self.bytes = self.progress.values().map(bytes_of).sum();
     }
 
@@ -88,6 +126,7 @@ impl Groups {
             target.put_u32(*slot);
             target.put_u32(*group);
             progress.encode(target);
+            self.lost(*group, *slot).encode(target);
         }
     }
 
@@ -100,8 +139,18 @@ impl Groups {
                 return None;
             }
             groups.set(group, slot, progress);
+            groups.set_lost(group, slot, Lost::decode(reader)?);
         }
         Some(groups)
+    }
+}
+
+/// A group's partition begins at another offset: what goes unfinished is lost.
+fn truncate(lost: &mut BTreeMap<(u32, u32), Lost>, key: (u32, u32), progress: &mut Progress, first_offset: u64) {
+    let from = progress.position();
+    let records = progress.truncate(first_offset);
+    if records > 0 {
+        lost.entry(key).or_default().note(from..first_offset, records);
     }
 }
 
@@ -131,6 +180,9 @@ mod tests {
         groups.apply(&entry(1, 5, ProgressChange::Finish { from: 5, to: 7 }), 3).unwrap();
         groups.apply(&entry(1, 5, ProgressChange::Finish { from: 19, to: 21 }), 3).unwrap_err();
         groups.truncate(5, 4);
+        assert_eq!((groups.lost(1, 5).records(), groups.lost(1, 5).untold()), (4, Some(0..4)), "0 to 2 at its beginning");
+        assert_eq!(groups.lost(2, 5), Lost::default());
+        assert_eq!((groups.finished_to(5), groups.finished_to(7)), (Some(4), None));
         let positions: Vec<_> =
             groups.iter().map(|(group, slot, progress)| (group, slot, progress.position())).collect();
         assert_eq!(positions, [(1, 5, 4), (2, 5, 10), (1, 6, 0)]);
@@ -141,6 +193,8 @@ mod tests {
         for length in 0..bytes.len() {
             assert_eq!(Groups::decode(&mut Reader::new(&bytes[..length])), None);
         }
+        let told = entry(1, 5, ProgressChange::Told { to: 4 });
+        assert_eq!((groups.apply(&told, 4), groups.apply(&told, 4)), (Ok(true), Ok(false)), "told once");
         groups.apply(&entry(1, 5, ProgressChange::Reset { position: 0 }), 4).unwrap();
         assert_eq!(groups.get(1, 5).unwrap().position(), 4);
         groups.retain(|group, _| group == 2);

@@ -31,8 +31,8 @@ pub(crate) fn hand_over(earlier: &[&LogState], lanes: u32) -> Result<Vec<LogStat
         for original in state.originals.iter().filter(|original| was_its(original.slot)) {
             states[(original.slot % lanes) as usize].originals.push(original.clone());
         }
-        for (group, slot, progress) in state.groups.iter().filter(|(_, slot, _)| was_its(*slot)) {
-            states[(slot % lanes) as usize].groups.set(group, slot, progress.clone());
+        for (group, slot, _) in state.groups.iter().filter(|(_, slot, _)| was_its(*slot)) {
+            states[(slot % lanes) as usize].groups.take_over(&state.groups, group, slot);
         }
         for (lane, target) in (0..).zip(&mut states) {
             target.cancelled.take_over(&state.cancelled, |slot| was_its(slot) && slot % lanes == lane);

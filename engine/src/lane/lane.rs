@@ -15,6 +15,7 @@ mod encoding;
 use super::catalog::CatalogChange;
 use super::checkpoint;
 use super::cohort::{Cohort, Look};
+use super::cut::Cut;
 use super::entries::{self, DiscardEntry, PUBLISH_BYTES, TruncateEntry, truncate_body_bytes};
 use super::progress::{self, ProgressEntry, progress_body_bytes_max, progress_growth_max};
 use super::shared::{Answer, LaneShared, Message, NO_RECORDS, count, poisoned};
@@ -188,6 +189,7 @@ impl Lane {
             failed: false,
         };
         lane.write_checkpoint(Position(0));
+        lane.state.groups.iter().for_each(|(_, slot, _)| lane.tell_finished(slot));
         lane
     }
 
@@ -547,8 +549,13 @@ impl Lane {
         match message {
             Message::Catalog { change, reply } => {
                 let body = change.encode();
+                let freed = match &change {
+                    CatalogChange::DeleteGroup { group } => self.state.groups.slots_of(*group),
+                    _ => Vec::new(),
+                };
                 match self.state.apply_catalog(&change) {
                     Ok(()) => {
+                        freed.into_iter().for_each(|slot| self.tell_finished(slot));
                         self.append_control(Kind::Catalog, &body, Some(reply));
                     }
                     Err(reason) => reply.set(Err(Error::InvalidArgument {
@@ -572,7 +579,9 @@ impl Lane {
             }
             Message::Progress { entries, reply } => self.note_progress(&entries, reply),
             Message::ForgetGroup { group, reply } => {
+                let slots = self.state.groups.slots_of(group);
                 self.state.forget_group(group);
+                slots.into_iter().for_each(|slot| self.tell_finished(slot));
                 reply.set(Ok(()));
             }
             Message::ListUnseen { producer, slot, list, reply } => {
@@ -593,7 +602,7 @@ impl Lane {
                     self.effects.push_back((self.writer.tail(), Effect::Reply(reply)));
                 }
             }
-            Message::Truncate { entries, reply } => self.truncate(&entries, reply),
+            Message::Truncate { cuts, reply } => self.truncate(&cuts, reply),
             Message::Leave { reply } => {
                 if self.parts.shared.has_records() {
                     self.roll_if_full(u64::MAX);
@@ -670,6 +679,9 @@ impl Lane {
                 Err(reason) => contradiction = Some(format!("{entry:?}: {reason}")),
             }
         }
+        for of_slot in noted.chunk_by(|one, other| one.slot == other.slot) {
+            self.tell_finished(of_slot[0].slot);
+        }
         if !noted.is_empty() {
             let was_urgent = self.urgent;
             self.append_control(Kind::Progress, &progress::encode_progress(&noted), None);
@@ -689,13 +701,22 @@ impl Lane {
         }
     }
 
+    /// Says how far every group has come in a partition.
+    fn tell_finished(&self, slot: u32) {
+        if let Some(partition) = self.parts.table.get(slot) {
+            partition.finished_to.set(self.state.groups.finished_to(slot));
+        }
+    }
+
     /// Gives up the front of partitions.
-    fn truncate(&mut self, entries: &[TruncateEntry], reply: Answer) {
-        let moved = |entry: &TruncateEntry| {
-            let first_offset = self.state.truncate(entry.slot, entry.first_offset)?;
-            Some(TruncateEntry { first_offset, ..*entry })
+    fn truncate(&mut self, cuts: &[(u32, Cut)], reply: Answer) {
+        let moved = |(slot, cut): &(u32, Cut)| {
+            let first_offset = cut.first_offset(self.state.groups.finished_to(*slot));
+            let first_offset = self.state.truncate(*slot, first_offset)?;
+            Some(TruncateEntry { slot: *slot, first_offset })
         };
-        let moved: Vec<TruncateEntry> = entries.iter().filter_map(moved).collect();
+        let moved: Vec<TruncateEntry> = cuts.iter().filter_map(moved).collect();
+        moved.iter().for_each(|entry| self.tell_finished(entry.slot));
         if !moved.is_empty() {
             let placed = match canary::sings(Canary::ForgetTruncation) {
                 true => self.append_control(Kind::Pad, &[], None),
@@ -1081,7 +1102,7 @@ fn control_bytes(message: &Message) -> u64 {
         Message::Catalog { change, .. } => frame_bytes(Kind::Catalog, change.encode().len()),
         Message::Publish { extra_headers, .. } => frame_bytes(Kind::Publish, 4 + PUBLISH_BYTES + extra_headers.len()),
         Message::Cancel { .. } => frame_bytes(Kind::Discard, 4 + Identity::BYTES),
-        Message::Truncate { entries, .. } => frame_bytes(Kind::Truncate, truncate_body_bytes(entries.len())),
+        Message::Truncate { cuts, .. } => frame_bytes(Kind::Truncate, truncate_body_bytes(cuts.len())),
         Message::Progress { entries, .. } => frame_bytes(Kind::Progress, progress_body_bytes_max(entries)),
         Message::Leave { .. }
         | Message::DropSlots { .. }

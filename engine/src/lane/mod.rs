@@ -4,6 +4,7 @@ pub(crate) mod cancelled;
 pub(crate) mod catalog;
 pub(crate) mod checkpoint;
 pub(crate) mod cohort;
+pub(crate) mod cut;
 pub(crate) mod entries;
 pub(crate) mod groups;
 pub(crate) mod handover;
@@ -11,6 +12,7 @@ pub(crate) mod handover;
 pub(crate) mod inbox;
 #[allow(clippy::module_inception)]
 pub(crate) mod lane;
+pub(crate) mod lost;
 pub(crate) mod numbers;
 pub(crate) mod originals;
 pub(crate) mod progress;

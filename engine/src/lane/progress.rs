@@ -148,6 +148,8 @@ pub(crate) enum ProgressChange {
     OpenInbox { bounds: InboxBounds },
     /// Something was processed under this token. It stands in the frame of the acknowledgement.
     Token { token: Token, at_ms: i64 },
+    /// A member was told of what had been given up unfinished below this offset: see [`super::lost`].
+    Told { to: u64 },
 }
 
 /// An entry of a Progress frame.
@@ -233,6 +235,10 @@ impl ProgressChange {
                 target.put_varint(zigzag(*at_ms));
                 token.encode(target);
             }
+            ProgressChange::Told { to } => {
+                target.put_u8(10);
+                target.put_varint(*to);
+            }
         }
     }
 
@@ -248,6 +254,7 @@ impl ProgressChange {
             5 => ProgressChange::Reset { position: reader.varint()? },
             8 => ProgressChange::OpenInbox { bounds: InboxBounds::decode(reader)? },
             9 => ProgressChange::Token { at_ms: unzigzag(reader.varint()?), token: Token::decode(reader)? },
+            10 => ProgressChange::Told { to: reader.varint()? },
             _ => return None,
         })
     }
@@ -311,6 +318,8 @@ impl Progress {
                 *self = Progress { inbox: self.inbox.take(), ..begun };
                 Ok(())
             }
+            // What was lost stands beside it.
+            ProgressChange::Told { .. } => Ok(()),
         }
     }
 
@@ -691,6 +700,7 @@ mod tests {
             ProgressChange::Reset { position: u64::MAX },
             ProgressChange::OpenInbox { bounds: InboxBounds { tokens_max: u32::MAX, age_ms_max: u64::MAX } },
             ProgressChange::Token { token: Token::new(&[7; 128]).unwrap(), at_ms: i64::MIN },
+            ProgressChange::Told { to: 1 << 50 },
         ];
         let entry = |change| ProgressEntry { group: u32::MAX, slot: u32::MAX, change };
         let entries = changes.map(entry);
@@ -784,6 +794,7 @@ mod tests {
                     Some(tokens) => drop(tokens.record(token.clone(), at_ms)),
                     None => return false,
                 },
+                ProgressChange::Told { .. } => {}
             }
             true
         }

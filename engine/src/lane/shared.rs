@@ -6,7 +6,7 @@
 //! - Every message with a reply gets one, also when the engine fails or closes.
 
 use super::catalog::CatalogChange;
-use super::entries::TruncateEntry;
+use super::cut::Cut;
 use super::numbers::Last;
 use super::progress::ProgressEntry;
 use super::state::Unseen;
@@ -57,8 +57,8 @@ pub(crate) enum Message {
     Cancel { identity: Identity, reply: Answer },
     /// Publish a withheld record now, with extra headers, durably.
     Publish { identity: Identity, extra_headers: Vec<u8>, reply: Answer },
-    /// Give up the front of partitions, durably.
-    Truncate { entries: Vec<TruncateEntry>, reply: Answer },
+    /// Give up the front of partitions, by slot, durably.
+    Truncate { cuts: Vec<(u32, Cut)>, reply: Answer },
     /// Go on in another segment, if this one has records: so that they can be given up.
     Leave { reply: Answer },
     /// List the frames of a stretch of a log that this lane withholds. Answered when what it has published of the

@@ -5,6 +5,7 @@
 use crate::lane::cancelled::Cancelled;
 use crate::lane::catalog::{Catalog, GroupEntry, ProducerEntry};
 use crate::lane::groups::Groups;
+use crate::lane::lost::Lost;
 use crate::lane::numbers::{Last, Numbers};
 use crate::lane::progress::{Progress, ProgressChange};
 use crate::lane::recovery::Recovered;
@@ -56,7 +57,7 @@ impl Beginnings {
 
     /// Adds how far a group had come in a partition. Where records have other offsets now, only what lies before all
     /// that is unfinished is known: the rest is handed out again.
-    pub(crate) fn add_progress(&mut self, group: u32, slot: u32, progress: &Progress, has_moved: bool) {
+    pub(crate) fn add_progress(&mut self, group: u32, slot: u32, progress: &Progress, lost: Lost, has_moved: bool) {
         if !self.groups.contains_key(&group) {
             return;
         }
@@ -66,6 +67,7 @@ impl Beginnings {
             progress.apply(&goes_on).expect("it has this position already");
         }
         self.progress.set(group, slot, progress);
+        self.progress.set_lost(group, slot, lost);
     }
 
     /// Has the logs that were just recovered, and hold nothing, begin so.
@@ -85,8 +87,11 @@ impl Beginnings {
         for (lane, log) in (0..).zip(&mut *recovered) {
             log.state.cancelled.take_over(&self.cancelled, |slot| slot % lanes == lane);
         }
-        for (group, slot, progress) in self.progress.iter() {
-            recovered[(slot % lanes) as usize].state.groups.set(group, slot, progress.clone());
+        for (group, slot, _) in self.progress.iter() {
+            let state = &mut recovered[(slot % lanes) as usize].state;
+            state.groups.take_over(&self.progress, group, slot);
+            // Of what a repair could not save each group is told.
+            state.groups.truncate(slot, state.partition(slot).first_offset);
         }
         if self.last_group > 0 {
             recovered[0].state.catalog.take_over_groups(&self.groups, self.last_group);

@@ -10,7 +10,7 @@ mod generation;
 mod lanes;
 
 use crate::bounds::WINDOW_BYTES;
-use crate::consumer::group::groups::{Found, Groups};
+use crate::consumer::group::groups::{Found, FoundProgress, Groups};
 use crate::engine::{EngineInner, RecoverySummary, share_topic};
 use crate::error::{Error, Result};
 use crate::io::fork::{self};
@@ -19,6 +19,7 @@ use crate::keeper::{self, Keeper, KeeperShared};
 use crate::lane::catalog::Catalog;
 use crate::lane::handover::hand_over;
 use crate::lane::lane::LaneParts;
+use crate::lane::progress::Progress;
 use crate::lane::recovery::{self, Hole, Recovered, RecoveryContext};
 use crate::lane::shared::{LaneShared, Message};
 use crate::lane::state::LogState;
@@ -315,7 +316,11 @@ impl Opening<'_> {
 /// How far groups had come.
 fn progress_of(recovered: &[Recovered]) -> Found {
     let of = |log: &Recovered| -> Vec<_> {
-        log.state.groups.iter().map(|(group, slot, progress)| ((group, slot), progress.clone())).collect()
+        let groups = &log.state.groups;
+        let found = |(group, slot, progress): (u32, u32, &Progress)| {
+            ((group, slot), FoundProgress { progress: progress.clone(), lost: groups.lost(group, slot) })
+        };
+        groups.iter().map(found).collect()
     };
     recovered.iter().flat_map(of).collect()
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod cold;
 pub(crate) mod copied;
+pub(crate) mod finished;
 pub(crate) mod history;
 pub(crate) mod index;
 pub(crate) mod page_cache;

@@ -55,8 +55,25 @@ fn bisect(
     wanted: impl Fn(&Run) -> bool,
 ) -> Result<Option<(Arc<Segment>, Vec<Run>)>> {
     let segments = partition.sealed_segments();
-    // Which of its logs is all the same: they share storage, pages, and whether anything may be written.
     let (log, slot) = (&*partition.log, partition.slot);
+    let count = count_before(log, slot, &segments, starts_before)?;
+    for segment in &segments[count.saturating_sub(1)..] {
+        let Some(runs) = runs_in(log, segment, slot)? else { continue };
+        if runs.iter().any(&wanted) {
+            return Ok(Some((segment.clone(), runs)));
+        }
+    }
+    Ok(None)
+}
+
+/// How many segments of a partition come before others whose entry does not say `starts_before`. Which of its logs
+/// `log` is is all the same: they share storage, pages, and whether anything may be written.
+fn count_before(
+    log: &LogShared,
+    slot: u32,
+    segments: &[Arc<Segment>],
+    starts_before: impl Fn(&SidecarEntry) -> bool,
+) -> Result<usize> {
     let (mut low, mut high) = (0, segments.len());
     while low < high {
         let middle = low + (high - low) / 2;
@@ -66,13 +83,16 @@ fn bisect(
         };
         if before { low = middle + 1 } else { high = middle }
     }
-    for segment in &segments[low.saturating_sub(1)..] {
-        let Some(runs) = runs_in(log, segment, slot)? else { continue };
-        if runs.iter().any(&wanted) {
-            return Ok(Some((segment.clone(), runs)));
-        }
-    }
-    Ok(None)
+    Ok(low)
+}
+
+/// The first offset of a partition in the sealed segment that holds `offset`. `None`: none does.
+pub(crate) fn first_offset_of_segment(partition: &Partition, offset: u64) -> Result<Option<u64>> {
+    let segments = partition.sealed_segments();
+    let (log, slot) = (&*partition.log, partition.slot);
+    let count = count_before(log, slot, &segments, |entry| entry.first_offset <= offset)?;
+    let Some(last) = count.checked_sub(1) else { return Ok(None) };
+    first_offset_in(log, &segments[last], slot)
 }
 
 /// The runs of `slot` in a sealed segment.

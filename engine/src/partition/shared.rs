@@ -6,6 +6,7 @@
 //! - A segment may leave at any time, for a copy of it or for good; who has looked something up in it looks again.
 //! - A partition's index grows only by what is durable.
 
+use super::finished::FinishedTo;
 use super::index::{PartitionIndex, Run};
 use super::page_cache::PageCache;
 use super::published::Published;
@@ -203,6 +204,8 @@ pub(crate) struct Partition {
     pub(crate) retention: Arc<Mutex<Retention>>,
     /// The logs it stood in before, oldest first; see [`super::history`].
     pub(crate) older: Box<[Arc<LogShared>]>,
+    /// How far every group has come that reads it.
+    pub(crate) finished_to: FinishedTo,
     /// Apart from what senders look at: the lane changes it with every publication.
     published: CachePadded<Published<PartitionIndex>>,
 }
@@ -246,7 +249,8 @@ impl Partition {
         index: PartitionIndex,
     ) -> Partition {
         let published = CachePadded::new(Published::new(index));
-        Partition { topic, partition, slot, lane, log, retention, older, published }
+        let finished_to = FinishedTo::default();
+        Partition { topic, partition, slot, lane, log, retention, older, finished_to, published }
     }
 
     /// The index, locked.

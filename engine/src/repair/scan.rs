@@ -447,7 +447,7 @@ impl<'a> Source<'a> {
         let (lanes, lane) = self.lanes.get(&log).copied().unwrap_or((1, 0));
         self.withheld.retain(|_, withheld| withheld.slot % lanes != lane);
         self.groups.retain(|_, slot| slot % lanes != lane);
-        state.groups.iter().for_each(|(group, slot, progress)| self.groups.set(group, slot, progress.clone()));
+        state.groups.iter().for_each(|(group, slot, _)| self.groups.take_over(&state.groups, group, slot));
         self.cancelled.retain(|slot| slot % lanes != lane);
         self.cancelled.take_over(&state.cancelled, |slot| slot % lanes == lane);
         for (identity, withheld) in state.withheld() {

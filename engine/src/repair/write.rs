@@ -186,7 +186,8 @@ pub(super) fn write(
     let mut beginnings = Beginnings { offsets, ..Beginnings::of(catalog, numbers, sequences, cancelled, &slots) };
     for partition in partitions {
         for (group, slot, progress) in source.groups.iter().filter(|(_, slot, _)| *slot == partition.slot) {
-            beginnings.add_progress(group, slots[&slot], progress, !partition.moved.is_empty());
+            let lost = source.groups.lost(group, slot);
+            beginnings.add_progress(group, slots[&slot], progress, lost, !partition.moved.is_empty());
         }
     }
     made.close()?;

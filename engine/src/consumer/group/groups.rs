@@ -16,6 +16,7 @@ use crate::consumer::consumer::resolve;
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
 use crate::lane::catalog::{Catalog, CatalogChange, GroupEntry};
+use crate::lane::lost::Lost;
 use crate::lane::progress::{Progress, ProgressChange, ProgressEntry};
 use crate::lane::shared::Message;
 use crate::lane::thread::block_signals;
@@ -28,7 +29,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How far groups had come when the engine was opened, by group and slot.
-pub(crate) type Found = BTreeMap<(u32, u32), Progress>;
+pub(crate) type Found = BTreeMap<(u32, u32), FoundProgress>;
+
+/// How far a group had come in a partition, and what it had lost there.
+pub(crate) struct FoundProgress {
+    pub(crate) progress: Progress,
+    pub(crate) lost: Lost,
+}
 
 /// See the module.
 #[derive(Default)]
@@ -87,6 +94,8 @@ pub struct GroupPartitionInfo {
     pub in_flight: u64,
     /// And how many could be handed out now; the others wait for their time, or for their dead letter.
     pub available: u64,
+    /// Records that the partition gave up before the group had finished them, since the group began.
+    pub lost: u64,
 }
 
 impl Groups {
@@ -307,7 +316,7 @@ fn begin(engine: &EngineInner, state: &mut State, entry: &GroupEntry, options: &
                 value: position.to_string(),
                 reason: reason.to_owned(),
             })?;
-            state.found.insert((group, slot), progress);
+            state.found.insert((group, slot), FoundProgress { progress, lost: Lost::default() });
         }
     }
     Ok(())
@@ -322,11 +331,11 @@ fn build(engine: &EngineInner, state: &mut State, entry: &GroupEntry, options: G
     let desk_options = options.desk();
     let is_clean = state.was_clean;
     let built = partitions.into_iter().filter_map(|(topic, partition, _)| {
-        let progress = state.found.remove(&(entry.id, partition.slot))?;
+        let FoundProgress { progress, lost } = state.found.remove(&(entry.id, partition.slot))?;
         let next_offset = partition.index().next_offset;
         let desk = Desk::open(progress, desk_options, Opening { next_offset, is_clean });
         let lane = engine.lanes[partition.lane as usize].clone();
-        Some(Arc::new(GroupPartition::new(entry.id, topic, partition, lane, desk)))
+        Some(Arc::new(GroupPartition::new(entry.id, topic, partition, lane, desk, lost)))
     });
     let built = built.collect();
     Some(GroupShared::new(entry.id, &entry.name, options, built))

@@ -289,6 +289,8 @@ pub struct GroupConsumer {
     paused: BTreeSet<usize>,
     /// An error that waits for the next poll, because this one had records.
     pending: Option<Error>,
+    /// The partition that the next poll says the losses of, for the same reason.
+    pending_lost: Option<usize>,
 }
 
 /// What stands in the way of taking.
@@ -306,8 +308,17 @@ impl GroupConsumer {
         let shared = group.join(|id| MemberShared::new(id, options));
         let readers = group.partitions.iter().map(|_| None).collect();
         let turn = shared.id as usize;
-        let (paused, pending) = (BTreeSet::new(), None);
-        GroupConsumer { engine, group, shared, readers, ahead: ReadAhead::new(1 << 20), turn, paused, pending }
+        GroupConsumer {
+            engine,
+            group,
+            shared,
+            readers,
+            ahead: ReadAhead::new(1 << 20),
+            turn,
+            paused: BTreeSet::new(),
+            pending: None,
+            pending_lost: None,
+        }
     }
 
     /// The name of the group.
@@ -318,7 +329,8 @@ impl GroupConsumer {
     /// The next records, each under a lease; waits up to `timeout` for the first one. Empty after the timeout.
     ///
     /// # Errors
-    /// `Truncated` where retention took records before they were finished: told once; polling goes on behind them.
+    /// `Truncated` where records were given up before they were finished: one member is told, once, also if that was
+    /// before the engine was opened; polling goes on behind them.
     /// `GroupDeleted`, `Damaged`, `Closed`, `Forked`, and what stops the engine.
     pub fn poll(&mut self, timeout: Duration) -> Result<Deliveries> {
         self.engine.check_fork()?;
@@ -374,6 +386,9 @@ impl GroupConsumer {
         if let Some(error) = self.pending.take() {
             return Err(error);
         }
+        if let Some(at) = self.pending_lost.take() {
+            self.tell_lost(at)?;
+        }
         let options = &self.shared.options;
         let in_flight = {
             let mut state = lock(&self.shared.state);
@@ -386,7 +401,7 @@ impl GroupConsumer {
             records
         };
         let room = (options.max_in_flight_records - in_flight).min(options.max_poll_records as u64);
-        let mut taking = Taking { deliveries: Deliveries::default(), room, bytes: 0, is_alone: false };
+        let mut taking = Taking { deliveries: Deliveries::default(), room, bytes: 0, is_alone: false, has_lost: false };
         let mut limits = Vec::new();
         let count = self.group.partitions.len();
         for step in 0..count {
@@ -398,6 +413,10 @@ impl GroupConsumer {
                 continue;
             }
             match self.take_of(at, &mut taking) {
+                Ok(_) if taking.has_lost => {
+                    self.pending_lost = Some(at);
+                    break;
+                }
                 Ok(limit) => limits.extend(limit),
                 Err(error) if taking.deliveries.is_empty() => return Err(error),
                 // What was taken before is given first.
@@ -411,11 +430,25 @@ impl GroupConsumer {
         if !taking.deliveries.is_empty() {
             return Ok(Ok(taking.deliveries));
         }
+        if let Some(at) = self.pending_lost.take() {
+            self.tell_lost(at)?;
+            return Ok(Err(Nothing::Again));
+        }
         if let Some(limit) = limits.first() {
             limit.wait_shared()?;
             return Ok(Err(Nothing::Again));
         }
         Ok(Err(Nothing::Wait(self.until_due())))
+    }
+
+    /// Says once what was given up of a partition unfinished, unless another member did.
+    fn tell_lost(&self, at: usize) -> Result<()> {
+        let of = &self.group.partitions[at];
+        let (topic, partition) = (of.partition.topic.to_string(), of.partition.partition);
+        match of.tell_lost() {
+            Some(lost) => Err(Error::Truncated { topic, partition, from: lost.start, to: lost.end }),
+            None => Ok(()),
+        }
     }
 
     /// How long until a record is due that waits for its time.
@@ -431,7 +464,8 @@ impl GroupConsumer {
         let (kind, now_ms) = (self.group.options.kind, self.engine.clock.wall_ms());
         let has_others = !taking.deliveries.is_empty();
         let given = partition.take(kind, self.shared.id, now_ms, taking.room, has_others)?;
-        let Given { ranges, counting, limit, dead_letters, pause, lost, resets } = given;
+        let Given { ranges, counting, limit, dead_letters, pause, has_lost, resets } = given;
+        taking.has_lost = has_lost;
         if self.group.bury(at as u32, resets, dead_letters) {
             self.engine.groups.nudge();
         }
@@ -461,9 +495,6 @@ impl GroupConsumer {
                     return Err(error);
                 }
             }
-        }
-        if let Some(lost) = lost {
-            return Err(truncated(&partition, &lost));
         }
         let waits = is_idle && matches!(pause, Some(super::taken::Pause::LimitPending));
         Ok(limit.filter(|_| waits))
@@ -786,9 +817,6 @@ struct Taking {
     bytes: usize,
     /// A record that goes out alone is in it.
     is_alone: bool,
-}
-
-fn truncated(partition: &GroupPartition, lost: &Range<u64>) -> Error {
-    let (topic, partition) = (partition.partition.topic.to_string(), partition.partition.partition);
-    Error::Truncated { topic, partition, from: lost.start, to: lost.end }
+    /// Of the partition that was looked at last, something is to be told.
+    has_lost: bool,
 }

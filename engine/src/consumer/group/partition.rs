@@ -4,6 +4,7 @@
 //! - Changes reach the lane in the order in which the desk made them: they are pushed before its lock is let go.
 //! - What must be durable before it counts (a limit, a raised count) is told the desk when its reply is there.
 //! - A token goes into the log in the same frame as the acknowledgement of the delivery that claimed it.
+//! - What was given up unfinished is told once, to the member that asks first; until then the log remembers it.
 
 use super::MemberId;
 use super::deliveries::Once;
@@ -14,6 +15,7 @@ use super::taken::{Cause, Counting, DeadLetter, GivenBack, GroupKind, Pause, Ret
 use crate::canary::{self, Canary};
 use crate::error::{Error, Result};
 use crate::lane::inbox::{Inbox, InboxBounds, Seen, Token};
+use crate::lane::lost::Lost;
 use crate::lane::progress::{ProgressChange, ProgressEntry};
 use crate::lane::shared::{LaneShared, Message, Reply};
 use crate::partition::shared::{Partition, TopicShared};
@@ -41,8 +43,10 @@ struct State {
     limit: Option<(Ticket, Arc<Reply>)>,
     /// Who is to have the partition, in an ordered group.
     wanted_by: Option<MemberId>,
-    /// What retention took before it was finished, and nobody was told of.
-    lost: Option<Range<u64>>,
+    /// What was given up before it was finished; in this opening, as the desk saw it.
+    lost: Lost,
+    /// The partition's first offset when it was last looked at.
+    first_offset: u64,
     /// What is in flight was written down: nothing is handed out any more.
     closed: bool,
 }
@@ -57,8 +61,8 @@ pub(super) struct Given {
     pub(super) limit: Option<Arc<Reply>>,
     pub(super) dead_letters: Vec<DeadLetter>,
     pub(super) pause: Option<Pause>,
-    /// Offsets that retention took before they were finished.
-    pub(super) lost: Option<Range<u64>>,
+    /// Offsets were given up before they were finished: [`GroupPartition::tell_lost`] says which.
+    pub(super) has_lost: bool,
     /// What [`GroupPartition::resets`] was.
     pub(super) resets: u64,
 }
@@ -70,13 +74,16 @@ impl GroupPartition {
         partition: Arc<Partition>,
         lane: Arc<LaneShared>,
         desk: Desk,
+        lost: Lost,
     ) -> GroupPartition {
+        let first_offset = partition.index().first_offset;
         let state = Mutex::new(State {
             desk,
             in_progress: InProgress::default(),
             limit: None,
             wanted_by: None,
-            lost: None,
+            lost,
+            first_offset,
             closed: false,
         });
         GroupPartition { group, topic, partition, lane, state, resets: AtomicU64::new(0) }
@@ -86,11 +93,27 @@ impl GroupPartition {
         let mut state = lock(&self.state);
         let first_offset = self.partition.index().first_offset;
         let position = state.desk.position();
-        if first_offset > position && state.desk.truncate(first_offset) > 0 {
-            let from = state.lost.as_ref().map_or(position, |lost| lost.start);
-            state.lost = Some(from..first_offset);
+        if first_offset > position {
+            let records = state.desk.truncate(first_offset);
+            state.lost.note(position..first_offset, records);
+        }
+        if first_offset > state.first_offset {
+            state.first_offset = first_offset;
+            // What was acknowledged before the desk saw that it is gone, but after the log had given it up, is not lost.
+            if state.lost.untold().is_none() && !state.closed {
+                self.log(vec![ProgressChange::Told { to: first_offset }], false);
+            }
         }
         state
+    }
+
+    /// What is to be told of: records that were given up before they were finished. Nobody is told again.
+    pub(super) fn tell_lost(&self) -> Option<Range<u64>> {
+        let mut state = self.lock();
+        let untold = state.lost.untold().filter(|_| !state.closed)?;
+        state.lost.told(untold.end);
+        self.log(vec![ProgressChange::Told { to: untold.end }], false);
+        Some(untold)
     }
 
     /// Hands changes to the lane. With `answered`, they are made durable at once.
@@ -149,7 +172,7 @@ impl GroupPartition {
             ranges: taken.ranges,
             dead_letters: taken.dead_letters,
             pause: taken.pause,
-            lost: state.lost.take(),
+            has_lost: state.lost.untold().is_some(),
             resets: self.resets(),
             ..Given::default()
         };
@@ -308,6 +331,7 @@ impl GroupPartition {
             lag: state.desk.progress().unfinished_below(next_offset),
             in_flight: state.desk.in_flight(),
             available: state.desk.available(next_offset),
+            lost: state.lost.records(),
         }
     }
 }
