@@ -52,6 +52,12 @@ pub struct RetentionArguments {
     /// Keep at least so many bytes of the newest records of each partition; 0: all [default: all]
     #[arg(long, value_name = "BYTES")]
     retention_bytes: Option<u64>,
+    /// Whether these two keep what a group that reads the topic has not finished [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    keep_unfinished: Option<bool>,
+    /// Whether what every group that reads the topic has finished is given up at once [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    drop_finished: Option<bool>,
 }
 
 impl RetentionArguments {
@@ -59,7 +65,9 @@ impl RetentionArguments {
     fn over(&self, before: Retention) -> Retention {
         let ms = self.retention_ms.or(before.retention_ms).unwrap_or(0);
         let bytes = self.retention_bytes.or(before.retention_bytes).unwrap_or(0);
-        Retention::new().retention_ms(ms).retention_bytes(bytes)
+        let keep = self.keep_unfinished.unwrap_or(before.keep_unfinished);
+        let drop = self.drop_finished.unwrap_or(before.drop_finished);
+        Retention::new().retention_ms(ms).retention_bytes(bytes).keep_unfinished(keep).drop_finished(drop)
     }
 }
 
@@ -217,6 +225,12 @@ fn configure(arguments: &ConfigureArguments) -> Result {
         let bytes = summary.retention_bytes;
         let bytes = bytes.map_or("all bytes".to_owned(), |bytes| format!("{} bytes", text::grouped(bytes)));
         output.line(format_args!("topic `{}` keeps records {time}, {bytes} of each partition", summary.name))?;
+        if summary.keep_unfinished {
+            output.line(format_args!("what a group that reads it has not finished is kept longer"))?;
+        }
+        if summary.drop_finished {
+            output.line(format_args!("what every group that reads it has finished goes at once"))?;
+        }
     }
     output.finish()
 }

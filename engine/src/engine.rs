@@ -649,6 +649,8 @@ impl EngineInner {
         let change = CatalogChange::Create(entry.clone());
         self.lanes[0].ask(|reply| Message::Catalog { change, reply })?;
         let shared = self.add_topic(&entry, |_| PartitionIndex::new(0, 0, i64::MIN));
+        drop(next_ids);
+        Groups::topic_created(self, &shared);
         self.keeper.look_at_retention();
         Ok(Topic { shared })
     }

@@ -72,14 +72,14 @@ impl Groups {
         }
     }
 
-    /// Applies a change; `first_offset` is that of the partition. `Ok(false)`: the group has no entry. `Err`: it
-    /// contradicts what came before, and nothing has changed.
+    /// Applies a change; `first_offset` is that of the partition. `Ok(false)`: it changes nothing, as the group has no
+    /// entry, or has begun, or was told. `Err`: it contradicts what came before, and nothing has changed.
     pub(crate) fn apply(&mut self, entry: &ProgressEntry, first_offset: u64) -> Result<bool, &'static str> {
         let ProgressEntry { group, slot, change } = entry;
         let key = (*slot, *group);
         if let ProgressChange::Begin { position } = change {
             if self.progress.contains_key(&key) {
-                return Err("a group begins twice in a partition");
+                return Ok(false);
             }
             let mut progress = Progress::begin(*position)?;
             truncate(&mut self.lost, key, &mut progress, first_offset);
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(groups.apply(&entry(1, 5, begin(0)), 3), Ok(true));
         assert_eq!(groups.apply(&entry(2, 5, begin(10)), 3), Ok(true));
         assert_eq!(groups.apply(&entry(1, 6, begin(0)), 0), Ok(true));
-        groups.apply(&entry(1, 5, begin(0)), 3).unwrap_err();
+        assert_eq!(groups.apply(&entry(1, 5, begin(9)), 3), Ok(false), "it has begun");
         assert_eq!(groups.get(1, 5).unwrap().position(), 3, "nothing is kept below");
         assert_eq!(groups.apply(&entry(3, 5, ProgressChange::HandOutTo { offset: 9 }), 3), Ok(false), "it was deleted");
         groups.apply(&entry(1, 5, ProgressChange::HandOutTo { offset: 20 }), 3).unwrap();

@@ -674,7 +674,7 @@ impl Lane {
             let first_offset = self.state.partition(entry.slot).first_offset;
             match self.state.groups.apply(entry, first_offset) {
                 Ok(true) => noted.push(entry.clone()),
-                // Its group was deleted.
+                // Its group was deleted, or it was said before.
                 Ok(false) => {}
                 Err(reason) => contradiction = Some(format!("{entry:?}: {reason}")),
             }

@@ -33,7 +33,7 @@ pub(crate) const ENTRIES_MAX: usize = 1 << 20;
 /// Most bytes of an entry of a Progress frame: group, slot, tag, and a change without a token.
 const ENTRY_BYTES_MAX: usize = 5 + 5 + 1 + 10 + Attempts::BYTES_MAX;
 /// How much more of a checkpoint a change takes at most: a new entry, an attempt, or a range that is cut in two.
-const GROWTH_MAX: u64 = 80;
+const GROWTH_MAX: u64 = 110;
 /// And a token with its time.
 const TOKEN_GROWTH_MAX: u64 = 1 + Token::BYTES_MAX as u64 + 10;
 

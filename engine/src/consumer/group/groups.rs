@@ -1,7 +1,8 @@
 //! The groups of an open engine, and the thread that does what waits for nobody's poll.
 //!
 //! Invariants:
-//! - A group is durable, and has begun in each of its partitions, before anybody can join it.
+//! - A group is durable, and has begun in each of its partitions, before anybody can join it. In a topic that is created
+//!   later under a name that it reads it begins with the topic, and its members read it from the next opening on.
 //! - The thread flushes what was acknowledged and ends leases, for all members, every `ack_flush_interval_ms`; and sends
 //!   dead letters.
 
@@ -12,7 +13,7 @@ use super::partition::GroupPartition;
 use super::shared::GroupShared;
 use super::taken::{GroupKind, Opening};
 use crate::bounds::GROUPS_MAX;
-use crate::consumer::consumer::resolve;
+use crate::consumer::consumer::{Start, resolve};
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
 use crate::lane::catalog::{Catalog, CatalogChange, GroupEntry};
@@ -53,6 +54,8 @@ struct State {
     unfinished: BTreeMap<String, GroupEntry>,
     last_id: u32,
     found: Found,
+    /// Where groups are to begin that nobody has seen begin yet, by group and slot: asked again, a lane is told the same.
+    beginning: BTreeMap<(u32, u32), u64>,
     was_clean: bool,
 }
 
@@ -129,8 +132,9 @@ impl Groups {
             value: name.to_owned(),
             reason: "a newer library made it; use that".to_owned(),
         })?;
-        begin(engine, &mut state, &entry, &options)?;
-        let group = build(engine, &mut state, &entry, options).expect("it has begun everywhere");
+        let partitions = partitions_of(engine, &options);
+        begin(engine, &mut state, entry.id, &partitions)?;
+        let group = build(engine, &mut state, &entry, options).ok_or_else(|| changed_meanwhile(name))?;
         let group = Arc::new(group);
         state.unfinished.remove(name);
         state.by_name.insert(name.to_owned(), group.clone());
@@ -157,11 +161,30 @@ impl Groups {
         let entry = GroupEntry { id: state.last_id, name: name.to_owned(), config: options.encode() };
         engine.change_catalog(CatalogChange::SetGroup(entry.clone()))?;
         state.unfinished.insert(name.to_owned(), entry.clone());
-        begin(engine, &mut state, &entry, &options)?;
-        let group = build(engine, &mut state, &entry, options).expect("it has begun everywhere");
+        let partitions = partitions_of(engine, &options);
+        begin(engine, &mut state, entry.id, &partitions)?;
+        let group = build(engine, &mut state, &entry, options).ok_or_else(|| changed_meanwhile(name))?;
         state.unfinished.remove(name);
         state.by_name.insert(name.to_owned(), Arc::new(group));
         Ok(())
+    }
+
+    /// A topic was created: groups that name it begin in it, so that retention gives up nothing that they have not read.
+    pub(crate) fn topic_created(engine: &EngineInner, topic: &Arc<TopicShared>) {
+        let mut state = lock(&engine.groups.state);
+        let start_of = |options: &GroupOptions| options.topics.iter().find(|(name, _)| **name == *topic.name).cloned();
+        let has_it = |group: &GroupShared| group.partitions.iter().any(|of| of.topic.id == topic.id);
+        let built = state.by_name.values().filter(|group| !has_it(group));
+        let built = built.filter_map(|group| Some((group.id, start_of(&group.options)?.1)));
+        let unfinished = state.unfinished.values();
+        let unfinished = unfinished.filter_map(|entry| Some((entry.id, start_of(&GroupOptions::decode(entry)?)?.1)));
+        let all: Vec<(u32, Start)> = built.chain(unfinished).collect();
+        for (group, start) in all {
+            let its: Vec<_> = topic.partitions.iter().map(|of| (topic.clone(), of.clone(), start)).collect();
+            // Where that fails the lane has it, and writes it when it can; or the engine stops, and it begins when it is
+            // joined.
+            let _ = begin(engine, &mut state, group, &its);
+        }
     }
 
     pub(crate) fn delete(engine: &EngineInner, name: &str) -> Result<()> {
@@ -207,7 +230,7 @@ impl Groups {
         name: &str,
         topic: &str,
         partition: u32,
-        start: crate::Start,
+        start: Start,
     ) -> Result<u64> {
         let group = Self::find(engine, name)?;
         let at = group.place_of(topic, partition)?;
@@ -275,11 +298,11 @@ fn run(engine: &Arc<EngineInner>) {
     }
 }
 
+/// A partition that a group reads, and where it begins there.
+type Read = (Arc<TopicShared>, Arc<Partition>, Start);
+
 /// The partitions that a group reads, each with where it begins there.
-fn partitions_of(
-    engine: &EngineInner,
-    options: &GroupOptions,
-) -> Vec<(Arc<TopicShared>, Arc<Partition>, crate::Start)> {
+fn partitions_of(engine: &EngineInner, options: &GroupOptions) -> Vec<Read> {
     let mut all = Vec::new();
     for (topic, start) in &options.topics {
         // One that was deleted has nothing to be read.
@@ -291,19 +314,30 @@ fn partitions_of(
     all
 }
 
-/// Begins the group in the partitions where it has not begun. Durable on return.
-fn begin(engine: &EngineInner, state: &mut State, entry: &GroupEntry, options: &GroupOptions) -> Result<()> {
+/// A topic was deleted and created again between two looks.
+fn changed_meanwhile(name: &str) -> Error {
+    let reason = "a topic that it reads was created again just now; try again".to_owned();
+    Error::InvalidArgument { name: "group", value: name.to_owned(), reason }
+}
+
+/// Begins a group in those of its partitions where it has not begun. Durable on return.
+fn begin(engine: &EngineInner, state: &mut State, group: u32, partitions: &[Read]) -> Result<()> {
     let mut by_lane: BTreeMap<u32, Vec<ProgressEntry>> = BTreeMap::new();
-    for (_, partition, start) in partitions_of(engine, options) {
-        if state.found.contains_key(&(entry.id, partition.slot)) {
+    for (_, partition, start) in partitions {
+        let key = (group, partition.slot);
+        if state.found.contains_key(&key) {
             continue;
         }
-        let position = match resolve(&partition, start) {
-            Err(Error::Truncated { to, .. }) => to,
-            resolved => resolved?,
+        let position = match state.beginning.get(&key) {
+            Some(position) => *position,
+            None => match resolve(partition, *start) {
+                Err(Error::Truncated { to, .. }) => to,
+                resolved => resolved?,
+            },
         };
+        state.beginning.insert(key, position);
         let change = ProgressChange::Begin { position };
-        let begun = ProgressEntry { group: entry.id, slot: partition.slot, change };
+        let begun = ProgressEntry { group, slot: partition.slot, change };
         by_lane.entry(partition.lane).or_default().push(begun);
     }
     for (lane, entries) in by_lane {
@@ -316,6 +350,7 @@ fn begin(engine: &EngineInner, state: &mut State, entry: &GroupEntry, options: &
                 value: position.to_string(),
                 reason: reason.to_owned(),
             })?;
+            state.beginning.remove(&(group, slot));
             state.found.insert((group, slot), FoundProgress { progress, lost: Lost::default() });
         }
     }
