@@ -180,7 +180,11 @@ mod tests {
         groups.apply(&entry(1, 5, ProgressChange::Finish { from: 5, to: 7 }), 3).unwrap();
         groups.apply(&entry(1, 5, ProgressChange::Finish { from: 19, to: 21 }), 3).unwrap_err();
         groups.truncate(5, 4);
-        assert_eq!((groups.lost(1, 5).records(), groups.lost(1, 5).untold()), (4, Some(0..4)), "0 to 2 at its beginning");
+        assert_eq!(
+            (groups.lost(1, 5).records(), groups.lost(1, 5).untold()),
+            (4, Some(0..4)),
+            "0 to 2 at its beginning"
+        );
         assert_eq!(groups.lost(2, 5), Lost::default());
         assert_eq!((groups.finished_to(5), groups.finished_to(7)), (Some(4), None));
         let positions: Vec<_> =

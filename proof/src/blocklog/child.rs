@@ -301,7 +301,7 @@ impl Witness {
         if let Some(&newest) = order.topics.last() {
             order.unless_expected(self.delete_records(engine, &engine.topic(&name_of(newest))?, newest, 2))?;
             if order.number % 2 == 1 {
-                let call = Call::SetRetention { topic: newest, bounded: true };
+                let call = Call::SetRetention { topic: newest, bounded: true, finished: false };
                 let retention = Retention::new().retention_bytes(KEPT_BYTES);
                 order.unless_expected(self.call(call, || engine.set_retention(&name_of(newest), retention)))?;
             }

@@ -196,6 +196,11 @@ pub(super) struct Groups {
 }
 
 impl Groups {
+    /// It was created, and nobody asked to delete it.
+    pub(super) fn is_there(&self, group: GroupNumber) -> bool {
+        self.made.get(&group).is_some_and(|made| made.created && made.delete_asked.is_none() && made.deleted.is_none())
+    }
+
     /// All leases have ended.
     pub(super) fn engine_is_gone(&mut self) {
         self.engine += 1;

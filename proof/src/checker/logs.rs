@@ -79,6 +79,8 @@ pub(super) struct Topic {
     pub(super) reported_missing: bool,
     /// Bounds were asked for: its records may be given up.
     pub(super) is_bounded: bool,
+    /// Those of them may be given up that every group has finished.
+    pub(super) drops_finished: bool,
 }
 
 /// All topics and partitions, by number and in the order in which they were first named.

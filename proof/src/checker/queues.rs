@@ -174,7 +174,7 @@ impl World<'_> {
         }
     }
 
-    fn lost_in_queue(&mut self, index: usize, group: GroupNumber, place: usize, offset: u64, what: &str) {
+    pub(super) fn lost_in_queue(&mut self, index: usize, group: GroupNumber, place: usize, offset: u64, what: &str) {
         let partition = &self.logs.partitions[place];
         let Some(record) = partition.slot(offset).and_then(|slot| slot.bound) else { return };
         let finding = Finding::new(index, Anomaly::QueueLost, format!("group {group} {what}"));
@@ -189,7 +189,7 @@ impl World<'_> {
         !is_bound || offset < partition.truncated || partition.is_reported(offset)
     }
 
-    fn may_be_finished(&self, group: GroupNumber, place: usize, offset: u64) -> bool {
+    pub(super) fn may_be_finished(&self, group: GroupNumber, place: usize, offset: u64) -> bool {
         let partition = &self.logs.partitions[place];
         let is_bounded = self.logs.topics.get(&partition.topic).is_some_and(|topic| topic.is_bounded);
         if self.is_of_no_concern(place, offset) || is_bounded || offset < partition.truncation_asked {

@@ -109,7 +109,11 @@ impl<'a> World<'a> {
             Call::DeleteTopic { topic } => {
                 self.logs.topics.entry(topic).or_default().delete_asked.get_or_insert(index);
             }
-            Call::SetRetention { topic, bounded: true } => self.logs.topics.entry(topic).or_default().is_bounded = true,
+            Call::SetRetention { topic, bounded, finished } => {
+                let topic = self.logs.topics.entry(topic).or_default();
+                topic.is_bounded |= bounded;
+                topic.drops_finished |= finished;
+            }
             Call::DeleteRecords { topic, partition, before } => self.asks_to_truncate(topic, partition, before),
             Call::CreateTopic { topic, partitions, dead_letters_of } => {
                 let topic = self.logs.topics.entry(topic).or_default();

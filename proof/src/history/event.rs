@@ -100,6 +100,9 @@ pub enum Call {
         topic: TopicNumber,
         /// From now on records may be given up.
         bounded: bool,
+        /// From now on those may that every group has finished.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        finished: bool,
     },
     /// Gives up the records of a partition below an offset. The answer is the first one that is kept.
     DeleteRecords {

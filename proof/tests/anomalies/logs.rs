@@ -32,7 +32,7 @@ pub fn cases() -> Vec<Case> {
         Case(&[UnaskedTruncation], |script, bad| {
             script.sent(0, 0, 1, 0);
             script.sent(0, 0, 2, 1);
-            script.done(0, Call::SetRetention { topic: 0, bounded: !bad });
+            script.done(0, Call::SetRetention { topic: 0, bounded: !bad, finished: false });
             script.begins_at(0, 1, &[(1, 2)]);
         }),
         // The power went, and what was given up came back.
@@ -50,7 +50,7 @@ pub fn cases() -> Vec<Case> {
         Case(&[TruncationUndone], |script, bad| {
             script.sent(0, 0, 1, 0);
             script.sent(0, 0, 2, 1);
-            script.done(0, Call::SetRetention { topic: 0, bounded: true });
+            script.done(0, Call::SetRetention { topic: 0, bounded: true, finished: false });
             script.happen(Happening::Reported {
                 topic: 0,
                 partition: 0,

@@ -340,6 +340,19 @@ pub fn cases() -> Vec<Case> {
             script.settle(1, 70, Settling::AcknowledgeLater);
             begins(script, if bad { 2 } else { 1 });
         }),
+        // Only what every group has finished was to be given up.
+        Case(&[QueueLost], |script, bad| {
+            created(script, false);
+            script.contents(0, &[(0, 0), (1, 1), (2, 2)]);
+            begins(script, 0);
+            script.done(0, Call::SetRetention { topic: 0, bounded: false, finished: true });
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.settle(1, 70, Settling::AcknowledgeLater);
+            match bad {
+                true => script.begins_at(0, 2, &[(2, 2)]),
+                false => script.begins_at(0, 1, &[(1, 1), (2, 2)]),
+            }
+        }),
         Case(&[QueueLost], |script, bad| {
             created(script, false);
             script.contents(0, &[(0, 0), (1, 1), (2, 2)]);

@@ -225,13 +225,7 @@ impl Groups {
     }
 
     /// Has a group go on elsewhere in a partition. What members hold of it is taken away.
-    pub(crate) fn reset(
-        engine: &EngineInner,
-        name: &str,
-        topic: &str,
-        partition: u32,
-        start: Start,
-    ) -> Result<u64> {
+    pub(crate) fn reset(engine: &EngineInner, name: &str, topic: &str, partition: u32, start: Start) -> Result<u64> {
         let group = Self::find(engine, name)?;
         let at = group.place_of(topic, partition)?;
         let of = &group.partitions[at];

@@ -33,6 +33,14 @@ pub(super) fn set(random: &mut Random, _: &Shape) -> Rc<dyn Operation> {
         1 => Retention::new().retention_ms(1 + random.skewed(200_000)),
         _ => Retention::new().retention_bytes(1 + random.skewed(2 << 20)),
     };
+    // Also what only groups may decide about.
+    let (keep, drop) = match random.below(4) {
+        0 => (true, false),
+        1 => (true, true),
+        2 => (false, true),
+        _ => (false, false),
+    };
+    let retention = retention.keep_unfinished(keep).drop_finished(drop);
     Rc::new(Set { name: any_name(random), retention })
 }
 
@@ -67,15 +75,20 @@ impl Operation for Set {
 impl Set {
     fn set(&self, client: &Client) {
         let Some((number, _)) = client.topic(self.name) else { return };
-        let Retention { retention_ms, retention_bytes, .. } = self.retention;
-        let bounded = retention_ms.is_some() || retention_bytes.is_some();
+        let Retention { retention_ms, retention_bytes, keep_unfinished, drop_finished, .. } = self.retention;
+        let has_bounds = retention_ms.is_some() || retention_bytes.is_some();
+        let bounded = has_bounds && !keep_unfinished;
+        let finished = drop_finished || has_bounds;
         {
             let mut all = client.shared.kept.borrow_mut();
             let kept = all.entry(number).or_default();
             kept.bytes = kept.bytes.min(retention_bytes.unwrap_or(u64::MAX));
             kept.ms = kept.ms.min(retention_ms.unwrap_or(u64::MAX));
+            if drop_finished {
+                (kept.bytes, kept.ms) = (0, 0);
+            }
         }
-        let call = Call::SetRetention { topic: number, bounded };
+        let call = Call::SetRetention { topic: number, bounded, finished };
         let operation = client.shared.recorder.invoke(client.process(5), call);
         let outcome = match client.engine.set_retention(&topic_name(self.name), self.retention) {
             Ok(()) => Outcome::done(),

@@ -52,8 +52,8 @@ pub(super) fn create_under(client: &mut Client, name: usize, partitions: u32) {
         };
         if client.shared.plan.shape.drops_oldest() {
             // The bound on the disk is one for the records of each topic, from its first one on.
-            let operation =
-                client.shared.recorder.invoke(client.process(4), Call::SetRetention { topic, bounded: true });
+            let call = Call::SetRetention { topic, bounded: true, finished: false };
+            let operation = client.shared.recorder.invoke(client.process(4), call);
             client.shared.recorder.complete(operation, Outcome::done());
         }
         let call = Call::CreateTopic { topic, partitions, dead_letters_of: None };
