@@ -93,8 +93,8 @@ pub(crate) mod lane {
     pub(crate) mod catalog {
         pub(crate) struct CatalogChange;
     }
-    pub(crate) mod entries {
-        pub(crate) struct TruncateEntry;
+    pub(crate) mod cut {
+        pub(crate) struct Cut;
     }
     pub(crate) mod numbers {
         pub(crate) struct Last;
