@@ -222,6 +222,45 @@ mod example {
         }
     }
 
+    pub(crate) mod queue {
+        use ringlane::{Engine, Error, GroupConsumer, GroupOptions, Result, Retention, Start, TopicOptions};
+        use std::time::Duration;
+
+        /// A work queue: each order stays until billing and shipping are done with it, and no longer.
+        fn queue(engine: &Engine) -> Result<()> {
+            let retention = Retention::new().keep_unfinished(true).drop_finished(true);
+            engine.create_topic("orders", TopicOptions::new().partitions(4).retention(retention))?;
+            for group in ["billing", "shipping"] {
+                engine.create_group(group, GroupOptions::shared().topic("orders", Start::Beginning))?;
+            }
+            Ok(())
+        }
+
+        /// What a poll says when something was given up all the same.
+        fn poll(member: &mut GroupConsumer) -> Result<usize> {
+            match member.poll(Duration::from_secs(1)) {
+                Ok(deliveries) => {
+                    let count = deliveries.len();
+                    member.ack_all(&deliveries)?;
+                    Ok(count)
+                }
+                Err(Error::Truncated { topic, partition, from, to }) => {
+                    eprintln!("{topic}, partition {partition}: offsets {from} to {to} went before they were finished");
+                    Ok(0)
+                }
+                Err(error) => Err(error),
+            }
+        }
+
+        pub(crate) fn begin(engine: &Engine) -> Result<()> {
+            queue(engine)
+        }
+
+        pub(crate) fn run(member: &mut GroupConsumer) -> Result<usize> {
+            poll(member)
+        }
+    }
+
     pub(crate) mod once {
         use ringlane::{Deliveries, GroupConsumer, Once, Result};
         use std::time::Duration;
@@ -265,7 +304,7 @@ fn examples(document: &str) -> Vec<Vec<&str>> {
 #[test]
 fn each_example_stands_here() {
     let here = lines(HERE);
-    for (document, count) in [(README, 2), (DELIVERY, 7)] {
+    for (document, count) in [(README, 2), (DELIVERY, 8)] {
         let examples = examples(document);
         assert_eq!(examples.len(), count);
         for example in examples {
@@ -418,6 +457,30 @@ fn what_is_to_be_done_is_done_once_or_is_a_dead_letter() {
     let mut dead_letters = values(&engine, &engine.topic("billing.dlq").unwrap(), 0);
     dead_letters.sort();
     assert_eq!(dead_letters, [&b"bad"[..], b"impossible"]);
+    engine.close().unwrap();
+}
+
+#[test]
+fn a_queue_keeps_what_is_not_done_and_says_what_went() {
+    let directory = directory();
+    let engine = Engine::open(directory.path(), small()).unwrap();
+    example::queue::begin(&engine).unwrap();
+    let topic = engine.topic("orders").unwrap();
+    assert!(topic.retention().keep_unfinished && topic.retention().drop_finished);
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    for _ in 0..4 {
+        producer.send(&topic, Record::new(b"paid").partition(0)).unwrap().wait().unwrap();
+    }
+    engine.delete_records(&topic, 0, 1).unwrap();
+    let mut member = engine.join_group("shipping", MemberOptions::new()).unwrap();
+    let mut polls = Vec::new();
+    while !polls.contains(&0) || polls.iter().sum::<usize>() < 3 {
+        polls.push(example::queue::run(&mut member).unwrap());
+    }
+    assert_eq!(polls.iter().sum::<usize>(), 3, "one went");
+    member.close();
+    let lost = |name: &str| engine.describe_group(name).unwrap().partitions[0].lost;
+    assert_eq!(lost("shipping"), 1);
     engine.close().unwrap();
 }
 

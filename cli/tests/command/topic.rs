@@ -44,6 +44,16 @@ fn how_long_records_are_kept_is_set_and_what_is_given_up_is_gone() {
     assert_eq!(bounds(configure(&["--retention-bytes", "5000", "--json"])), (json!(60000), json!(5000)));
     let told = configure(&["--retention-ms", "0"]).ok();
     assert_eq!(told.text(), "topic `orders` keeps records for ever, 5,000 bytes of each partition\n");
+    let by_groups = |run: Run| {
+        let topic = run.ok().json()[0].clone();
+        (topic["keep_unfinished"].clone(), topic["drop_finished"].clone())
+    };
+    let set = configure(&["--keep-unfinished", "--drop-finished=true", "--json"]);
+    assert_eq!(by_groups(set), (json!(true), json!(true)));
+    let told = configure(&["--drop-finished", "false"]).ok();
+    assert!(told.text().contains("not finished is kept longer") && !told.text().contains("goes at once"));
+    assert_eq!(by_groups(home.run(&["topic", "describe", "orders", "--json"])), (json!(true), json!(false)));
+    assert!(home.run(&["topic", "describe", "orders"]).ok().text().contains("keep_unfinished"));
 
     let given_up = home.run(&["topic", "delete-records", "orders", "--partition", "0", "--before", "3"]).ok();
     assert_eq!(given_up.text(), "partition 0 of topic `orders` begins at offset 3 now\n");

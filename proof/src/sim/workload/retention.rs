@@ -27,21 +27,23 @@ pub(super) fn delete(random: &mut Random, _: &Shape) -> Rc<dyn Operation> {
     Rc::new(Delete { name: any_name(random), choice: random.number(), share: random.below(120) })
 }
 
-pub(super) fn set(random: &mut Random, _: &Shape) -> Rc<dyn Operation> {
+pub(super) fn set(random: &mut Random, shape: &Shape) -> Rc<dyn Operation> {
     let retention = match random.below(5) {
         0 => Retention::new(),
         1 => Retention::new().retention_ms(1 + random.skewed(200_000)),
         _ => Retention::new().retention_bytes(1 + random.skewed(2 << 20)),
     };
-    // Also what only groups may decide about.
-    let (keep, drop) = match random.below(4) {
+    let name = any_name(random);
+    // Where there are groups also what they have finished counts. Nothing is drawn for that: it would change other plans.
+    let number = retention.retention_bytes.or(retention.retention_ms).unwrap_or(name as u64);
+    let (keep, drop) = match number % 4 {
         0 => (true, false),
         1 => (true, true),
         2 => (false, true),
         _ => (false, false),
     };
-    let retention = retention.keep_unfinished(keep).drop_finished(drop);
-    Rc::new(Set { name: any_name(random), retention })
+    let retention = retention.keep_unfinished(keep && shape.groups).drop_finished(drop && shape.groups);
+    Rc::new(Set { name, retention })
 }
 
 impl Operation for Delete {
