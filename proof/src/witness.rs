@@ -1,7 +1,9 @@
 //! What the children of both kinds say of what they did and saw, in the words of a history.
 
 use crate::history::{Answer, Durability, Happening, Missing, Numbered, Origin, Outcome, Reason, TopicNumber, Value};
-use ringlane::{Consumer, ConsumerOptions, Discontinuity, Engine, Error, MissingReason, Receipt, Start, Topic};
+use ringlane::{
+    Consumer, ConsumerOptions, Discontinuity, Engine, Error, MissingReason, Receipt, RecordView, Start, Topic,
+};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long delayed records may take to appear at the end, in steps of 5 ms: tells a hang from slowness.
@@ -105,6 +107,44 @@ pub(crate) fn discontinuities(consumer: &mut Consumer) -> Vec<String> {
         texts.push(format!("{unexplained} numbers are missing, and the engine does not say why"));
     }
     texts
+}
+
+/// What stands with a dead letter: where it is from, and why.
+#[derive(Debug)]
+pub(crate) struct Cause {
+    pub(crate) group: String,
+    pub(crate) topic: String,
+    pub(crate) partition: u32,
+    pub(crate) offset: u64,
+    pub(crate) deliveries: u32,
+    pub(crate) failures: u32,
+    pub(crate) reason: String,
+}
+
+/// Reads the cause of a dead letter: each of its headers is there, once.
+///
+/// # Errors
+/// It is not so.
+pub(crate) fn cause_of(view: &RecordView<'_>) -> Result<Cause, String> {
+    let text = |name: &str| {
+        let mut of_name = view.headers().filter(|header| header.name == name);
+        let value = of_name.next().ok_or_else(|| format!("{name} is missing"))?;
+        if of_name.next().is_some() {
+            return Err(format!("{name} is there twice"));
+        }
+        String::from_utf8(value.value.to_vec()).map_err(|_| format!("{name} is no text"))
+    };
+    let number = |name: &str| text(name)?.parse::<u64>().map_err(|error| format!("{name}: {error}"));
+    let small = |name: &str| u32::try_from(number(name)?).map_err(|error| format!("{name}: {error}"));
+    Ok(Cause {
+        group: text("ringlane.group")?,
+        topic: text("ringlane.topic")?,
+        partition: small("ringlane.partition")?,
+        offset: number("ringlane.offset")?,
+        deliveries: small("ringlane.deliveries")?,
+        failures: small("ringlane.failures")?,
+        reason: text("ringlane.reason")?,
+    })
 }
 
 /// Waits until nothing is withheld any more, and makes everything durable. `trouble` is told what never appears.

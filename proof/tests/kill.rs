@@ -32,13 +32,25 @@ fn killed_again_and_again_nothing_acknowledged_is_lost() {
     assert!(acknowledged > rounds.parse().unwrap(), "the children hardly got to send: {figures}");
 }
 
-/// The loop can fail: children that call a buffered record synced are caught.
-#[test]
-fn children_that_lie_about_durability_are_caught() {
-    let (output, _scratch) = kill(&["--rounds", "30", "--lie"]);
+fn is_caught(lie: &str) -> String {
+    let (output, _scratch) = kill(&["--rounds", "30", "--lie", lie]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("anomalies:") && said.contains("judge again with: ringlane-proof check"), "{said}");
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(stdout.lines().last().unwrap().ends_with("1 failures"), "{stdout}");
+    said
+}
+
+/// The loop can fail: children that call a buffered record synced are caught.
+#[test]
+fn children_that_lie_about_durability_are_caught() {
+    is_caught("receipts");
+}
+
+/// And members that say of a flush that it is done, and have not asked for it.
+#[test]
+fn members_that_lie_about_their_flushes_are_caught() {
+    let said = is_caught("flushes");
+    assert!(said.contains("delivered-after-acknowledgement"), "{said}");
 }

@@ -2,7 +2,7 @@
 
 use super::Ending;
 use clap::Args;
-use ringlane_proof::kill::{self, KillOptions};
+use ringlane_proof::kill::{self, KillOptions, Lie};
 use std::path::PathBuf;
 
 /// Every backend that must behave the same.
@@ -23,9 +23,9 @@ pub struct KillArguments {
     /// Where logs are made; on a disk, not in memory
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
-    /// Children say of buffered records that they are synced: this must fail
-    #[arg(long, hide = true)]
-    lie: bool,
+    /// Children say what is not so: this must fail
+    #[arg(long, hide = true, value_name = "WHAT")]
+    lie: Option<Lie>,
 }
 
 /// Arguments of the hidden `kill-child`.

@@ -1,7 +1,7 @@
 //! The child: opens, says what it reads, then works until it is killed.
 
-use super::message::{Message, Order, Random, monotonic_ns, say, say_panics};
-use super::outbox;
+use super::message::{Lie, Message, Order, Random, monotonic_ns, say, say_panics};
+use super::{groups, outbox};
 use crate::history::{Answer, Call, Durability, Event, From, Happening, Outcome, Read, TopicNumber, Value};
 use crate::value::{bytes_of, number_of};
 use crate::witness::{self, numbered_of, refusal, wall_ms};
@@ -47,7 +47,7 @@ pub(super) struct Witness {
     value: AtomicU64,
     process: AtomicU32,
     topic: AtomicU32,
-    lie: bool,
+    lie: Option<Lie>,
 }
 
 /// What a send is asked for.
@@ -70,15 +70,20 @@ impl Witness {
         }
     }
 
-    fn at_ns(&self) -> u64 {
+    pub(super) fn at_ns(&self) -> u64 {
         monotonic_ns().saturating_sub(self.began_ns)
+    }
+
+    /// Whether this is one of the things that it says although they are not so.
+    pub(super) fn lies(&self, lie: Lie) -> bool {
+        self.lie == Some(lie)
     }
 
     pub(super) fn next_value(&self) -> Value {
         self.value.fetch_add(1, Relaxed)
     }
 
-    fn next_process(&self) -> u32 {
+    pub(super) fn next_process(&self) -> u32 {
         self.process.fetch_add(1, Relaxed)
     }
 
@@ -94,12 +99,17 @@ impl Witness {
         say(|| Message::Event(Event::Complete { at_ns: self.at_ns(), operation, outcome }));
     }
 
-    fn happen(&self, happening: Happening) {
+    pub(super) fn happen(&self, happening: Happening) {
         say(|| Message::Event(Event::World { at_ns: self.at_ns(), happening }));
     }
 
     /// A call with nothing to answer.
-    fn call(&self, process: u32, call: Call, run: impl FnOnce() -> ringlane::Result<()>) -> ringlane::Result<()> {
+    pub(super) fn call(
+        &self,
+        process: u32,
+        call: Call,
+        run: impl FnOnce() -> ringlane::Result<()>,
+    ) -> ringlane::Result<()> {
         let operation = self.invoke(process, call);
         let result = run();
         self.complete(operation, result.as_ref().map_or_else(refusal, |()| Outcome::done()));
@@ -108,7 +118,7 @@ impl Witness {
 
     fn sending(&self, process: u32, topic: TopicNumber, value: Value, asked: Asked) -> u64 {
         let Asked { partition, durability, visible_at_ms } = asked;
-        let durability = if self.lie { Durability::Synced } else { durability };
+        let durability = if self.lies(Lie::Receipts) { Durability::Synced } else { durability };
         self.invoke(
             process,
             Call::Send { topic, partition, value, durability, visible_at_ms, transaction: None, by: None },
@@ -117,7 +127,7 @@ impl Witness {
 
     pub(super) fn sent(&self, operation: u64, result: &ringlane::Result<Receipt>) {
         let outcome = result.as_ref().map_or_else(refusal, |receipt| {
-            let synced = self.lie || receipt.durability == ringlane::Durability::Synced;
+            let synced = self.lies(Lie::Receipts) || receipt.durability == ringlane::Durability::Synced;
             Outcome::Ok(Answer::Receipt {
                 partition: receipt.partition,
                 offset: receipt.offset,
@@ -135,12 +145,25 @@ impl Witness {
             return self.settle(&engine, order);
         }
         self.list(&engine, order)?;
-        let main = match (last_of_each_name(order).get(MAIN), engine.topic(MAIN)) {
-            (Some(number), Ok(topic)) => (topic, *number),
-            _ => self.create(&engine, MAIN, PARTITIONS)?,
-        };
+        let main = self.topic(&engine, order, MAIN, PARTITIONS)?;
+        let grouped = self.topic(&engine, order, groups::TOPIC, groups::PARTITIONS)?;
+        groups::GROUPS.iter().try_for_each(|group| group.open(self, &engine, grouped.1))?;
         say(|| Message::Ready);
-        self.work(&engine, &main, order)
+        self.work(&engine, &main, &grouped, order)
+    }
+
+    /// A topic that stays; it is created if it is not there.
+    fn topic(
+        &self,
+        engine: &Engine,
+        order: &Order,
+        name: &str,
+        partitions: u32,
+    ) -> ringlane::Result<(Topic, TopicNumber)> {
+        match (last_of_each_name(order).get(name), engine.topic(name)) {
+            (Some(number), Ok(topic)) => Ok((topic, *number)),
+            _ => self.create(engine, name, partitions),
+        }
     }
 
     /// Says everything that can be read.
@@ -160,18 +183,22 @@ impl Witness {
     }
 
     /// A record's number. Bytes that were never sent are said to be so.
-    fn number(&self, bytes: Option<&[u8]>, topic: &str, offset: u64) -> Value {
+    pub(super) fn number(&self, bytes: Option<&[u8]>, topic: &str, offset: u64) -> Value {
         bytes.and_then(number_of).unwrap_or_else(|| {
             say(|| Message::Trouble(format!("{topic} offset {offset}: these bytes were never sent")));
             Value::MAX
         })
     }
 
-    /// The last child of a log: nothing is withheld any more, everything is read, the engine is closed.
+    /// The last child of a log: nothing is withheld any more, everything is read, the groups do what is left, the engine
+    /// is closed.
     fn settle(&self, engine: &Engine, order: &Order) -> ringlane::Result<()> {
         witness::wait_until_published(engine, |text| say(|| Message::Trouble(text)))?;
         self.happen(Happening::Settled { wall_ms: wall_ms() });
         self.list(engine, order)?;
+        if let (Some(number), Ok(_)) = (last_of_each_name(order).get(groups::TOPIC), engine.topic(groups::TOPIC)) {
+            groups::GROUPS.iter().try_for_each(|group| group.drain(self, engine, *number))?;
+        }
         engine.close()
     }
 
@@ -186,25 +213,32 @@ impl Witness {
     }
 
     /// All threads, until the first error. A kill ends them.
-    fn work(&self, engine: &Engine, main: &(Topic, TopicNumber), order: &Order) -> ringlane::Result<()> {
+    fn work(
+        &self,
+        engine: &Engine,
+        main: &(Topic, TopicNumber),
+        grouped: &(Topic, TopicNumber),
+        order: &Order,
+    ) -> ringlane::Result<()> {
         let producer = engine.producer(ProducerOptions::new())?;
         let buffered = engine.producer(ProducerOptions::new().durability(ringlane::Durability::Buffered))?;
-        let worker = |number: u64| Worker {
-            witness: self,
-            engine,
-            topic: &main.0,
-            number: main.1,
-            random: Random(order.seed.wrapping_mul(31).wrapping_add(number)),
-            process: self.next_process(),
-        };
+        let worker_on =
+            |topic, number| Worker::new(self, engine, topic, order.seed.wrapping_mul(31).wrapping_add(number));
+        let worker = |number| worker_on(main, number);
         let (first, second) = (worker(0), worker(1));
         let (asynchronous, batches, loose, delays) = (worker(2), worker(3), worker(4), worker(5));
         let (reader, other_reader, churn) = (worker(6), worker(7), worker(8));
         let numbering = worker(9);
         let named = outbox::open(&numbering, engine)?;
+        let feeder = worker_on(grouped, 10);
+        let members: Vec<_> = groups::GROUPS
+            .into_iter()
+            .flat_map(|group| (0..group.members).map(move |member| (group, 100 + member)))
+            .map(|(group, number)| (group, worker_on(grouped, number)))
+            .collect();
         std::thread::scope(|scope| {
             let producer = &producer;
-            let threads = [
+            let mut threads = vec![
                 scope.spawn(move || first.send_one_by_one(producer)),
                 scope.spawn(move || second.send_one_by_one(producer)),
                 scope.spawn(move || asynchronous.send_ahead(producer)),
@@ -215,7 +249,11 @@ impl Witness {
                 scope.spawn(move || reader.read()),
                 scope.spawn(move || other_reader.read()),
                 scope.spawn(move || churn.make_and_delete_topics(producer, last_of_each_name(order))),
+                scope.spawn(move || groups::feed(feeder, producer)),
             ];
+            threads.extend(
+                members.into_iter().map(|(group, worker)| scope.spawn(move || groups::work_off(worker, group))),
+            );
             threads.into_iter().try_for_each(|thread| match thread.join().expect("no thread panics") {
                 Ok(never) => match never {},
                 Err(error) => {
@@ -233,7 +271,7 @@ pub(super) enum Never {}
 /// One thread's work on the main topic.
 pub(super) struct Worker<'a> {
     pub(super) witness: &'a Witness,
-    engine: &'a Engine,
+    pub(super) engine: &'a Engine,
     pub(super) topic: &'a Topic,
     pub(super) number: TopicNumber,
     pub(super) random: Random,
@@ -242,14 +280,19 @@ pub(super) struct Worker<'a> {
 
 pub(super) type Work = ringlane::Result<Never>;
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
+    fn new(witness: &'a Witness, engine: &'a Engine, topic: &'a (Topic, TopicNumber), seed: u64) -> Worker<'a> {
+        let (topic, number) = (&topic.0, topic.1);
+        Worker { witness, engine, topic, number, random: Random(seed), process: witness.next_process() }
+    }
+
     pub(super) fn value_bytes(&mut self) -> usize {
         let most = if self.random.below(10) == 0 { 20_000 } else { 900 };
         self.random.below(most) as usize
     }
 
     fn partition(&mut self) -> Option<u32> {
-        (self.random.below(2) == 0).then(|| self.random.below(u64::from(PARTITIONS)) as u32)
+        (self.random.below(2) == 0).then(|| self.random.below(u64::from(self.topic.partitions())) as u32)
     }
 
     /// Says that a record will be sent: its number, its bytes, and the operation.
@@ -300,35 +343,37 @@ impl Worker<'_> {
 
     fn send_batches(mut self, producer: &Producer) -> Work {
         loop {
-            let count = 1 + self.random.below(BATCH_RECORDS_MAX);
-            let mut records = Vec::new();
-            let mut operations = Vec::new();
-            for _ in 0..count {
-                let asked = Asked { partition: self.partition(), ..Asked::default() };
-                let (_, bytes, operation) = self.announce(asked);
-                records.push((asked.partition, bytes));
-                operations.push(operation);
-            }
-            let records: Vec<_> = records
-                .iter()
-                .map(|(partition, bytes)| Record { partition: *partition, ..Record::new(bytes) })
-                .collect();
-            let result = producer.send_batch(self.topic, &records).and_then(ringlane::BatchHandle::wait);
-            match &result {
-                Ok(receipts) => {
-                    for (operation, receipt) in operations.iter().zip(receipts) {
-                        self.witness.sent(*operation, &Ok(receipt.clone()));
-                    }
-                }
-                // Some may be there: which, only reading tells.
-                Err(error) => {
-                    for operation in operations {
-                        self.witness.complete(operation, Outcome::Unknown { code: error.code().to_owned() });
-                    }
-                }
-            }
-            result?;
+            self.send_batch(producer)?;
         }
+    }
+
+    pub(super) fn send_batch(&mut self, producer: &Producer) -> ringlane::Result<()> {
+        let count = 1 + self.random.below(BATCH_RECORDS_MAX);
+        let mut records = Vec::new();
+        let mut operations = Vec::new();
+        for _ in 0..count {
+            let asked = Asked { partition: self.partition(), ..Asked::default() };
+            let (_, bytes, operation) = self.announce(asked);
+            records.push((asked.partition, bytes));
+            operations.push(operation);
+        }
+        let records: Vec<_> =
+            records.iter().map(|(partition, bytes)| Record { partition: *partition, ..Record::new(bytes) }).collect();
+        let result = producer.send_batch(self.topic, &records).and_then(ringlane::BatchHandle::wait);
+        match &result {
+            Ok(receipts) => {
+                for (operation, receipt) in operations.iter().zip(receipts) {
+                    self.witness.sent(*operation, &Ok(receipt.clone()));
+                }
+            }
+            // Some may be there: which, only reading tells.
+            Err(error) => {
+                for operation in operations {
+                    self.witness.complete(operation, Outcome::Unknown { code: error.code().to_owned() });
+                }
+            }
+        }
+        result.map(drop)
     }
 
     fn send_buffered(mut self, producer: &Producer) -> Work {
@@ -341,11 +386,15 @@ impl Worker<'_> {
         }
     }
 
+    pub(super) fn send_delayed(&mut self, producer: &Producer) -> ringlane::Result<(Value, Receipt)> {
+        let due_ms = wall_ms() + self.random.below(DELAY_MS_MAX) as i64;
+        let asked = Asked { partition: self.partition(), visible_at_ms: Some(due_ms), ..Asked::default() };
+        self.send_and_wait(producer, asked)
+    }
+
     fn delay_and_cancel(mut self, producer: &Producer) -> Work {
         loop {
-            let due_ms = wall_ms() + self.random.below(DELAY_MS_MAX) as i64;
-            let asked = Asked { partition: self.partition(), visible_at_ms: Some(due_ms), ..Asked::default() };
-            let (value, receipt) = self.send_and_wait(producer, asked)?;
+            let (value, receipt) = self.send_delayed(producer)?;
             if self.random.below(3) == 0 {
                 let cancelled = self.witness.call(self.process, Call::Cancel { value }, || producer.cancel(receipt.id));
                 match cancelled {

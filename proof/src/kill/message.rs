@@ -25,8 +25,17 @@ pub(super) struct Order {
     pub(super) outbox: Vec<Row>,
     /// Wait until nothing is withheld, read everything, close.
     pub(super) settle: bool,
-    /// Say of buffered records that they are synced: for showing that a lie is found.
-    pub(super) lie: bool,
+    /// For showing that a lie is found.
+    pub(super) lie: Option<Lie>,
+}
+
+/// What children say although it is not so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+pub enum Lie {
+    /// That buffered records are synced.
+    Receipts,
+    /// That what members acknowledged was flushed.
+    Flushes,
 }
 
 /// A record that was sent under the name.

@@ -1,10 +1,10 @@
 //! The parent: starts children, kills them, keeps the history and has it judged.
 
-use super::message::{Message, Order, Random, Row, monotonic_ns};
+use super::message::{Lie, Message, Order, Random, monotonic_ns};
+use super::rows::Rows;
 use crate::checker::check;
-use crate::history::{Answer, Author, Call, CrashKind, Durability, Event, Happening, History, Outcome, Value};
+use crate::history::{Answer, Call, CrashKind, Durability, Event, Happening, History, Outcome};
 use ringlane::verify;
-use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -36,8 +36,8 @@ pub struct KillOptions {
     pub backends: Vec<String>,
     /// Where logs are made.
     pub scratch: PathBuf,
-    /// Children say of buffered records that they are synced. Must fail.
-    pub lie: bool,
+    /// Children say what is not so. Must fail.
+    pub lie: Option<Lie>,
 }
 
 /// What was done.
@@ -105,8 +105,7 @@ struct Log<'a> {
     order: Order,
     history: History,
     troubles: Vec<String>,
-    /// The places in the order's outbox of what is on its way.
-    on_their_way: HashMap<u64, Value>,
+    rows: Rows,
 }
 
 /// When a child is to die.
@@ -140,8 +139,8 @@ impl<'a> Log<'a> {
             settle: false,
             lie: options.lie,
         };
-        let (history, troubles, on_their_way) = (History::new(), Vec::new(), HashMap::new());
-        Ok(Log { options, directory: Some(directory), order, history, troubles, on_their_way })
+        let (history, troubles, rows) = (History::new(), Vec::new(), Rows::default());
+        Ok(Log { options, directory: Some(directory), order, history, troubles, rows })
     }
 
     fn rounds(
@@ -181,7 +180,7 @@ impl<'a> Log<'a> {
 
     /// Lets one child live. Says whether it got to work.
     fn child(&mut self, death: &Death) -> Result<bool, String> {
-        self.shorten_outbox();
+        self.order.outbox = self.rows.for_the_next();
         let order = serde_json::to_string(&self.order).expect("orders are plain values");
         let mut process = Command::new(&self.options.program)
             .args(["kill-child", &order])
@@ -246,7 +245,7 @@ impl<'a> Log<'a> {
                         order.first_value = order.first_value.max(value + 1);
                     }
                 }
-                self.note_outbox(&event);
+                self.rows.note(&event);
                 self.history.push(event);
             }
             Message::Topic(name, number) => {
@@ -256,51 +255,6 @@ impl<'a> Log<'a> {
             Message::Ready => {}
             Message::Trouble(text) => self.troubles.push(text),
         }
-    }
-
-    /// What the next child must know of the numbers of this one.
-    fn note_outbox(&mut self, event: &Event) {
-        let outbox = &mut self.order.outbox;
-        match event {
-            Event::Invoke { operation, call, .. } => match *call {
-                Call::Send {
-                    topic,
-                    partition: Some(partition),
-                    value,
-                    by: Some(Author { sequence: Some(sequence), .. }),
-                    ..
-                } => {
-                    self.on_their_way.insert(*operation, value);
-                    // A number that was left out on purpose when a kill came stood for nothing: it stands for this now.
-                    let is_other = |row: &Row| (row.topic, row.partition, row.sequence) != (topic, partition, sequence);
-                    outbox.retain(is_other);
-                    outbox.push(Row { topic, partition, sequence, value, is_acknowledged: false });
-                }
-                Call::Repeat { value, .. } => drop(self.on_their_way.insert(*operation, value)),
-                _ => {}
-            },
-            Event::Complete { operation, outcome, .. } => {
-                let Some(value) = self.on_their_way.remove(operation) else { return };
-                let Some(at) = outbox.iter().rposition(|row| row.value == value) else { return };
-                match outcome {
-                    Outcome::Ok(_) => outbox[at].is_acknowledged = true,
-                    // It skipped a number, on purpose, and has none.
-                    Outcome::Failed { .. } => drop(outbox.remove(at)),
-                    Outcome::Unknown { .. } => {}
-                }
-            }
-            Event::World { .. } => {}
-        }
-    }
-
-    /// Only the newest row of each partition is needed of those that are acknowledged.
-    fn shorten_outbox(&mut self) {
-        let mut newest = HashMap::new();
-        for row in self.order.outbox.iter().filter(|row| row.is_acknowledged) {
-            let last: &mut u64 = newest.entry((row.topic, row.partition)).or_default();
-            *last = row.sequence.max(*last);
-        }
-        self.order.outbox.retain(|row| !row.is_acknowledged || newest[&(row.topic, row.partition)] == row.sequence);
     }
 
     fn judge(&mut self) -> Result<(), String> {

@@ -10,6 +10,7 @@ use super::shape::NAMES;
 use super::shared::{Shared, topic_name};
 use super::workload::groups::{Held, Manner};
 use crate::history::{Call, DeadLetter, Event, GroupNumber, Happening, History, Outcome, Placed};
+use crate::witness::cause_of;
 use ringlane::{ConsumerOptions, Engine, Error, GroupInfo, GroupOptions, MemberOptions, RecordView, Start};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -216,32 +217,22 @@ fn read_dead_letters(engine: &Engine, shared: &Shared, group: GroupNumber) {
 
 fn letter_of(shared: &Shared, group: GroupNumber, view: &RecordView<'_>) -> Result<DeadLetter, String> {
     let value = examine_dead(view)?;
-    let text = |name: &str| {
-        let mut of_name = view.headers().filter(|header| header.name == name);
-        let value = of_name.next().ok_or_else(|| format!("{name} is missing"))?;
-        if of_name.next().is_some() {
-            return Err(format!("{name} is there twice"));
-        }
-        String::from_utf8(value.value.to_vec()).map_err(|_| format!("{name} is no text"))
-    };
-    let number = |name: &str| text(name)?.parse::<u64>().map_err(|error| format!("{name}: {error}"));
+    let cause = cause_of(view)?;
     let name = shared.groups.borrow().plans[group as usize].name;
-    if text("ringlane.group")? != group_name(name) {
-        return Err(format!("it is of group {}", text("ringlane.group")?));
+    if cause.group != group_name(name) {
+        return Err(format!("it is of group {}", cause.group));
     }
     let topic = shared.recorder.topic_of(value).ok_or("it was never sent")?;
-    if text("ringlane.topic")? != topic_name(shared.topic_names.borrow()[topic as usize]) {
+    if cause.topic != topic_name(shared.topic_names.borrow()[topic as usize]) {
         return Err(format!("it was sent to topic {topic}"));
     }
-    let partition = number("ringlane.partition")? as u32;
-    let placed = Placed { topic, partition, offset: number("ringlane.offset")?, value };
     Ok(DeadLetter {
         group,
-        placed,
+        placed: Placed { topic, partition: cause.partition, offset: cause.offset, value },
         stands_at: (view.partition(), view.offset()),
-        deliveries: number("ringlane.deliveries")? as u32,
-        failures: number("ringlane.failures")? as u32,
-        reason: text("ringlane.reason")?,
+        deliveries: cause.deliveries,
+        failures: cause.failures,
+        reason: cause.reason,
     })
 }
 
