@@ -16,6 +16,11 @@ fn kill(arguments: &[&str]) -> (Output, tempfile::TempDir) {
     (output, scratch)
 }
 
+/// The number before a word.
+fn of_figures(figures: &str, word: &str) -> u64 {
+    figures.split_once(word).unwrap().0.rsplit([' ', '(']).next().unwrap().parse().unwrap()
+}
+
 #[test]
 fn killed_again_and_again_nothing_acknowledged_is_lost() {
     let of = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
@@ -28,8 +33,12 @@ fn killed_again_and_again_nothing_acknowledged_is_lost() {
     }
     println!("{figures}");
     assert!(figures.starts_with(&format!("kill: {rounds} kills (")), "{figures}");
-    let acknowledged: u64 = figures.split_once(" acknowledged").unwrap().0.rsplit(' ').next().unwrap().parse().unwrap();
-    assert!(acknowledged > rounds.parse().unwrap(), "the children hardly got to send: {figures}");
+    let acknowledged = of_figures(&figures, " acknowledged");
+    let rounds: u64 = rounds.parse().unwrap();
+    assert!(acknowledged > rounds, "the children hardly got to send: {figures}");
+    let logs = of_figures(&figures, " logs");
+    assert_eq!(of_figures(&figures, " with nothing left"), 2 * logs, "{figures}");
+    assert!(of_figures(&figures, " finished") > rounds, "the members hardly got to work: {figures}");
 }
 
 fn is_caught(lie: &str) -> String {

@@ -312,14 +312,18 @@ impl World<'_> {
                 self.groups.loose.entry((group, member)).or_default().push((index, place));
             }
             Settling::Nack { .. } => {
-                let progress = self.groups.progress.entry((group, lease.place)).or_default();
-                if made.is_none_or(|made| lease.delivery_count < made.max_deliveries) {
-                    progress.nacked.insert(lease.offset, index);
+                let known = self.groups.records.entry(key).or_default();
+                known.failures += 1;
+                // Whoever was handed it next may have said so before this answer came.
+                if known.lease == Some(place) {
+                    let progress = self.groups.progress.entry((group, lease.place)).or_default();
+                    if made.is_none_or(|made| lease.delivery_count < made.max_deliveries) {
+                        progress.nacked.insert(lease.offset, index);
+                    }
+                    if made.is_some_and(|made| lease.delivery_count < made.max_deliveries) {
+                        progress.held_back.insert(lease.offset, index);
+                    }
                 }
-                if made.is_some_and(|made| lease.delivery_count < made.max_deliveries) {
-                    progress.held_back.insert(lease.offset, index);
-                }
-                self.groups.records.entry(key).or_default().failures += 1;
                 self.groups.end(place, index, End::GivenBack);
             }
             Settling::Reject | Settling::Release => self.groups.end(place, index, End::GivenBack),

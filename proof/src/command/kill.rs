@@ -58,7 +58,8 @@ pub fn run(arguments: &KillArguments) -> Ending {
     });
     let line = format!(
         "kill: {} kills ({} while opening or reading), {} logs, seed {}, {} calls, {} acknowledged ({} delayed), \
-         {} sent again, {} cancelled, {} topics, {} polled, {} read after kills, {} times verified, {} failures",
+         {} sent again, {} cancelled, {} topics, {} polled, {} read after kills; groups: {} handed out ({} once more), \
+         {} finished, {} flushes, {} dead letters, {} with nothing left to do; {} times verified, {} failures",
         figures.kills,
         figures.early_kills,
         figures.logs,
@@ -71,6 +72,12 @@ pub fn run(arguments: &KillArguments) -> Ending {
         figures.topics,
         figures.polled,
         figures.listed,
+        figures.handed_out,
+        figures.handed_out_again,
+        figures.finished,
+        figures.flushes,
+        figures.dead_letters,
+        figures.drained,
         figures.verified,
         failures.len(),
     );

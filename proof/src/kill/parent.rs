@@ -3,7 +3,7 @@
 use super::message::{Lie, Message, Order, Random, monotonic_ns};
 use super::rows::Rows;
 use crate::checker::check;
-use crate::history::{Answer, Call, CrashKind, Durability, Event, Happening, History, Outcome};
+use crate::history::{Answer, Call, CrashKind, Durability, Event, Happening, History, Outcome, Settling};
 use ringlane::verify;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -65,6 +65,18 @@ pub struct KillFigures {
     pub listed: u64,
     /// Topics made.
     pub topics: u64,
+    /// Records handed to members of groups.
+    pub handed_out: u64,
+    /// Of these not for the first time.
+    pub handed_out_again: u64,
+    /// Acknowledged by members.
+    pub finished: u64,
+    /// Flushes that confirmed what members had acknowledged.
+    pub flushes: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// Groups that had nothing left to do in the end.
+    pub drained: u64,
     /// Clean runs of `verify`.
     pub verified: u64,
 }
@@ -277,6 +289,8 @@ impl<'a> Log<'a> {
     fn count(&self, figures: &mut KillFigures) {
         let mut delayed = std::collections::HashSet::new();
         let mut cancels = std::collections::HashSet::new();
+        let (mut acks, mut flushes) = (std::collections::HashSet::new(), std::collections::HashSet::new());
+        let (mut letters, mut drained) = (std::collections::HashSet::new(), std::collections::HashSet::new());
         for event in self.history.events() {
             match event {
                 Event::Invoke { operation, call, .. } => {
@@ -286,6 +300,8 @@ impl<'a> Log<'a> {
                         Call::Cancel { .. } => drop(cancels.insert(*operation)),
                         Call::CreateTopic { .. } => figures.topics += 1,
                         Call::Repeat { .. } => figures.repeated += 1,
+                        Call::Settle { settling: Settling::AcknowledgeLater, .. } => drop(acks.insert(*operation)),
+                        Call::Confirm { .. } => drop(flushes.insert(*operation)),
                         _ => {}
                     }
                 }
@@ -297,14 +313,29 @@ impl<'a> Log<'a> {
                     Answer::Polled { reads, .. } => {
                         figures.polled += reads.iter().map(|read| read.records.len() as u64).sum::<u64>();
                     }
-                    _ => figures.cancelled += u64::from(cancels.contains(operation)),
+                    Answer::Taken { deliveries, .. } => {
+                        figures.handed_out += deliveries.len() as u64;
+                        let again = deliveries.iter().filter(|delivery| delivery.delivery_count > 1);
+                        figures.handed_out_again += again.count() as u64;
+                    }
+                    _ => {
+                        figures.cancelled += u64::from(cancels.contains(operation));
+                        figures.finished += u64::from(acks.contains(operation));
+                        figures.flushes += u64::from(flushes.contains(operation));
+                    }
                 },
                 Event::World { happening: Happening::Contents { records, .. }, .. } => {
                     figures.listed += records.len() as u64;
                 }
+                Event::World { happening: Happening::DeadLetter(letter), .. } => {
+                    letters.insert((letter.group, letter.stands_at));
+                }
+                Event::World { happening: Happening::Drained { group, .. }, .. } => drop(drained.insert(*group)),
                 _ => {}
             }
         }
+        figures.dead_letters += letters.len() as u64;
+        figures.drained += drained.len() as u64;
     }
 
     /// Keeps the directory and the history, and says where.

@@ -332,6 +332,20 @@ pub fn cases() -> Vec<Case> {
             script.take(1, &[delivery(0, 71, 2)]);
             script.take(1, &[delivery(1, 72, 1)]);
         }),
+        // It was handed out again, and finished, before the answer to the nack was heard.
+        Case(&[OrderViolated], |script, bad| {
+            created_with(script, true, 3);
+            script.take(1, &[delivery(0, 70, 1)]);
+            let nack = script.call(1, Call::Settle { group: GROUP, lease: 70, settling: NACK, transaction: None });
+            if bad {
+                script.end(nack, Outcome::done());
+            } else {
+                script.take(2, &[delivery(0, 71, 2)]);
+                script.settle(2, 71, Settling::AcknowledgeLater);
+                script.end(nack, Outcome::done());
+            }
+            script.take(2, &[delivery(1, 72, 1)]);
+        }),
         Case(&[QueueLost], |script, bad| {
             created(script, false);
             script.contents(0, &[(0, 0), (1, 1), (2, 2)]);
