@@ -104,7 +104,13 @@ impl World<'_> {
             None => lives(other.until_ms),
         };
         let other_lives = !other.may_have_ended && other.engine == self.groups.engine && in_time;
-        (other_lives && lives(delivery.until_ms)).then_some((other.member, other.taken))
+        // Where the calls overlapped, this one may have been handed out first, and have run out before anybody heard of it.
+        let is_later = other.taken < taking.invocation;
+        let this_lives = match delivery.lease_ms.filter(|_| !is_later) {
+            Some(ms) => self.at_ms(taking.index) + CLOCK_MS < self.at_ms(taking.invocation) + ms,
+            None => lives(delivery.until_ms),
+        };
+        (other_lives && this_lives).then_some((other.member, other.taken))
     }
 
     /// An ordered group hands out a record for the first time only after all before it, and nothing

@@ -315,6 +315,15 @@ pub fn cases() -> Vec<Case> {
             script.take(1, &[Delivery { until_ms: None, lease_ms, ..delivery(0, 70, 1) }]);
             script.take(2, &[Delivery { until_ms: None, lease_ms, ..delivery(0, 71, 2) }]);
         }),
+        // Of two calls that overlap, the one that is heard of last may have been given the record first, and have lost it.
+        Case(&[TwoLeases], |script, bad| {
+            created(script, false);
+            let first = script.call(1, Call::Take { group: GROUP, member: 1 });
+            script.take(2, &[Delivery { until_ms: None, lease_ms: Some(50), ..delivery(0, 71, 2) }]);
+            let lease_ms = Some(if bad { 50 } else { 1 });
+            let deliveries = vec![Delivery { until_ms: None, lease_ms, ..delivery(0, 70, 1) }];
+            script.end(first, Outcome::Ok(Answer::Taken { deliveries, wall_ms: Some(100) }));
+        }),
         Case(&[LeaseLostEarly], |script, bad| {
             created(script, false);
             let lease_ms = Some(if bad { 50 } else { 1 });

@@ -8,6 +8,7 @@
 
 use super::config::GroupOptions;
 use super::desk::Desk;
+use super::due_clock::DueClock;
 use super::member::{GroupConsumer, MemberOptions};
 use super::partition::GroupPartition;
 use super::shared::GroupShared;
@@ -45,6 +46,7 @@ pub(crate) struct Groups {
     signal: Signal,
     stop: AtomicBool,
     thread: Mutex<Option<Thread>>,
+    due_clock: DueClock,
 }
 
 #[derive(Default)]
@@ -113,6 +115,11 @@ impl Groups {
                 None => drop(state.unfinished.insert(entry.name.clone(), entry.clone())),
             }
         }
+    }
+
+    /// The time by which records that failed are due again.
+    pub(super) fn due_now_ms(&self, engine: &EngineInner) -> i64 {
+        self.due_clock.now_ms(&*engine.clock)
     }
 
     /// There is something to be done.
@@ -262,7 +269,7 @@ impl Groups {
             thread.join();
         }
         let groups: Vec<_> = lock(&engine.groups.state).by_name.values().cloned().collect();
-        let now_ms = engine.clock.wall_ms();
+        let now_ms = engine.groups.due_now_ms(engine);
         for group in groups {
             group.members().iter().for_each(|member| member.close(&group));
             group.partitions.iter().for_each(|partition| partition.close(now_ms));

@@ -219,7 +219,7 @@ impl MemberShared {
     }
 
     fn end_all(&self, group: &GroupShared, engine: &EngineInner, ended: Vec<Ended>, cause: Cause) -> bool {
-        let now_ms = engine.clock.wall_ms();
+        let now_ms = engine.groups.due_now_ms(engine);
         let mut any_dead = false;
         for ended in ended {
             any_dead |= group.give_back(ended, cause, now_ms);
@@ -453,7 +453,7 @@ impl GroupConsumer {
 
     /// How long until a record is due that waits for its time.
     fn until_due(&self) -> Option<Duration> {
-        let now_ms = self.engine.clock.wall_ms();
+        let now_ms = self.engine.groups.due_now_ms(&self.engine);
         let due_ms = self.group.partitions.iter().filter_map(|partition| partition.next_due(now_ms)).min()?;
         Some(Duration::from_millis(due_ms.saturating_sub(now_ms).max(0) as u64))
     }
@@ -461,7 +461,7 @@ impl GroupConsumer {
     /// Takes from one partition. Returns what is to be waited for, if nothing could be taken for want of it.
     fn take_of(&mut self, at: usize, taking: &mut Taking) -> Result<Option<Arc<Reply>>> {
         let partition = self.group.partitions[at].clone();
-        let (kind, now_ms) = (self.group.options.kind, self.engine.clock.wall_ms());
+        let (kind, now_ms) = (self.group.options.kind, self.engine.groups.due_now_ms(&self.engine));
         let has_others = !taking.deliveries.is_empty();
         let given = partition.take(kind, self.shared.id, now_ms, taking.room, has_others)?;
         let Given { ranges, counting, limit, dead_letters, pause, has_lost, resets } = given;
@@ -545,7 +545,7 @@ impl GroupConsumer {
             }
         }
         if next < offsets.end {
-            let now_ms = self.engine.clock.wall_ms();
+            let now_ms = self.engine.groups.due_now_ms(&self.engine);
             drop(partition.give_back(resets, next..offsets.end, Cause::NotDelivered, now_ms));
         }
         failed
@@ -567,7 +567,7 @@ impl GroupConsumer {
         // Looked at while the state is held: what is accepted now is told to the desks before the engine closes.
         match self.shared.closed.load(Ordering::Acquire) {
             true => Err(Error::Closed { what: "the member" }),
-            false => Ok(state),
+            false => self.group.check().map(|()| state),
         }
     }
 
@@ -596,7 +596,7 @@ impl GroupConsumer {
     ///
     /// # Errors
     /// `LeaseLost`: the lease ran out or was taken away, somebody else may have the record. `AlreadyAcknowledged`,
-    /// `NotDelivered`, `Closed`, `Forked`.
+    /// `NotDelivered`, `GroupDeleted`, `Closed`, `Forked`.
     #[inline]
     pub fn ack(&self, id: DeliveryId) -> Result<()> {
         let mut state = self.state()?;
@@ -677,7 +677,7 @@ impl GroupConsumer {
             let lease = state.leases.release(id.partition, id.offset).map_err(|unheld| self.unheld(id, unheld))?;
             Ended::now(&self.group, lease)
         };
-        let now_ms = self.engine.clock.wall_ms();
+        let now_ms = self.engine.groups.due_now_ms(&self.engine);
         if self.group.give_back(ended, cause, now_ms) {
             self.engine.groups.nudge();
         }
@@ -725,9 +725,10 @@ impl GroupConsumer {
     /// Returns when everything that was acknowledged before is durable: it is not handed out again, whatever happens.
     ///
     /// # Errors
-    /// `UnknownOutcome` and `Poisoned` after an I/O error; `NoSpace`, `Closed`, `Forked`.
+    /// `UnknownOutcome` and `Poisoned` after an I/O error; `NoSpace`, `GroupDeleted`, `Closed`, `Forked`.
     pub fn flush(&self) -> Result<()> {
         self.engine.check_fork()?;
+        self.group.check()?;
         self.shared.flush(&self.group);
         let lanes: BTreeSet<usize> =
             self.group.partitions.iter().map(|partition| partition.partition.lane as usize).collect();

@@ -23,6 +23,7 @@
 mod config;
 mod deliveries;
 pub(crate) mod desk;
+mod due_clock;
 pub(crate) mod groups;
 pub(crate) mod in_progress;
 pub(crate) mod leases;
