@@ -107,9 +107,10 @@ mod tests {
         rows.for_the_next().iter().map(|row| (row.sequence, row.value, row.is_acknowledged)).collect()
     }
 
-    /// A child left number 2 out on purpose, and the kill came before it was refused. The next child used the number for
-    /// another record. The one after that was given both rows, the old one first, and sent the old record again under the
-    /// number: it was told that it was there, which is true of the other one.
+    /// A child sent number 2 where number 1 came next, on purpose, and the kill came before it was refused. The next child
+    /// used the number for another record, and went on. When that one was not the newest any more, only the old row was
+    /// left of the number, and the old record was sent again under it: the answer was that it is there, which is true of
+    /// the other one.
     #[test]
     fn a_number_that_was_left_out_stands_for_the_record_that_used_it_later() {
         let mut rows = Rows::default();
