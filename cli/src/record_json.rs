@@ -215,6 +215,7 @@ impl OwnedRecord {
             key: self.key.as_deref(),
             value: self.value.as_deref(),
             headers,
+            tag: None,
             timestamp_ms: self.timestamp_ms,
             partition: self.partition,
             visibility: self.visibility,

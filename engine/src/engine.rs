@@ -522,7 +522,7 @@ impl Engine {
     pub fn publish_withheld(&self, id: crate::RecordId, headers: &[crate::Header<'_>]) -> Result<()> {
         self.inner.check_usable()?;
         let mut extra_headers = Vec::new();
-        crate::record::encode_headers(&mut extra_headers, headers);
+        crate::record::encode_headers(&mut extra_headers, headers.iter().copied());
         self.inner.ask_of_withheld(id, |identity, reply| {
             let extra_headers = extra_headers.clone();
             Message::Publish { identity, extra_headers, reply }

@@ -63,7 +63,7 @@ pub mod simulation {
     pub use crate::sync::driver::{Driver, install};
 }
 
-pub use consumer::{Consumer, ConsumerOptions, RecordView, Records, RecordsIter, Start, ViewHeaders};
+pub use consumer::{Consumer, ConsumerOptions, Filter, RecordView, Records, RecordsIter, Start, ViewHeaders};
 pub use consumer::{
     ContinuityChecker, ContinuityFinding, ContinuityOptions, ContinuityReport, Discontinuity, FindingCounts,
     MissingCounts, MissingRange, MissingReason, TopicPartition,
@@ -82,7 +82,7 @@ pub use options::{DiskBound, Options, Recovery};
 pub use producer::{
     BatchHandle, Durability, LastSent, Producer, ProducerInfo, ProducerOptions, Receipt, RecordId, SendHandle,
 };
-pub use record::{Header, Headers, Record, RecordRef, Visibility};
+pub use record::{Header, Headers, Record, RecordRef, TAG_HEADER, Visibility};
 pub use repair::{LostOffsets, MovedOffsets, RepairProgress, RepairReport, repair};
 pub use stats::{CleanerStats, LaneStats, OutsideLog, OutsideStats, Stats};
 pub use topic::{PartitionInfo, Retention, Topic, TopicOptions};

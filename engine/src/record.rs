@@ -34,6 +34,9 @@ const FLAG_SEQUENCE: u8 = 8;
 const FLAG_MESSAGE_ID: u8 = 16;
 const FLAGS_ALL: u8 = 31;
 
+/// The name of the header that a record's tag stands in.
+pub const TAG_HEADER: &str = "tag";
+
 /// Longest message id in bytes.
 pub(crate) const MESSAGE_ID_BYTES_MAX: usize = 128;
 
@@ -73,6 +76,9 @@ pub struct Record<'a> {
     pub value: Option<&'a [u8]>,
     /// Names and values beside it.
     pub headers: &'a [Header<'a>],
+    /// What kind of record it is, for [filters](crate::Filter): sent as a header of the name [`TAG_HEADER`], before the
+    /// others.
+    pub tag: Option<&'a str>,
     /// Milliseconds since 1970-01-01 UTC. Default: the time of sending.
     pub timestamp_ms: Option<i64>,
     /// Which partition. Default: by the key's hash, or in turn.
@@ -105,6 +111,13 @@ impl<'a> Record<'a> {
     #[must_use]
     pub fn headers(mut self, headers: &'a [Header<'a>]) -> Self {
         self.headers = headers;
+        self
+    }
+
+    /// Sets the tag.
+    #[must_use]
+    pub fn tag(mut self, tag: &'a str) -> Self {
+        self.tag = Some(tag);
         self
     }
 
@@ -150,6 +163,15 @@ impl<'a> Record<'a> {
         self
     }
 
+    /// All headers, the tag's first.
+    fn all_headers(&self) -> impl Iterator<Item = Header<'a>> {
+        self.tag.map(|tag| Header { name: TAG_HEADER, value: tag.as_bytes() }).into_iter().chain(self.headers.iter().copied())
+    }
+
+    fn header_count(&self) -> usize {
+        self.headers.len() + usize::from(self.tag.is_some())
+    }
+
     /// Size in the log without padding, or why it cannot be sent.
     pub(crate) fn encoded_size(&self, bytes_max: usize) -> Result<usize> {
         let too_large = |bytes| Error::RecordTooLarge { bytes, bytes_max, option: "record_bytes_max" };
@@ -170,17 +192,18 @@ impl<'a> Record<'a> {
             }
             size += message_id.len();
         }
-        if !self.headers.is_empty() {
-            if self.headers.len() > usize::from(u16::MAX) {
+        let header_count = self.header_count();
+        if header_count > 0 {
+            if header_count > usize::from(u16::MAX) {
                 return Err(Error::TooMany {
                     what: "headers of a record",
-                    count: self.headers.len() as u64,
+                    count: header_count as u64,
                     count_max: u64::from(u16::MAX),
                     advice: "send fewer headers",
                 });
             }
             size += 4;
-            for header in self.headers {
+            for header in self.all_headers() {
                 if header.name.len() > usize::from(u16::MAX) {
                     return Err(too_large(size + header.name.len()));
                 }
@@ -203,7 +226,8 @@ impl<'a> Record<'a> {
         if self.value.is_none() {
             flags |= FLAG_NULL_VALUE;
         }
-        if !self.headers.is_empty() {
+        let header_count = self.header_count();
+        if header_count > 0 {
             flags |= FLAG_HEADERS;
         }
         if self.sequence.is_some() {
@@ -216,14 +240,14 @@ impl<'a> Record<'a> {
         fixed[0..4].copy_from_slice(&(size as u32).to_le_bytes());
         fixed[4] = flags;
         fixed[5] = self.message_id.map_or(0, |message_id| message_id.len() as u8);
-        fixed[6..8].copy_from_slice(&(self.headers.len() as u16).to_le_bytes());
+        fixed[6..8].copy_from_slice(&(header_count as u16).to_le_bytes());
         fixed[8..16].copy_from_slice(&timestamp_ms.to_le_bytes());
         target.extend_from_slice(&fixed);
         if let Some(key) = self.key {
             target.extend_from_slice(&(key.len() as u32).to_le_bytes());
         }
-        if !self.headers.is_empty() {
-            let headers_size: usize = self.headers.iter().map(|h| 6 + h.name.len() + h.value.len()).sum();
+        if header_count > 0 {
+            let headers_size: usize = self.all_headers().map(|h| 6 + h.name.len() + h.value.len()).sum();
             target.extend_from_slice(&(headers_size as u32).to_le_bytes());
         }
         if let Some(sequence) = self.sequence {
@@ -235,7 +259,9 @@ impl<'a> Record<'a> {
         if let Some(key) = self.key {
             target.extend_from_slice(key);
         }
-        encode_headers(target, self.headers);
+        if header_count > 0 {
+            encode_headers(target, self.all_headers());
+        }
         if let Some(value) = self.value {
             target.extend_from_slice(value);
         }
@@ -245,7 +271,7 @@ impl<'a> Record<'a> {
 }
 
 /// Appends headers in their layout.
-pub(crate) fn encode_headers(target: &mut Vec<u8>, headers: &[Header<'_>]) {
+pub(crate) fn encode_headers<'a>(target: &mut Vec<u8>, headers: impl IntoIterator<Item = Header<'a>>) {
     for header in headers {
         target.extend_from_slice(&(header.name.len() as u16).to_le_bytes());
         target.extend_from_slice(&(header.value.len() as u32).to_le_bytes());

@@ -3,6 +3,7 @@
 //! Invariant: the name of a topic stands once for all its partitions that follow each other, so that a group of every
 //! partition that an engine can have fits one message.
 
+use crate::consumer::filter::Filter;
 use crate::consumer::group::{GroupInfo, GroupKind, GroupOptions, GroupPartitionInfo};
 use crate::log::codec::{Put, Reader};
 
@@ -28,6 +29,7 @@ pub(crate) fn put_group(target: &mut Vec<u8>, info: &GroupInfo) {
     target.put_u32(info.id);
     info.kind.put(target);
     target.put_bytes(info.dead_letter_topic.as_bytes());
+    target.put_bytes(info.filter.as_ref().map(Filter::to_string).unwrap_or_default().as_bytes());
     target.put_u64(info.members as u64);
     let topics: Vec<_> = info.partitions.chunk_by(|one, other| one.topic == other.topic).collect();
     target.put_u32(topics.len() as u32);
@@ -49,6 +51,10 @@ pub(crate) fn take_group(reader: &mut Reader<'_>) -> Option<GroupInfo> {
         id: reader.u32()?,
         kind: GroupKind::take(reader)?,
         dead_letter_topic: text(reader)?,
+        filter: match &*text(reader)? {
+            "" => None,
+            text => Some(Filter::read_back(text)?),
+        },
         members: usize::try_from(reader.u64()?).ok()?,
         partitions: Vec::new(),
     };
@@ -107,6 +113,7 @@ mod tests {
             id: 1,
             kind: GroupKind::Shared,
             dead_letter_topic: "d".to_owned(),
+            filter: None,
             members: 0,
             partitions: (0..partitions as u32).map(partition).collect(),
         }

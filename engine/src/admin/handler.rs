@@ -134,6 +134,7 @@ impl Handler {
                 key: bytes.key(),
                 value: bytes.value(),
                 headers: &headers,
+                tag: None,
                 timestamp_ms: sent.is_timed.then(|| bytes.timestamp_ms()),
                 partition: sent.partition,
                 visibility: sent.visibility,

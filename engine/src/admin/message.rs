@@ -663,6 +663,7 @@ fn text(reader: &mut Reader<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::consumer::Filter;
     use crate::consumer::group::{GroupKind, GroupPartitionInfo};
 
     fn header(bytes: &[u8]) -> Result<Header, Refusal> {
@@ -740,6 +741,7 @@ mod tests {
             id: 1,
             kind,
             dead_letter_topic: "g.dlq".to_owned(),
+            filter: (kind == GroupKind::Shared).then(|| Filter::tag("paid")),
             members: 2,
             partitions,
         };

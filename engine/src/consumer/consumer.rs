@@ -10,6 +10,7 @@ use super::continuity::{
     ContinuityChecker, ContinuityFinding, ContinuityOptions, ContinuityReport, MissingRange, MissingReason,
     TopicPartition,
 };
+use super::filter::{self, Filter};
 use super::records::{FrameRun, Records};
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
@@ -37,6 +38,8 @@ pub struct ConsumerOptions {
     /// The bounds of the check of what is read: whether a record is missing, there twice, or out of its place, by the
     /// numbers of its producer. See [`Consumer::take_findings`]. `None`: nothing is checked. Default: checked.
     pub continuity: Option<ContinuityOptions>,
+    /// Which records are wanted; others are passed over. All of them are checked for continuity. Default: all.
+    pub filter: Option<Filter>,
 }
 
 /// Smallest `read_ahead_bytes_max`.
@@ -49,6 +52,7 @@ impl Default for ConsumerOptions {
             max_poll_bytes: 4 << 20,
             read_ahead_bytes_max: 4 << 20,
             continuity: Some(ContinuityOptions::new()),
+            filter: None,
         }
     }
 }
@@ -84,6 +88,13 @@ impl ConsumerOptions {
     #[must_use]
     pub fn continuity(mut self, continuity: Option<ContinuityOptions>) -> Self {
         self.continuity = continuity;
+        self
+    }
+
+    /// Sets which records are wanted.
+    #[must_use]
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filter = Some(filter);
         self
     }
 }
@@ -125,6 +136,8 @@ pub struct Consumer {
     ahead: ReadAhead,
     signal: Arc<Signal>,
     checker: Option<ContinuityChecker>,
+    /// Bytes of what the last look passed over, because nothing of it was wanted.
+    skipped_bytes: usize,
     /// From outside: the manifest whose segments were looked up, or an earlier one.
     sequence: u64,
 }
@@ -145,11 +158,13 @@ impl Consumer {
                 reason: format!("at least {READ_AHEAD_BYTES_FLOOR}"),
             });
         }
+        options.filter.as_ref().map_or(Ok(()), Filter::check)?;
         let ahead = ReadAhead::new(options.read_ahead_bytes_max);
         let signal = Arc::new(Signal::default());
         let checker = options.continuity.clone().map(ContinuityChecker::new).transpose()?;
         let sequence = engine.sequence_seen();
-        Ok(Consumer { engine, options, assignments: Vec::new(), turn: 0, ahead, signal, checker, sequence })
+        let (assignments, turn, skipped_bytes) = (Vec::new(), 0, 0);
+        Ok(Consumer { engine, options, assignments, turn, ahead, signal, checker, skipped_bytes, sequence })
     }
 
     /// Begins to read a partition; if it is assigned already, goes on at `start`.
@@ -294,7 +309,8 @@ impl Consumer {
         self.find(topic, partition).map(|at| self.assignments[at].reader.offset)
     }
 
-    /// The next records; waits up to `timeout` for the first one. Empty after the timeout.
+    /// The next records; waits up to `timeout` for the first one. Empty after the timeout: with a filter it may have
+    /// passed over records then, and not be at the end ([`Consumer::position`] says where it is).
     ///
     /// # Errors
     /// `Truncated` where records are no longer kept: seek, and go on. `Damaged` where acknowledged data
@@ -309,12 +325,8 @@ impl Consumer {
             if !records.is_empty() {
                 return Ok(records);
             }
-            if self.engine.is_closed() {
-                return Err(Error::Closed { what: "the engine" });
-            }
-            // From outside nobody is told of what comes: whoever waits looks for it.
-            self.engine.refresh_if_due()?;
-            if self.signal.look() != seen {
+            let has_skipped = self.skipped_bytes > 0;
+            if !has_skipped && self.is_to_look_again(seen)? {
                 continue;
             }
             if timeout.is_zero() {
@@ -326,8 +338,20 @@ impl Consumer {
             if left.is_zero() {
                 return Ok(records);
             }
-            self.signal.wait(seen, left.min(self.engine.sleep_max()));
+            if !has_skipped {
+                self.signal.wait(seen, left.min(self.engine.sleep_max()));
+            }
         }
+    }
+
+    /// Nothing was found: whether there is news since the signal was looked at.
+    fn is_to_look_again(&self, seen: u32) -> Result<bool> {
+        if self.engine.is_closed() {
+            return Err(Error::Closed { what: "the engine" });
+        }
+        // From outside nobody is told of what comes: whoever waits looks for it.
+        self.engine.refresh_if_due()?;
+        Ok(self.signal.look() != seen)
     }
 
     /// From outside: a file that is used for something else by now looks damaged to who still reads it as what it
@@ -362,6 +386,7 @@ impl Consumer {
 
     fn poll_now(&mut self) -> Result<Records> {
         self.ahead.collect(false);
+        self.skipped_bytes = 0;
         loop {
             let mut records = Records::default();
             let waiting = self.take(&mut records)?;
@@ -369,7 +394,7 @@ impl Consumer {
                 self.ahead.plan(&mut self.assignments);
             }
             match waiting {
-                Some(at) if records.is_empty() => match self.ahead.is_idle() {
+                Some(at) if records.is_empty() && self.skipped_bytes < self.options.max_poll_bytes => match self.ahead.is_idle() {
                     true => self.assignments[at].reader.read_alone(&mut self.ahead)?,
                     false => self.ahead.collect(true),
                 },
@@ -380,7 +405,7 @@ impl Consumer {
 
     /// Takes what is in memory. Names a partition that waits for a read, if one does.
     fn take(&mut self, records: &mut Records) -> Result<Option<usize>> {
-        let (mut waiting, mut bytes) = (None, 0);
+        let (mut waiting, mut bytes) = (None, self.skipped_bytes);
         let count = self.assignments.len();
         for step in 0..count {
             let at = (self.turn + step) % count;
@@ -392,17 +417,30 @@ impl Consumer {
                     return Ok(waiting);
                 }
                 let room = u32::try_from(room).unwrap_or(u32::MAX);
+                // A filter stops by itself when it has found as many.
+                let count_max = if self.options.filter.is_some() { u32::MAX } else { room };
                 // Deleted in the midst of a read: that read may have met what the segment is used for now.
-                let next = assignment.reader.next(room, &mut self.ahead);
+                let next = assignment.reader.next(count_max, &mut self.ahead);
                 match assignment.topic.check().and(next) {
-                    Ok(Next::Chunk(chunk)) => {
+                    Ok(Next::Chunk(mut chunk)) => {
+                        let partition = &assignment.reader.partition;
+                        let filter = self.options.filter.as_ref();
+                        let wanted = filter.map(|filter| filter::wanted(filter, partition, &mut chunk, room));
                         bytes += chunk.bytes().len();
                         if let Some(checker) = &mut self.checker {
                             chunk.each_frame(|FrameRun { base_offset, count, origin, is_late }| {
                                 checker.observe_run_at(assignment.checked_as, base_offset, count, origin, is_late);
                             });
                         }
-                        records.push(assignment.reader.partition.clone(), chunk);
+                        let Some(wanted) = wanted else {
+                            records.push(partition.clone(), chunk);
+                            continue;
+                        };
+                        if wanted.is_empty() {
+                            self.skipped_bytes += chunk.bytes().len();
+                        }
+                        assignment.reader.offset = chunk.first_offset() + u64::from(chunk.count);
+                        wanted.into_iter().for_each(|part| records.push(assignment.reader.partition.clone(), part));
                     }
                     Ok(Next::Elsewhere) => {
                         waiting.get_or_insert(at);

@@ -3,6 +3,7 @@
 #[allow(clippy::module_inception)]
 pub(crate) mod consumer;
 mod continuity;
+pub(crate) mod filter;
 pub(crate) mod group;
 mod records;
 
@@ -11,6 +12,7 @@ pub use continuity::{
     ContinuityChecker, ContinuityFinding, ContinuityOptions, ContinuityReport, Discontinuity, FindingCounts,
     MissingCounts, MissingRange, MissingReason, TopicPartition,
 };
+pub use filter::Filter;
 pub use group::{
     Deliveries, DeliveriesIter, Delivery, DeliveryId, GroupConsumer, GroupInfo, GroupKind, GroupOptions,
     GroupPartitionInfo, MemberOptions, Once,

@@ -6,7 +6,7 @@ use crate::log::frame::{Kind, RECORDS_HEADER_BYTES, u32_at, u64_at};
 use crate::log::origin::Origin;
 use crate::partition::reader::Chunk;
 use crate::partition::shared::Partition;
-use crate::record::{Header, Headers, RecordRef};
+use crate::record::{Header, Headers, RecordRef, TAG_HEADER};
 use std::sync::Arc;
 
 /// Records of a poll. Holding them keeps their memory; drop them when they are worked off.
@@ -148,6 +148,12 @@ impl<'a> RecordView<'a> {
         self.record.value()
     }
 
+    /// Its tag: the first header of the name [`TAG_HEADER`], if it is text.
+    pub fn tag(&self) -> Option<&'a str> {
+        let tag = self.headers().find(|header| header.name == TAG_HEADER)?;
+        std::str::from_utf8(tag.value).ok()
+    }
+
     /// The record's headers, then those that were added when it was published by reference.
     pub fn headers(&self) -> ViewHeaders<'a> {
         let extra = self.chunk.extra_headers.as_deref().map_or(&[][..], Vec::as_slice);
@@ -214,25 +220,17 @@ impl<'a> Iterator for RecordsIter<'a> {
             if let Some(cursor) = &mut self.current
                 && cursor.left > 0
             {
-                let (record, next) = match RecordRef::parse(cursor.records) {
-                    Some(parsed) => parsed,
-                    None => {
-                        cursor.next_frame();
-                        RecordRef::parse(cursor.records).expect("frames were checked before they were given out")
-                    }
-                };
-                cursor.records = cursor.records.get(next..).unwrap_or_default();
-                let Cursor { partition, chunk, offset, origin, .. } = *cursor;
-                let view = RecordView { partition, chunk, offset, origin, record };
-                cursor.offset += 1;
-                cursor.origin = origin.plus(1);
+                let view = cursor.take();
                 cursor.left -= 1;
                 self.left -= 1;
                 return Some(view);
             }
             let (partition, chunk) = self.records.chunks.get(self.next_chunk)?;
             self.next_chunk += 1;
-            self.current = Some(Cursor::new(partition, chunk));
+            self.current = Some(match self.current.take() {
+                Some(cursor) if cursor.leads_to(chunk) => cursor.go_on(chunk),
+                _ => Cursor::new(partition, chunk),
+            });
         }
     }
 
@@ -250,7 +248,7 @@ impl<'a> Cursor<'a> {
             chunk,
             frames: chunk.bytes(),
             records: &[],
-            offset: chunk.base_offset + u64::from(chunk.skip),
+            offset: chunk.first_offset(),
             origin: Origin::default(),
             left: chunk.count,
         };
@@ -271,6 +269,35 @@ impl<'a> Cursor<'a> {
         }
         cursor.origin = cursor.origin.plus(skip);
         cursor
+    }
+
+    /// The next record.
+    #[inline]
+    fn take(&mut self) -> RecordView<'a> {
+        let (record, next) = match RecordRef::parse(self.records) {
+            Some(parsed) => parsed,
+            None => {
+                self.next_frame();
+                RecordRef::parse(self.records).expect("frames were checked before they were given out")
+            }
+        };
+        self.records = self.records.get(next..).unwrap_or_default();
+        let Cursor { partition, chunk, offset, origin, .. } = *self;
+        self.offset += 1;
+        self.origin = origin.plus(1);
+        RecordView { partition, chunk, offset, origin, record }
+    }
+
+    /// Whether a chunk is what follows in the same run, perhaps behind records that were filtered.
+    fn leads_to(&self, chunk: &Chunk) -> bool {
+        self.chunk.is_part_with(chunk) && self.offset <= chunk.first_offset()
+    }
+
+    fn go_on(mut self, chunk: &'a Chunk) -> Cursor<'a> {
+        for _ in self.offset..chunk.first_offset() {
+            self.take();
+        }
+        Cursor { chunk, left: chunk.count, ..self }
     }
 
     fn next_frame(&mut self) {

@@ -47,6 +47,16 @@ impl Chunk {
     pub(crate) fn bytes(&self) -> &[u8] {
         self.memory.slice(self.start, self.end)
     }
+
+    /// The first wanted offset.
+    pub(crate) fn first_offset(&self) -> u64 {
+        self.base_offset + u64::from(self.skip)
+    }
+
+    /// Whether it is another part of the same run.
+    pub(crate) fn is_part_with(&self, other: &Chunk) -> bool {
+        Arc::ptr_eq(&self.memory, &other.memory) && (self.start, self.base_offset) == (other.start, other.base_offset)
+    }
 }
 
 /// What comes next.

@@ -5,14 +5,16 @@
 use super::retry::RetryPolicy;
 use super::taken::{DeskOptions, GroupKind};
 use crate::consumer::consumer::Start;
+use crate::consumer::filter::Filter;
 use crate::error::{Error, Result};
 use crate::lane::catalog::{GroupEntry, check_name};
 use crate::lane::inbox::InboxBounds;
 use crate::log::codec::{Put, Reader};
 use std::time::Duration;
 
-/// The version of the encoding.
+/// The version of the encoding: of a group that takes all records, and of one with a filter.
 const VERSION: u8 = 1;
+const VERSION_WITH_FILTER: u8 = 2;
 /// Most topics of one group.
 const TOPICS_MAX: usize = 1_000;
 
@@ -48,6 +50,9 @@ pub struct GroupOptions {
     pub inbox_tokens_max: u32,
     /// How long they are remembered. Default 7 days; 1 ms to 10 years.
     pub inbox_age_max: Duration,
+    /// Which records the group wants. The others are finished for it without being delivered: they hold nothing back and
+    /// are no dead letters. Like all options it stays what it is as long as the group lives. Default: all.
+    pub filter: Option<Filter>,
 }
 
 impl GroupOptions {
@@ -72,6 +77,7 @@ impl GroupOptions {
             unfinished_max,
             inbox_tokens_max: 10_000,
             inbox_age_max: Duration::from_secs(7 * 24 * 60 * 60),
+            filter: None,
         }
     }
 
@@ -122,6 +128,13 @@ impl GroupOptions {
         InboxBounds { tokens_max: self.inbox_tokens_max, age_ms_max }
     }
 
+    /// Sets which records it wants.
+    #[must_use]
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+
     /// The topic of the dead letters of a group of this name.
     pub(crate) fn dead_letters_of(&self, group: &str) -> String {
         self.dead_letter_topic.clone().unwrap_or_else(|| format!("{group}.dlq"))
@@ -141,6 +154,7 @@ impl GroupOptions {
     pub(crate) fn validate(&self, group: &str) -> Result<()> {
         check_name(group)?;
         self.desk().validate()?;
+        self.filter.as_ref().map_or(Ok(()), Filter::check)?;
         let dead_letters = self.dead_letters_of(group);
         check_name(&dead_letters)?;
         let check = |ok: bool, name: &'static str, value: String, reason: &str| match ok {
@@ -171,7 +185,7 @@ impl GroupOptions {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let DeskOptions { retry, .. } = self.desk();
         let mut body = Vec::new();
-        body.put_u8(VERSION);
+        body.put_u8(if self.filter.is_some() { VERSION_WITH_FILTER } else { VERSION });
         self.kind.put(&mut body);
         body.put_u32(retry.max_deliveries);
         body.put_u64(retry.first_delay_ms);
@@ -183,6 +197,9 @@ impl GroupOptions {
         for (topic, start) in &self.topics {
             body.put_bytes(topic.as_bytes());
             start.put(&mut body);
+        }
+        if let Some(filter) = &self.filter {
+            body.put_bytes(filter.to_string().as_bytes());
         }
         body
     }
@@ -196,9 +213,11 @@ impl GroupOptions {
     pub(crate) fn read(config: &[u8]) -> Option<GroupOptions> {
         let mut reader = Reader::new(config);
         let reader = &mut reader;
-        if reader.u8()? != VERSION {
-            return None;
-        }
+        let has_filter = match reader.u8()? {
+            VERSION => false,
+            VERSION_WITH_FILTER => true,
+            _ => return None,
+        };
         let kind = GroupKind::take(reader)?;
         let text = |reader: &mut Reader<'_>| Some(std::str::from_utf8(reader.bytes()?).ok()?.to_owned());
         let max_deliveries = reader.u32()?;
@@ -210,7 +229,11 @@ impl GroupOptions {
         for _ in 0..reader.u32()? {
             topics.push((text(reader)?, Start::take(reader)?));
         }
-        let options = GroupOptions {
+        let filter = match has_filter {
+            true => Some(Filter::read_back(&text(reader)?)?),
+            false => None,
+        };
+        reader.is_empty().then_some(GroupOptions {
             kind,
             topics,
             max_deliveries,
@@ -219,8 +242,8 @@ impl GroupOptions {
             unfinished_max,
             inbox_tokens_max: inbox.tokens_max,
             inbox_age_max: Duration::from_millis(inbox.age_ms_max),
-        };
-        reader.is_empty().then_some(options)
+            filter,
+        })
     }
 }
 
@@ -281,12 +304,21 @@ mod tests {
             .unfinished_max(9)
             .inbox(77, Duration::from_millis(5));
         let entry = GroupEntry { id: 1, name: "g".to_owned(), config: options.encode() };
-        assert_eq!(GroupOptions::decode(&entry), Some(options));
+        assert_eq!(GroupOptions::decode(&entry), Some(options.clone()));
+        assert_eq!(entry.config[0], 1, "as before there were filters");
         let of = |config: &[u8]| GroupOptions::decode(&GroupEntry { config: config.to_vec(), ..entry.clone() });
         for length in 0..entry.config.len() {
             assert_eq!(of(&entry.config[..length]), None);
         }
         assert_eq!(of(&[&[9], &entry.config[1..]].concat()), None, "a newer version");
+        let options = options.filter(Filter::tag("paid").or(Filter::header_exists("b c")));
+        let config = options.encode();
+        assert_eq!((config[0], of(&config)), (2, Some(options)));
+        for length in 0..config.len() {
+            assert_eq!(of(&config[..length]), None);
+        }
+        let newer = [&config[..config.len() - 1], b")"].concat();
+        assert_eq!(of(&newer), None, "a filter that is said in newer words");
     }
 
     #[test]
@@ -301,6 +333,7 @@ mod tests {
             (shared().unfinished_max(0), "unfinished_max"),
             (shared().inbox(0, Duration::from_secs(1)), "inbox_tokens_max"),
             (shared().inbox(1, Duration::ZERO), "inbox_age_max"),
+            (shared().filter(Filter::tag(&"x".repeat(5_000))), "4,096 bytes"),
             (shared().retry_delay(Duration::from_secs(2), Duration::from_secs(1)), "first_delay_ms"),
         ] {
             let error = options.validate("g").unwrap_err();

@@ -15,6 +15,7 @@ use super::shared::GroupShared;
 use super::taken::{GroupKind, Opening};
 use crate::bounds::GROUPS_MAX;
 use crate::consumer::consumer::{Start, resolve};
+use crate::consumer::filter::Filter;
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
 use crate::lane::catalog::{Catalog, CatalogChange, GroupEntry};
@@ -74,6 +75,8 @@ pub struct GroupInfo {
     pub kind: GroupKind,
     /// The topic of its dead letters.
     pub dead_letter_topic: String,
+    /// Which records it wants; `None`: all.
+    pub filter: Option<Filter>,
     /// Members now.
     pub members: usize,
     /// How far it has come.
@@ -383,6 +386,7 @@ fn info(group: &GroupShared) -> GroupInfo {
         id: group.id,
         kind: group.options.kind,
         dead_letter_topic: group.options.dead_letters_of(&group.name),
+        filter: group.options.filter.clone(),
         members: group.members().len(),
         partitions: group.partitions.iter().map(|partition| partition.info()).collect(),
     }

@@ -14,12 +14,13 @@ use super::partition::{Given, GroupPartition};
 use super::shared::{GroupShared, Place};
 use super::taken::Cause;
 use crate::canary::{self, Canary};
+use crate::consumer::filter;
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
 use crate::lane::inbox::Token;
 use crate::lane::shared::{Message, Reply};
 use crate::partition::read_ahead::ReadAhead;
-use crate::partition::reader::PartitionReader;
+use crate::partition::reader::{Chunk, PartitionReader};
 use crate::sync::{Signal, lock, now};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -301,6 +302,8 @@ enum Nothing {
     Full,
     /// Try again at once: something that was missing is durable.
     Again,
+    /// Go on: the group wants none of the records that were taken.
+    Skipped,
 }
 
 impl GroupConsumer {
@@ -347,19 +350,17 @@ impl GroupConsumer {
             self.shared.flush(&self.group);
             self.expire();
             let (seen_arrivals, seen_own) = (self.group.arrivals.look(), self.shared.signal.look());
-            let wait = match self.take()? {
+            let nothing = match self.take()? {
                 Ok(deliveries) => return Ok(deliveries),
-                Err(Nothing::Again) => continue,
-                Err(Nothing::Wait(wait)) => Some(wait),
-                Err(Nothing::Full) => None,
+                Err(nothing) => nothing,
             };
             let left = deadline.map_or(Duration::from_secs(3600), |deadline| deadline.saturating_duration_since(now()));
-            if left.is_zero() {
-                return Ok(Deliveries::default());
-            }
-            match wait {
-                None => self.shared.signal.wait(seen_own, left.min(Duration::from_millis(100))),
-                Some(wait) => {
+            match nothing {
+                Nothing::Again => {}
+                _ if left.is_zero() => return Ok(Deliveries::default()),
+                Nothing::Skipped => {}
+                Nothing::Full => self.shared.signal.wait(seen_own, left.min(Duration::from_millis(100))),
+                Nothing::Wait(wait) => {
                     let left = wait.map_or(left, |wait| left.min(wait.max(Duration::from_millis(1))));
                     match self.group.begin_waiting(&self.shared) {
                         Place::Watches => self.group.arrivals.wait(seen_arrivals, left),
@@ -401,7 +402,14 @@ impl GroupConsumer {
             records
         };
         let room = (options.max_in_flight_records - in_flight).min(options.max_poll_records as u64);
-        let mut taking = Taking { deliveries: Deliveries::default(), room, bytes: 0, is_alone: false, has_lost: false };
+        let mut taking = Taking {
+            deliveries: Deliveries::default(),
+            room,
+            bytes: 0,
+            is_alone: false,
+            has_lost: false,
+            has_skipped: false,
+        };
         let mut limits = Vec::new();
         let count = self.group.partitions.len();
         for step in 0..count {
@@ -433,6 +441,9 @@ impl GroupConsumer {
         if let Some(at) = self.pending_lost.take() {
             self.tell_lost(at)?;
             return Ok(Err(Nothing::Again));
+        }
+        if taking.has_skipped {
+            return Ok(Err(Nothing::Skipped));
         }
         if let Some(limit) = limits.first() {
             limit.wait_shared()?;
@@ -500,7 +511,8 @@ impl GroupConsumer {
         Ok(limit.filter(|_| waits))
     }
 
-    /// Reads the records of a range, and holds them. What there is no room for, or cannot be read, is given back.
+    /// Reads the records of a range, and holds them. What the group does not want is finished; what there is no room for,
+    /// or cannot be read, is given back.
     fn read(
         &mut self,
         at: usize,
@@ -517,24 +529,47 @@ impl GroupConsumer {
         }
         let lease_ms = i64::try_from(self.shared.options.lease.as_millis()).unwrap_or(i64::MAX);
         let until_ms = lease_clock_ms(&self.engine).saturating_add(lease_ms);
+        let hold = |chunk: Chunk, bytes: usize, taking: &mut Taking| {
+            let (start, count) = (chunk.first_offset(), u64::from(chunk.count));
+            let (offsets, bytes) = (start..start + count, bytes as u64);
+            let lease = Lease { partition: at as u32, offsets, until_ms, deliveries, bytes };
+            let counts = self.shared.hold(&partition, resets, lease);
+            if counts {
+                taking.room = taking.room.saturating_sub(count);
+                taking.deliveries.records.push(partition.partition.clone(), chunk);
+                taking.deliveries.chunks.push((at as u32, deliveries));
+            }
+            counts
+        };
         let mut next = offsets.start;
+        let mut unwanted = Vec::new();
         let mut failed = Ok(());
         while next < offsets.end && taking.bytes < self.shared.options.max_poll_bytes {
             let wanted = u32::try_from(offsets.end - next).unwrap_or(u32::MAX);
             match reader.next_chunk(wanted, &mut self.ahead) {
-                Ok(Some(chunk)) => {
-                    let read = next..next + u64::from(chunk.count);
-                    next = read.end;
-                    let bytes = chunk.bytes().len();
+                Ok(Some(mut chunk)) => {
+                    let (start, count, bytes) = (next, chunk.count as usize, chunk.bytes().len());
+                    next += count as u64;
                     taking.bytes += bytes;
-                    taking.room = taking.room.saturating_sub(u64::from(chunk.count));
-                    let lease =
-                        Lease { partition: at as u32, offsets: read, until_ms, deliveries, bytes: bytes as u64 };
-                    if !self.shared.hold(&partition, resets, lease) {
+                    let Some(filter) = &self.group.options.filter else {
+                        match hold(chunk, bytes, taking) {
+                            true => continue,
+                            false => break,
+                        }
+                    };
+                    let mut unwanted_from = start;
+                    let parts = filter::wanted(filter, &partition.partition, &mut chunk, u32::MAX);
+                    let are_held = parts.into_iter().all(|part| {
+                        let first = part.first_offset();
+                        unwanted.push(unwanted_from..first);
+                        unwanted_from = first + u64::from(part.count);
+                        let bytes = bytes * part.count as usize / count;
+                        hold(part, bytes, taking)
+                    });
+                    if !are_held {
                         break;
                     }
-                    taking.deliveries.records.push(partition.partition.clone(), chunk);
-                    taking.deliveries.chunks.push((at as u32, deliveries));
+                    unwanted.push(unwanted_from..next);
                 }
                 // Given up meanwhile: the desk learns it, and says so.
                 Ok(None) | Err(Error::Truncated { .. }) => break,
@@ -547,6 +582,13 @@ impl GroupConsumer {
         if next < offsets.end {
             let now_ms = self.engine.groups.due_now_ms(&self.engine);
             drop(partition.give_back(resets, next..offsets.end, Cause::NotDelivered, now_ms));
+        }
+        unwanted.retain(|range: &Range<u64>| !range.is_empty());
+        if !unwanted.is_empty() {
+            taking.has_skipped = true;
+            partition.finish(resets, unwanted);
+            // The next owner may have its turn.
+            self.group.arrivals.notify();
         }
         failed
     }
@@ -820,4 +862,6 @@ struct Taking {
     is_alone: bool,
     /// Of the partition that was looked at last, something is to be told.
     has_lost: bool,
+    /// Records that the group does not want were taken, and are finished.
+    has_skipped: bool,
 }

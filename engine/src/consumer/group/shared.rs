@@ -252,6 +252,10 @@ impl GroupShared {
             records => records?,
         };
         let Some(record) = records.iter().next() else { return Ok(()) };
+        // It may have been handed out when the engine was killed, as far as the log knows. Nobody wanted it.
+        if self.options.filter.as_ref().is_some_and(|filter| !filter.matches(&record)) {
+            return Ok(());
+        }
         let topic = self.dead_letter_topic(engine)?;
         let source = &partition.partition;
         let values = [
