@@ -16,7 +16,7 @@ use crate::output::Output;
 use crate::record_json::RecordLine;
 use crate::{interrupt, text};
 use clap::Args;
-use ringlane::{Consumer, ConsumerOptions, Engine, Error, Hole, Options, RecordView, Recovery, Start, Topic};
+use ringlane::{Consumer, ConsumerOptions, Engine, Error, Filter, Hole, Options, RecordView, Recovery, Start, Topic};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -38,6 +38,10 @@ pub struct ConsumeArguments {
     /// Where to begin: beginning, end, offset:N, or timestamp:MS (ms since 1970-01-01 UTC)
     #[arg(long, value_name = "START", default_value = "beginning", value_parser = parse_start)]
     from: Start,
+    /// Only records with these headers: tag = paid and not (region = eu or exists test). That of a group is said when it
+    /// is created
+    #[arg(long, value_name = "FILTER", conflicts_with = "group")]
+    filter: Option<Filter>,
     /// Wait for more at the end, until Ctrl-C
     #[arg(short, long)]
     pub follow: bool,
@@ -78,10 +82,12 @@ fn print(arguments: &ConsumeArguments, engine: &Engine, topic: &Topic) -> Result
         Some(partition) => partition..partition + 1,
         None => 0..topic.partitions(),
     };
+    let mut options = ConsumerOptions::new();
+    options.filter.clone_from(&arguments.filter);
     let mut reading = Reading {
         arguments,
         topic,
-        consumer: engine.consumer(ConsumerOptions::new())?,
+        consumer: engine.consumer(options)?,
         output: Output::new(),
         left: arguments.max.unwrap_or(u64::MAX),
     };

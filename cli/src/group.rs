@@ -8,7 +8,7 @@ use crate::holder::Reached;
 use crate::output::Output;
 use crate::{render, text};
 use clap::{Args, Subcommand};
-use ringlane::{GroupInfo, GroupKind, GroupOptions, Start};
+use ringlane::{Filter, GroupInfo, GroupKind, GroupOptions, Start};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -54,6 +54,10 @@ pub struct CreateArguments {
     /// The topic that takes the dead letters; created where it is missing [default: the group's name and .dlq]
     #[arg(long, value_name = "TOPIC")]
     dead_letter_topic: Option<String>,
+    /// Which records the group wants, by their headers: tag = paid and not (region = eu or exists test); others are
+    /// finished without being handed out [default: all]
+    #[arg(long, value_name = "FILTER")]
+    filter: Option<Filter>,
     /// Print the group as JSON
     #[arg(long)]
     json: bool,
@@ -70,6 +74,7 @@ impl CreateArguments {
         *first = self.retry_first_ms.map_or(*first, Duration::from_millis);
         *max = self.retry_max_ms.map_or(*max, Duration::from_millis);
         options.dead_letter_topic.clone_from(&self.dead_letter_topic);
+        options.filter.clone_from(&self.filter);
         options
     }
 }

@@ -56,7 +56,8 @@ fn open(arguments: &EngineArguments) -> Result<Engine> {
 fn print(arguments: &ConsumeArguments, engine: &Engine, group: &str) -> Result {
     let left = arguments.max.unwrap_or(u64::MAX);
     let member = join(engine, group, arguments.ack, left)?;
-    let mut reading = Reading { arguments, engine, group, member, output: Output::new(), left, lost: 0 };
+    let (output, unfinished) = (Output::new(), u64::MAX);
+    let mut reading = Reading { arguments, engine, group, member, output, left, lost: 0, unfinished };
     let read = reading.read();
     let flushed = reading.member.flush();
     // Also after an error: what was not written out has not failed.
@@ -93,6 +94,8 @@ struct Reading<'a> {
     output: Output,
     left: u64,
     lost: u64,
+    /// When it was last looked at.
+    unfinished: u64,
 }
 
 impl Reading<'_> {
@@ -100,7 +103,7 @@ impl Reading<'_> {
         while self.left > 0 && !interrupt::came() {
             match self.member.poll(POLL) {
                 Ok(deliveries) if deliveries.is_empty() => {
-                    if !self.arguments.follow {
+                    if !self.arguments.follow && !self.is_passing_over()? {
                         return self.tell_unfinished();
                     }
                 }
@@ -126,6 +129,14 @@ impl Reading<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a poll had nothing because there is much that the group does not want.
+    fn is_passing_over(&mut self) -> Result<bool> {
+        let info = self.engine.describe_group(self.group)?;
+        let unfinished: u64 = info.partitions.iter().map(|partition| partition.lag).sum();
+        let before = std::mem::replace(&mut self.unfinished, unfinished);
+        Ok(info.filter.is_some() && unfinished > 0 && unfinished < before)
     }
 
     fn acknowledge(&mut self, deliveries: &ringlane::Deliveries) -> Result {

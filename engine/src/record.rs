@@ -477,10 +477,12 @@ mod tests {
             timestamp_ms in any::<i64>(),
             sequence in proptest::option::of(any::<u64>()),
             message_id in proptest::option::of(proptest::collection::vec(any::<u8>(), 1..=MESSAGE_ID_BYTES_MAX)),
+            tag in proptest::option::of(".{0,9}"),
         ) {
             let borrowed: Vec<Header<'_>> = headers.iter().map(|(name, value)| Header { name, value }).collect();
             let record = Record { key: key.as_deref(), value: value.as_deref(), headers: &borrowed,
-                timestamp_ms: Some(timestamp_ms), sequence, message_id: message_id.as_deref(), ..Record::default() };
+                timestamp_ms: Some(timestamp_ms), sequence, message_id: message_id.as_deref(), tag: tag.as_deref(),
+                ..Record::default() };
             let bytes = encode(&record);
             prop_assert_eq!(bytes.len() % RECORD_ALIGNMENT, 0);
             let (read, next) = RecordRef::parse(&bytes).unwrap();
@@ -490,7 +492,8 @@ mod tests {
             prop_assert_eq!(read.timestamp_ms(), timestamp_ms);
             prop_assert_eq!((read.sequence(), read.message_id()), (sequence, message_id.as_deref()));
             prop_assert_eq!(read.is_known_again(), sequence.is_some() || message_id.is_some());
-            prop_assert_eq!(read.headers().collect::<Vec<_>>(), borrowed);
+            let tagged = tag.iter().map(|tag| Header { name: TAG_HEADER, value: tag.as_bytes() });
+            prop_assert!(read.headers().eq(tagged.chain(borrowed.iter().copied())));
         }
 
         #[test]

@@ -159,6 +159,32 @@ fn a_member_prints_and_acknowledges_and_the_next_one_goes_on() {
     assert!(other[0].get("delivery_count").is_none(), "there is none without a group");
 }
 
+#[test]
+fn filters_choose_what_is_printed_and_handed_out() {
+    let home = Home::with_topic("t", 1);
+    let line = |number: u32| {
+        let (tag, region) = (["paid", "refunded"][number as usize % 2], ["eu", "us"][number as usize / 2 % 2]);
+        format!("{{\"value\":\"{number}\",\"headers\":{{\"tag\":\"{tag}\",\"region\":\"{region}\"}}}}\n")
+    };
+    let lines: String = (0..3000).map(line).collect();
+    home.feed(&["produce", "-t", "t", "--json"], lines.as_bytes()).ok();
+    let filter = "tag = paid and not region=eu";
+    let wanted: String = (0..3000).filter(|number| number % 4 == 2).map(|number| format!("{number}\n")).collect();
+    assert_eq!(home.run(&["consume", "-t", "t", "--filter", filter]).ok().text(), wanted);
+    let some = home.run(&["consume", "-t", "t", "--filter", filter, "--count", "2", "--from", "offset:3"]).ok();
+    assert_eq!(some.text(), "6\n10\n");
+    assert_eq!(home.run(&["consume", "-t", "t", "--filter", "exists none", "--read-only"]).ok().text(), "");
+    home.run(&["group", "create", "g", "-t", "t:beginning", "--ordered", "--filter", filter]).ok();
+    assert_eq!(describe(&home, "g")["filter"], json!("tag = paid and region != eu"));
+    assert!(home.run(&["group", "describe", "g"]).ok().text().contains("tag = paid and region != eu"));
+    assert_eq!(home.run(&["consume", "--group", "g", "--count", "1"]).ok().text(), "2\n");
+    assert_eq!(format!("2\n{}", home.run(&["consume", "--group", "g"]).ok().text()), wanted);
+    assert_eq!(place(&home, "g"), (3000, 0), "nothing is left to be done");
+    home.run(&["consume", "-t", "t", "--filter", "tag paid"]).fails(2, &["--filter", "at byte 4"]);
+    home.run(&["group", "create", "h", "-t", "t:end", "--filter", "(tag = paid"]).fails(2, &["expected", "`)`"]);
+    home.run(&["consume", "-g", "g", "--filter", filter]).fails(2, &["--filter", "cannot be used with"]);
+}
+
 /// More than a poll, and more than a member holds by default.
 #[test]
 fn many_records_are_printed_once_and_in_order() {

@@ -218,7 +218,7 @@ mod tests {
         let too_deep = !deepest;
         assert!(too_deep.check().unwrap_err().to_string().contains("16 deep"));
         assert_eq!(too_deep.clone().or(tag.clone()), too_deep.clone().and(too_deep.clone()));
-        assert_eq!((0..100_000).fold(tag, |filter, _| deeper(filter)), !too_deep);
+        assert_eq!((0..100_000).fold(tag.clone(), |filter, _| deeper(filter)), !too_deep);
         let long = Filter::tag(&"x".repeat(TEXT_BYTES_MAX));
         let error = long.check().unwrap_err().to_string();
         assert!(error.contains("4,096 bytes") && error.len() < 300, "{error}");
