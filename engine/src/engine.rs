@@ -570,7 +570,7 @@ impl EngineInner {
         if self.fork.is_forked() { Err(Error::Forked) } else { Ok(()) }
     }
 
-    fn check_usable(&self) -> Result<()> {
+    pub(crate) fn check_usable(&self) -> Result<()> {
         self.check_fork()?;
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::Closed { what: "the engine" });

@@ -63,14 +63,16 @@ pub mod simulation {
     pub use crate::sync::driver::{Driver, install};
 }
 
-pub use consumer::{Consumer, ConsumerOptions, Filter, RecordView, Records, RecordsIter, Start, ViewHeaders};
+pub use consumer::{
+    Consumer, ConsumerOptions, Filter, NextRecords, RecordView, Records, RecordsIter, Start, ViewHeaders,
+};
 pub use consumer::{
     ContinuityChecker, ContinuityFinding, ContinuityOptions, ContinuityReport, Discontinuity, FindingCounts,
     MissingCounts, MissingRange, MissingReason, TopicPartition,
 };
 pub use consumer::{
     Deliveries, DeliveriesIter, Delivery, DeliveryId, GroupConsumer, GroupInfo, GroupKind, GroupOptions,
-    GroupPartitionInfo, MemberOptions, Once,
+    GroupPartitionInfo, MemberOptions, NextDeliveries, Once,
 };
 pub use engine::{Engine, RecoverySummary};
 pub use error::{Error, Result};

@@ -165,7 +165,10 @@ impl<'a> Record<'a> {
 
     /// All headers, the tag's first.
     fn all_headers(&self) -> impl Iterator<Item = Header<'a>> {
-        self.tag.map(|tag| Header { name: TAG_HEADER, value: tag.as_bytes() }).into_iter().chain(self.headers.iter().copied())
+        self.tag
+            .map(|tag| Header { name: TAG_HEADER, value: tag.as_bytes() })
+            .into_iter()
+            .chain(self.headers.iter().copied())
     }
 
     fn header_count(&self) -> usize {

@@ -20,7 +20,9 @@ use crate::partition::sealed;
 use crate::partition::shared::{Partition, TopicShared};
 use crate::sync::{Signal, now};
 use crate::topic::Topic;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Options of [`Engine::consumer`](crate::Engine::consumer).
@@ -344,6 +346,18 @@ impl Consumer {
         }
     }
 
+    /// The next records, as a future that needs no particular runtime: ready when there is at least one. Dropping it
+    /// loses nothing: what it did not give stands where it was. It has no timeout; runtimes have theirs.
+    ///
+    /// It waits for news without a thread; what must be read from files is read by the thread that polls it.
+    ///
+    /// # Errors
+    /// As [`Consumer::poll`]. `ReadOnly`: from outside nobody is told of news; poll with a timeout. `InvalidArgument`:
+    /// nothing is assigned.
+    pub fn poll_async(&mut self) -> NextRecords<'_> {
+        NextRecords { consumer: self }
+    }
+
     /// Nothing was found: whether there is news since the signal was looked at.
     fn is_to_look_again(&self, seen: u32) -> Result<bool> {
         if self.engine.is_closed() {
@@ -394,10 +408,12 @@ impl Consumer {
                 self.ahead.plan(&mut self.assignments);
             }
             match waiting {
-                Some(at) if records.is_empty() && self.skipped_bytes < self.options.max_poll_bytes => match self.ahead.is_idle() {
-                    true => self.assignments[at].reader.read_alone(&mut self.ahead)?,
-                    false => self.ahead.collect(true),
-                },
+                Some(at) if records.is_empty() && self.skipped_bytes < self.options.max_poll_bytes => {
+                    match self.ahead.is_idle() {
+                        true => self.assignments[at].reader.read_alone(&mut self.ahead)?,
+                        false => self.ahead.collect(true),
+                    }
+                }
                 _ => return Ok(records),
             }
         }
@@ -460,6 +476,58 @@ impl Consumer {
         self.assignments
             .iter()
             .position(|assigned| assigned.topic.id == topic.id() && assigned.reader.partition.partition == partition)
+    }
+}
+
+/// What [`Consumer::poll_async`] waits for.
+#[must_use = "a future does nothing unless it is awaited"]
+#[derive(Debug)]
+pub struct NextRecords<'a> {
+    consumer: &'a mut Consumer,
+}
+
+/// Of the task that waits for a consumer's signal: there is one consumer for each.
+const TASK: u32 = 0;
+
+impl Future for NextRecords<'_> {
+    type Output = Result<Records>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let consumer = &mut *self.get_mut().consumer;
+        consumer.engine.check_fork()?;
+        if consumer.engine.is_followed() {
+            let (path, how) = (consumer.engine.path.clone(), "read-only");
+            return Poll::Ready(Err(Error::ReadOnly {
+                path,
+                how,
+                advice: "nobody tells of news; poll with a timeout",
+            }));
+        }
+        if consumer.assignments.is_empty() {
+            let reason = "nothing is assigned, and nothing will come; assign it first".to_owned();
+            return Poll::Ready(Err(Error::InvalidArgument { name: "partition", value: "none".to_owned(), reason }));
+        }
+        loop {
+            let seen = consumer.signal.look();
+            let records = consumer.poll_whatever_moves()?;
+            if !records.is_empty() {
+                return Poll::Ready(Ok(records));
+            }
+            if consumer.skipped_bytes > 0 {
+                // Others have their turn.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if !consumer.is_to_look_again(seen)? && consumer.signal.wake_task(seen, TASK, context.waker()) {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl Drop for NextRecords<'_> {
+    fn drop(&mut self) {
+        self.consumer.signal.forget_task(TASK);
     }
 }
 

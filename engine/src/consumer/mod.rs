@@ -7,7 +7,7 @@ pub(crate) mod filter;
 pub(crate) mod group;
 mod records;
 
-pub use consumer::{Consumer, ConsumerOptions, Start};
+pub use consumer::{Consumer, ConsumerOptions, NextRecords, Start};
 pub use continuity::{
     ContinuityChecker, ContinuityFinding, ContinuityOptions, ContinuityReport, Discontinuity, FindingCounts,
     MissingCounts, MissingRange, MissingReason, TopicPartition,
@@ -15,6 +15,6 @@ pub use continuity::{
 pub use filter::Filter;
 pub use group::{
     Deliveries, DeliveriesIter, Delivery, DeliveryId, GroupConsumer, GroupInfo, GroupKind, GroupOptions,
-    GroupPartitionInfo, MemberOptions, Once,
+    GroupPartitionInfo, MemberOptions, NextDeliveries, Once,
 };
 pub use records::{RecordView, Records, RecordsIter, ViewHeaders};

@@ -7,6 +7,7 @@
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard, Signal, lock};
 use std::sync::Arc;
+use std::task::Waker;
 
 /// An index that grows, and the signals that move when it does.
 pub(crate) struct Published<I> {
@@ -50,8 +51,7 @@ impl<I> Published<I> {
 
     /// Wakes all watchers.
     pub(crate) fn disturb(&self) {
-        for watcher in lock(&self.watchers).iter() {
-            watcher.notify();
-        }
+        let tasks: Vec<_> = lock(&self.watchers).iter().flat_map(|watcher| watcher.notify_threads()).collect();
+        tasks.into_iter().for_each(Waker::wake);
     }
 }

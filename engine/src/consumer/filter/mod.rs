@@ -43,8 +43,13 @@ pub struct Filter {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Node {
-    Equals { name: String, value: Vec<u8> },
-    Exists { name: String },
+    Equals {
+        name: String,
+        value: Vec<u8>,
+    },
+    Exists {
+        name: String,
+    },
     /// Not of another `Not`.
     Not(Box<Node>),
     /// At least two, none of them `All`.

@@ -4,7 +4,7 @@
 //! - A group is durable, and has begun in each of its partitions, before anybody can join it. In a topic that is created
 //!   later under a name that it reads it begins with the topic, and its members read it from the next opening on.
 //! - The thread flushes what was acknowledged and ends leases, for all members, every `ack_flush_interval_ms`; and sends
-//!   dead letters.
+//!   dead letters. It wakes tasks that wait for a due time, or for a watcher that does not come.
 
 use super::config::GroupOptions;
 use super::desk::Desk;
@@ -212,6 +212,7 @@ impl Groups {
         state.unfinished.remove(name);
         if let Some(group) = state.by_name.remove(name) {
             group.deleted.store(true, Ordering::Release);
+            drop(state);
             group.wake_all();
         }
         Ok(())
@@ -246,7 +247,8 @@ impl Groups {
         };
         let reply = group
             .with_members(|members| of.reset(offset, || members.for_each(|member| member.take_back(at as u32))))?;
-        group.arrivals.notify();
+        // Whoever held something has room now.
+        group.wake_all();
         reply.map_or(Ok(()), |reply| reply.wait_shared())?;
         Ok(offset)
     }
@@ -284,21 +286,33 @@ impl Groups {
 fn run(engine: &Arc<EngineInner>) {
     let groups = &engine.groups;
     let interval = Duration::from_millis(engine.options.ack_flush_interval_ms);
+    let mut was_stopped = false;
     while !groups.stop.load(Ordering::Acquire) {
         let seen = groups.signal.look();
+        let is_stopped = !was_stopped && engine.check_usable().is_err();
         let all: Vec<_> = lock(&groups.state).by_name.values().cloned().collect();
-        let mut has_members = false;
+        let mut wait = Duration::from_secs(3600);
+        let now_ms = engine.clock.wall_ms();
         for group in all {
             for member in group.members() {
-                has_members = true;
+                wait = wait.min(interval);
                 member.flush(&group);
                 member.expire(&group, engine);
             }
             if group.has_dead() {
                 group.send_dead_letters(engine);
             }
+            group.relieve_watcher();
+            if let Some(due_ms) = group.ring_alarm(now_ms) {
+                wait = wait.min(Duration::from_millis(due_ms.abs_diff(now_ms)));
+            }
+            if is_stopped {
+                // Who waits learns why nothing comes any more.
+                group.wake_all();
+            }
         }
-        groups.signal.wait(seen, if has_members { interval } else { Duration::from_secs(3600) });
+        was_stopped |= is_stopped;
+        groups.signal.wait(seen, wait);
     }
 }
 

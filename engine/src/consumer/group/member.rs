@@ -178,7 +178,7 @@ impl MemberShared {
 
     /// Tells the desks what was acknowledged.
     pub(super) fn flush(&self, group: &GroupShared) {
-        let _flushing = lock(&self.flushing);
+        let flushing = lock(&self.flushing);
         let mut acked = {
             let mut state = lock(&self.state);
             state.acked_records = 0;
@@ -193,6 +193,7 @@ impl MemberShared {
             let ranges = like.iter().map(|acked| acked.offsets.clone());
             group.partitions[like[0].partition as usize].finish(like[0].resets, ranges);
         }
+        drop(flushing);
         // There is room for more, or the next owner may have its turn.
         group.arrivals.notify();
     }
@@ -216,6 +217,10 @@ impl MemberShared {
             }
             expired.into_iter().map(|lease| Ended::now(group, lease)).collect()
         };
+        if !expired.is_empty() {
+            // There is room for more.
+            self.signal.notify();
+        }
         self.end_all(group, engine, expired, Cause::LeaseEnded)
     }
 
@@ -279,9 +284,9 @@ fn lease_clock_ms(engine: &EngineInner) -> i64 {
 /// # }
 /// ```
 pub struct GroupConsumer {
-    engine: Arc<EngineInner>,
-    group: Arc<GroupShared>,
-    shared: Arc<MemberShared>,
+    pub(super) engine: Arc<EngineInner>,
+    pub(super) group: Arc<GroupShared>,
+    pub(super) shared: Arc<MemberShared>,
     readers: Vec<Option<PartitionReader>>,
     ahead: ReadAhead,
     /// Which partition is first in the next poll: each gets its turn.
@@ -295,7 +300,7 @@ pub struct GroupConsumer {
 }
 
 /// What stands in the way of taking.
-enum Nothing {
+pub(super) enum Nothing {
     /// Wait for news, at most so long.
     Wait(Option<Duration>),
     /// Wait for acknowledgements of this member's own.
@@ -338,17 +343,28 @@ impl GroupConsumer {
     pub fn poll(&mut self, timeout: Duration) -> Result<Deliveries> {
         self.engine.check_fork()?;
         let polled = self.poll_until(timeout);
+        self.end_waiting();
+        polled
+    }
+
+    /// It waits no more; somebody else may.
+    pub(super) fn end_waiting(&self) {
         self.group.end_waiting(&self.shared);
         self.group.pass_on();
-        polled
+    }
+
+    /// Before records are taken.
+    pub(super) fn prepare(&self) -> Result<()> {
+        self.check()?;
+        self.shared.flush(&self.group);
+        self.expire();
+        Ok(())
     }
 
     fn poll_until(&mut self, timeout: Duration) -> Result<Deliveries> {
         let deadline = now().checked_add(timeout);
         loop {
-            self.check()?;
-            self.shared.flush(&self.group);
-            self.expire();
+            self.prepare()?;
             let (seen_arrivals, seen_own) = (self.group.arrivals.look(), self.shared.signal.look());
             let nothing = match self.take()? {
                 Ok(deliveries) => return Ok(deliveries),
@@ -362,7 +378,7 @@ impl GroupConsumer {
                 Nothing::Full => self.shared.signal.wait(seen_own, left.min(Duration::from_millis(100))),
                 Nothing::Wait(wait) => {
                     let left = wait.map_or(left, |wait| left.min(wait.max(Duration::from_millis(1))));
-                    match self.group.begin_waiting(&self.shared) {
+                    match self.group.begin_waiting(&self.shared, seen_arrivals) {
                         Place::Watches => self.group.arrivals.wait(seen_arrivals, left),
                         Place::Sleeps => self.shared.signal.wait(seen_own, left),
                     }
@@ -383,7 +399,7 @@ impl GroupConsumer {
 
     // ----- taking -----
 
-    fn take(&mut self) -> Result<Result<Deliveries, Nothing>> {
+    pub(super) fn take(&mut self) -> Result<Result<Deliveries, Nothing>> {
         if let Some(error) = self.pending.take() {
             return Err(error);
         }

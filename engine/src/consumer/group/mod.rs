@@ -28,6 +28,7 @@ pub(crate) mod groups;
 pub(crate) mod in_progress;
 pub(crate) mod leases;
 mod member;
+mod next;
 mod partition;
 mod reading;
 pub(crate) mod retry;
@@ -41,6 +42,7 @@ pub use config::GroupOptions;
 pub use deliveries::{Deliveries, DeliveriesIter, Delivery, DeliveryId, Once};
 pub use groups::{GroupInfo, GroupPartitionInfo};
 pub use member::{GroupConsumer, MemberOptions};
+pub use next::NextDeliveries;
 pub use taken::GroupKind;
 
 /// A member of a group, for as long as it lives.

@@ -2,7 +2,8 @@
 //!
 //! Waiting without a stampede: of the waiting members of a shared group one watches the partitions; the others sleep.
 //! Whoever has taken something, or stops watching, wakes the next one, which takes what is left or watches in its
-//! turn. In an ordered group each member waits for its own partitions, so all watch.
+//! turn. In an ordered group each member waits for its own partitions, so all watch. Threads and tasks wait in the same
+//! way; only that a task is woken at a due time by the groups' thread.
 //!
 //! Invariants:
 //! - While members sleep, one watches or is on its way.
@@ -20,7 +21,7 @@ use crate::record::{Header, Record};
 use crate::sync::{Signal, lock};
 use crate::topic::{Topic, TopicOptions};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// See the module.
@@ -33,6 +34,9 @@ pub(crate) struct GroupShared {
     /// Moves when a partition grows, or records of it become available again.
     pub(super) arrivals: Arc<Signal>,
     waiting: Mutex<Waiting>,
+    /// When tasks that watch are to be woken, by the wall clock, because a record is due; else `i64::MAX`. Threads see to
+    /// it themselves.
+    alarm_ms: AtomicI64,
     /// Records that go to the dead letters.
     dead: Mutex<VecDeque<Dying>>,
     pub(super) deleted: AtomicBool,
@@ -54,6 +58,10 @@ struct Members {
 #[derive(Default)]
 struct Waiting {
     watcher: Option<MemberId>,
+    /// What it saw of the arrivals when it began to watch: when they have moved since, it should be on its way.
+    seen: u32,
+    /// It was on its way when the groups' thread last looked.
+    suspect: Option<(MemberId, u32)>,
     sleepers: VecDeque<Arc<MemberShared>>,
 }
 
@@ -75,6 +83,7 @@ impl GroupShared {
             members: Mutex::default(),
             arrivals,
             waiting: Mutex::default(),
+            alarm_ms: AtomicI64::new(i64::MAX),
             dead: Mutex::default(),
             deleted: AtomicBool::new(false),
         }
@@ -97,6 +106,8 @@ impl GroupShared {
         let member = Arc::new(member(id));
         members.by_id.insert(id, member.clone());
         self.share_out(&members);
+        drop(members);
+        self.arrivals.notify();
         member
     }
 
@@ -131,7 +142,8 @@ impl GroupShared {
         run(&mut lock(&self.members).by_id.values())
     }
 
-    /// Ordered: each partition is wanted by one member, and the members have as many as each other.
+    /// Ordered: each partition is wanted by one member, and the members have as many as each other. The caller notifies
+    /// the arrivals.
     fn share_out(&self, members: &Members) {
         if self.options.kind != GroupKind::Ordered {
             return;
@@ -140,28 +152,26 @@ impl GroupShared {
         for (at, partition) in self.partitions.iter().enumerate() {
             partition.want((!ids.is_empty()).then(|| ids[at % ids.len()]));
         }
-        self.arrivals.notify();
     }
 
     // ----- waiting -----
 
-    /// A member has found nothing: how it waits.
-    pub(super) fn begin_waiting(&self, member: &Arc<MemberShared>) -> Place {
+    /// A member has found nothing since it saw this of the arrivals: how it waits.
+    pub(super) fn begin_waiting(&self, member: &Arc<MemberShared>, seen: u32) -> Place {
         if self.options.kind == GroupKind::Ordered {
             return Place::Watches;
         }
         let mut waiting = lock(&self.waiting);
         match waiting.watcher {
-            None => {
-                waiting.watcher = Some(member.id);
-                Place::Watches
-            }
-            Some(watcher) if watcher == member.id => Place::Watches,
-            Some(_) => {
+            Some(watcher) if watcher != member.id => {
                 if !waiting.sleepers.iter().any(|sleeper| sleeper.id == member.id) {
                     waiting.sleepers.push_back(member.clone());
                 }
                 Place::Sleeps
+            }
+            _ => {
+                (waiting.watcher, waiting.seen) = (Some(member.id), seen);
+                Place::Watches
             }
         }
     }
@@ -183,10 +193,41 @@ impl GroupShared {
         }
         if let Some(next) = waiting.sleepers.pop_front() {
             // Its way to the partitions is the way of the watcher.
-            waiting.watcher = Some(next.id);
+            (waiting.watcher, waiting.seen) = (Some(next.id), self.arrivals.look().wrapping_sub(1));
             drop(waiting);
             next.signal.notify();
         }
+    }
+
+    /// For the groups' thread, now and then: a watcher that was woken and did not come, perhaps a task that nobody polls,
+    /// holds up those that sleep no longer than until the second look.
+    pub(super) fn relieve_watcher(&self) {
+        let mut waiting = lock(&self.waiting);
+        let is_called = self.arrivals.look() != waiting.seen && !waiting.sleepers.is_empty();
+        let suspect = waiting.watcher.filter(|_| is_called).map(|watcher| (watcher, waiting.seen));
+        let before = std::mem::replace(&mut waiting.suspect, suspect);
+        if suspect.is_some() && suspect == before {
+            waiting.watcher = None;
+            drop(waiting);
+            self.pass_on();
+        }
+    }
+
+    /// Tasks that watch are woken at this time at the latest; says whether that is earlier than it was.
+    pub(super) fn set_alarm(&self, due_ms: i64) -> bool {
+        self.alarm_ms.fetch_min(due_ms, Ordering::SeqCst) > due_ms
+    }
+
+    /// For the groups' thread: wakes the tasks whose time has come, or says when it comes. A task that is just about to
+    /// set the alarm looked at the arrivals before that, so it sees that they moved.
+    pub(super) fn ring_alarm(&self, now_ms: i64) -> Option<i64> {
+        let due_ms = self.alarm_ms.load(Ordering::SeqCst);
+        if due_ms > now_ms {
+            return (due_ms < i64::MAX).then_some(due_ms);
+        }
+        self.alarm_ms.store(i64::MAX, Ordering::SeqCst);
+        self.arrivals.notify();
+        None
     }
 
     // ----- ends of deliveries -----
