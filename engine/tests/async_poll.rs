@@ -308,7 +308,7 @@ fn many_members_in_one_thread_share_the_work_without_a_stampede() {
         assert_eq!(seen.borrow().len() as u64, RECORDS);
         // Some for the arrival, the acknowledgement and who watches next; not one for each member.
         if is_shared {
-            assert!(wakes < RECORDS * 12 + 4 * MEMBERS as u64, "{wakes} for {RECORDS} records");
+            assert!(wakes < RECORDS * 6 + 4 * MEMBERS as u64, "{wakes} for {RECORDS} records");
         }
         engine.close().unwrap();
     }

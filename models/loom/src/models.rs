@@ -74,6 +74,37 @@ pub fn signal() {
     waiter.join().expect("it has not panicked");
 }
 
+struct Woken(Event);
+
+impl std::task::Wake for Woken {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.set();
+    }
+}
+
+/// The same, with a task that is woken.
+pub fn signal_of_a_task() {
+    let shared = Arc::new((Signal::default(), AtomicBool::new(false)));
+    let other = shared.clone();
+    let waiter = thread::spawn(move || {
+        let woken = std::sync::Arc::new(Woken(Event::new()));
+        let waker = std::task::Waker::from(woken.clone());
+        loop {
+            let seen = other.0.look();
+            if other.1.load(Ordering::Relaxed) {
+                break;
+            }
+            if other.0.wake_task(seen, 1, &waker) {
+                woken.0.wait();
+            }
+        }
+        other.0.forget_task(1);
+    });
+    shared.1.store(true, Ordering::Relaxed);
+    shared.0.notify();
+    waiter.join().expect("it has not panicked");
+}
+
 /// io/doorbell.rs, asleep on the futex: two senders ring, the lane misses neither.
 pub fn doorbell_on_futex() {
     let shared = Arc::new((Doorbell::new(), AtomicUsize::new(0)));

@@ -21,6 +21,11 @@ fn a_signal_between_look_and_sleep_is_not_lost() {
 }
 
 #[test]
+fn a_task_that_registers_while_it_is_notified_is_woken() {
+    holds(models::signal_of_a_task, &[Fault::Relaxed, Fault::NoTotalOrder, Fault::NoWake]);
+}
+
+#[test]
 fn a_bell_is_heard_on_the_futex() {
     holds(models::doorbell_on_futex, &[Fault::Relaxed, Fault::NoFences, Fault::NoWake]);
 }
