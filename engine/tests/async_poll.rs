@@ -228,9 +228,9 @@ fn a_member_is_woken_by_whatever_makes_a_record_available() {
     assert_eq!(error.code(), "closed");
 }
 
-/// A lease that runs out makes room for the member that held it, without a call of its own.
+/// A lease that runs out, and a reset, make room for the member that held it, without a call of its own.
 #[test]
-fn a_full_member_is_woken_when_its_own_lease_runs_out() {
+fn a_full_member_is_woken_when_its_own_lease_ends() {
     let directory = directory();
     let (engine, topic) = open(directory.path());
     create(&engine, GroupOptions::shared());
@@ -239,6 +239,11 @@ fn a_full_member_is_woken_when_its_own_lease_runs_out() {
     send(&engine, &topic, 0..1);
     assert_eq!(first(&block_on(member.poll_async()).unwrap()).1, 1);
     assert_eq!(first(&block_on(member.poll_async()).unwrap()).1, 2);
+    member.close();
+    let mut member = engine.join_group("g", MemberOptions::new().max_in_flight_records(1)).unwrap();
+    assert_eq!(first(&block_on(member.poll_async()).unwrap()).1, 3);
+    let reset = || assert_eq!(engine.reset_group("g", "t", 0, Start::Beginning).unwrap(), 0);
+    assert_eq!(first(&while_it_waits(member.poll_async(), reset).unwrap()).1, 1, "counted anew");
     drop(member);
     engine.close().unwrap();
 }

@@ -288,6 +288,53 @@ mod example {
             pay_once(member, orders, |order| paid.push(order.to_vec()))
         }
     }
+
+    pub(crate) mod filtering {
+        use ringlane::{ConsumerOptions, Engine, Error, Filter, GroupOptions};
+        use ringlane::{Header, ProducerOptions, Record, Result, Start};
+        use std::time::Duration;
+
+        /// Counts what was paid elsewhere than in `region`, and has a group bill it.
+        fn paid_elsewhere(engine: &Engine, region: &str) -> Result<usize> {
+            let orders = engine.topic("orders")?;
+            let headers = [Header { name: "region", value: b"us" }];
+            let record = Record::new(b"order-7").tag("paid").headers(&headers);
+            engine.producer(ProducerOptions::new())?.send(&orders, record)?.wait()?;
+
+            let filter = Filter::tag("paid").and(!Filter::header_equals("region", region));
+            let group = GroupOptions::shared().topic("orders", Start::Beginning).filter(filter.clone());
+            match engine.create_group("billing-abroad", group) {
+                Err(Error::GroupExists { .. }) => {}
+                created => created?,
+            }
+            let mut consumer = engine.consumer(ConsumerOptions::new().filter(filter))?;
+            consumer.assign_all(&orders, Start::Beginning)?;
+            Ok(consumer.poll(Duration::from_secs(1))?.len())
+        }
+
+        pub(crate) fn run(engine: &Engine, region: &str) -> Result<usize> {
+            paid_elsewhere(engine, region)
+        }
+    }
+
+    pub(crate) mod awaiting {
+        use ringlane::{GroupConsumer, Result};
+
+        /// Works records off until the engine is closed or the group deleted.
+        async fn work_off(mut member: GroupConsumer) -> Result<()> {
+            loop {
+                let deliveries = member.poll_async().await?;
+                for delivery in &deliveries {
+                    println!("{:?}", delivery.record.value()); // work on it
+                    member.ack(delivery.id())?;
+                }
+            }
+        }
+
+        pub(crate) fn run(member: GroupConsumer) -> impl Future<Output = Result<()>> {
+            work_off(member)
+        }
+    }
 }
 
 /// Lines without their indentation, which differs.
@@ -304,7 +351,7 @@ fn examples(document: &str) -> Vec<Vec<&str>> {
 #[test]
 fn each_example_stands_here() {
     let here = lines(HERE);
-    for (document, count) in [(README, 2), (DELIVERY, 8)] {
+    for (document, count) in [(README, 2), (DELIVERY, 10)] {
         let examples = examples(document);
         assert_eq!(examples.len(), count);
         for example in examples {
@@ -502,5 +549,38 @@ fn what_was_sent_twice_is_paid_once() {
     }
     assert_eq!(paid, [b"order-1", b"order-2"]);
     drop(member);
+    engine.close().unwrap();
+}
+
+#[test]
+fn what_was_paid_elsewhere_is_found_and_billed() {
+    let directory = directory();
+    let (engine, topic) = orders(directory.path());
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    producer.send(&topic, Record::new(b"order-6").tag("refunded")).unwrap().wait().unwrap();
+    assert_eq!(example::filtering::run(&engine, "eu").unwrap(), 1);
+    assert_eq!(example::filtering::run(&engine, "us").unwrap(), 0);
+    let mut member = engine.join_group("billing-abroad", MemberOptions::new()).unwrap();
+    assert_eq!(member.poll(std::time::Duration::from_secs(20)).unwrap().len(), 2);
+    drop(member);
+    engine.close().unwrap();
+}
+
+#[test]
+fn records_are_awaited_until_the_group_is_deleted() {
+    let directory = directory();
+    let (engine, topic) = orders(directory.path());
+    engine.create_group("billing", GroupOptions::shared().topic("orders", Start::Beginning)).unwrap();
+    let mut working =
+        std::pin::pin!(example::awaiting::run(engine.join_group("billing", MemberOptions::new()).unwrap()));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(working.as_mut().poll(&mut context).is_pending());
+    engine.producer(ProducerOptions::new()).unwrap().send(&topic, Record::new(b"v")).unwrap().wait().unwrap();
+    while engine.describe_group("billing").unwrap().partitions[0].lag > 0 {
+        assert!(working.as_mut().poll(&mut context).is_pending());
+    }
+    engine.delete_group("billing").unwrap();
+    let std::task::Poll::Ready(ended) = working.poll(&mut context) else { panic!("there is no group any more") };
+    assert_eq!(ended.unwrap_err().code(), "group-deleted");
     engine.close().unwrap();
 }

@@ -209,7 +209,7 @@ impl MemberShared {
 
     /// Ends the leases that have run out; says whether there are new dead letters.
     pub(super) fn expire(&self, group: &GroupShared, engine: &EngineInner) -> bool {
-        let expired = {
+        let expired: Vec<_> = {
             let mut state = lock(&self.state);
             let expired = state.leases.expire(lease_clock_ms(engine));
             if canary::sings(Canary::TwoLeases) {

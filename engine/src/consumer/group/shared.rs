@@ -341,7 +341,7 @@ impl GroupShared {
         }
     }
 
-    /// Before the engine closes, or when the group is deleted: its members learn it.
+    /// Before the engine closes, when the group is deleted or sent elsewhere: its members learn it.
     pub(super) fn wake_all(&self) {
         self.arrivals.notify();
         self.members().iter().for_each(|member| member.signal.notify());
