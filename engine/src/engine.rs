@@ -12,6 +12,7 @@ use crate::consumer::group::groups::Groups;
 use crate::consumer::{Consumer, ConsumerOptions, GroupConsumer, GroupInfo, GroupOptions, MemberOptions, Start};
 use crate::error::{Error, Result};
 use crate::follower::{self, Following};
+use crate::interceptor::Failures;
 use crate::io::fork::ForkMark;
 use crate::io::{Clock, Directory, DirectoryOptions, File, Latch, Storage, SystemClock};
 use crate::keeper::KeeperShared;
@@ -86,6 +87,7 @@ pub(crate) struct EngineInner {
     /// Where another process may write: what is known from outside.
     pub(crate) following: Option<Following>,
     pub(crate) admin: Arc<AdminShared>,
+    pub(crate) interceptor_failures: Failures,
 }
 
 /// What opening found.

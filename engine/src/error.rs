@@ -316,6 +316,16 @@ pub enum Error {
         /// What to do.
         advice: &'static str,
     },
+    /// An interceptor of the application's own failed, and with it the call.
+    #[error("interceptor `{name}` failed in `{call}`: {reason}; {advice}", advice = advice_on_interceptor(call))]
+    Interceptor {
+        /// Its name.
+        name: String,
+        /// Which of its calls: `on_send`, `on_poll` or `on_deliver`.
+        call: &'static str,
+        /// What it said, or the words of its panic.
+        reason: String,
+    },
     /// The process that has the engine open could not be asked.
     #[error("{path}: {reason}")]
     Admin {
@@ -344,6 +354,14 @@ fn advice_on_holder(pid: u32) -> &'static str {
     match pid == std::process::id() {
         true => "that is this very process: use the `Engine` that it has, which can be cloned",
         false => "stop it, wait for it with `lock_wait_ms`, or read beside it with `Engine::open_read_only`",
+    }
+}
+
+fn advice_on_interceptor(call: &str) -> &'static str {
+    match call {
+        "on_send" => "nothing was sent; mend it, or register it as best effort",
+        "on_poll" => "the consumer stays where it was; mend it, or register it as best effort, and poll again",
+        _ => "the records are handed out again, which is no failure of theirs; mend it, or register it as best effort",
     }
 }
 
@@ -410,6 +428,7 @@ impl Error {
             Error::Closed { .. } => "closed",
             Error::NotWithheld => "not-withheld",
             Error::Forked => "forked",
+            Error::Interceptor { .. } => "interceptor",
             Error::TooMany { .. } => "too-many",
             Error::Admin { .. } => "admin",
             Error::Remote { code, .. } => code,

@@ -39,6 +39,7 @@ mod follower;
 #[doc(hidden)]
 pub mod fuzz_support;
 pub mod inspect;
+mod interceptor;
 #[doc(hidden)]
 pub mod io;
 mod keeper;
@@ -77,6 +78,9 @@ pub use consumer::{
 pub use engine::{Engine, RecoverySummary};
 pub use error::{Error, Result};
 pub use inspect::{inspect, inspect_frames};
+pub use interceptor::{
+    ConsumerInterceptor, DeliveryEnd, EndedDeliveries, InterceptorResult, ProducerInterceptor, Sending,
+};
 pub use io::{Backend, IoFailure, IoReport, WriteStrategy};
 pub use lane::recovery::Hole;
 pub use log::origin::Origin;

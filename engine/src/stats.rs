@@ -51,6 +51,9 @@ pub struct Stats {
     /// time retention goes on as if it had not, until the clock comes back,
     /// [`Engine::accept_clock`](crate::Engine::accept_clock) says that it is right, or the engine is opened again.
     pub clock_ahead_ms: u64,
+    /// Failures of interceptors that failed no call: of those that are best effort, and panics of those that were told
+    /// of what was done already.
+    pub interceptor_failures: u64,
     /// The disk is full: records are refused, everything else goes on.
     pub no_space: bool,
     /// The first failure, if the engine is poisoned.
@@ -242,6 +245,7 @@ pub(crate) fn collect(inner: &EngineInner) -> Stats {
         clock_ahead_ms: inner.keeper.clock_ahead_ms.load(Ordering::Relaxed),
         withheld_records: lanes.iter().map(|lane| lane.withheld_records).sum::<u64>()
             + outside.as_ref().map_or(0, withheld_outside),
+        interceptor_failures: inner.interceptor_failures.load(Ordering::Relaxed),
         no_space: inner.lanes.iter().any(|lane| lane.supply.is_full()),
         poisoned: inner.latch.check().err().map(|cause| cause.to_string()),
         opened_in_us: inner.opened_in_us,

@@ -335,6 +335,53 @@ mod example {
             work_off(member)
         }
     }
+
+    pub(crate) mod tracing {
+        use ringlane::{
+            ConsumerInterceptor, DeliveryEnd, EndedDeliveries, Error, InterceptorResult, MemberOptions,
+            ProducerInterceptor, ProducerOptions, Receipt, Sending,
+        };
+        use std::sync::Arc;
+
+        /// Prints what becomes of records, and marks each with a trace.
+        struct Tracing;
+
+        impl ProducerInterceptor for Tracing {
+            fn on_send(&self, sending: &mut Sending<'_>) -> InterceptorResult {
+                let trace = format!("trace-{}", sending.number()); // of your tracing library
+                println!("{trace} begins, to {}", sending.topic());
+                sending.add_header("trace", trace);
+                Ok(())
+            }
+
+            fn on_receipt(&self, number: u64, receipt: &Receipt) {
+                println!("trace-{number} is at {:?}", receipt.offset);
+            }
+
+            fn on_failure(&self, number: u64, topic: &str, error: &Error) {
+                println!("trace-{number}, to {topic}: {error}");
+            }
+        }
+
+        impl ConsumerInterceptor for Tracing {
+            fn on_end(&self, ended: &EndedDeliveries<'_>) {
+                if ended.end != DeliveryEnd::Acknowledged {
+                    println!("{} did not process {:?} of {}", ended.group, ended.offsets, ended.topic);
+                }
+            }
+        }
+
+        /// A producer that is not held up by what goes wrong with its traces, and a member that sees to it that there are some.
+        fn traced() -> (ProducerOptions, MemberOptions) {
+            let tracing = Arc::new(Tracing);
+            let producer = ProducerOptions::new().interceptor_best_effort(tracing.clone());
+            (producer, MemberOptions::new().interceptor(tracing))
+        }
+
+        pub(crate) fn run() -> (ProducerOptions, MemberOptions) {
+            traced()
+        }
+    }
 }
 
 /// Lines without their indentation, which differs.
@@ -351,7 +398,7 @@ fn examples(document: &str) -> Vec<Vec<&str>> {
 #[test]
 fn each_example_stands_here() {
     let here = lines(HERE);
-    for (document, count) in [(README, 2), (DELIVERY, 10)] {
+    for (document, count) in [(README, 2), (DELIVERY, 11)] {
         let examples = examples(document);
         assert_eq!(examples.len(), count);
         for example in examples {
@@ -582,5 +629,21 @@ fn records_are_awaited_until_the_group_is_deleted() {
     engine.delete_group("billing").unwrap();
     let std::task::Poll::Ready(ended) = working.poll(&mut context) else { panic!("there is no group any more") };
     assert_eq!(ended.unwrap_err().code(), "group-deleted");
+    engine.close().unwrap();
+}
+
+#[test]
+fn what_is_traced_carries_its_trace() {
+    let directory = directory();
+    let (engine, topic) = orders(directory.path());
+    engine.create_group("g", GroupOptions::shared().topic("orders", Start::Beginning)).unwrap();
+    let (producer, member) = example::tracing::run();
+    engine.producer(producer).unwrap().send(&topic, Record::new(b"v")).unwrap().wait().unwrap();
+    let mut member = engine.join_group("g", member).unwrap();
+    let deliveries = member.poll(std::time::Duration::from_secs(20)).unwrap();
+    let delivery = deliveries.iter().next().unwrap();
+    let traces: Vec<_> = delivery.record.headers().map(|header| (header.name, header.value)).collect();
+    assert_eq!(traces, [("trace", &b"trace-0"[..])]);
+    member.reject(delivery.id()).unwrap();
     engine.close().unwrap();
 }

@@ -56,6 +56,7 @@ impl From<Stats> for Value {
                 read_ahead_bytes,
                 withheld_records,
                 clock_ahead_ms,
+                interceptor_failures,
                 no_space,
                 poisoned,
                 opened_in_us,

@@ -14,8 +14,9 @@ use super::filter::{self, Filter};
 use super::records::{FrameRun, Records};
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
+use crate::interceptor::{ConsumerInterceptor, Interceptors};
 use crate::partition::read_ahead::ReadAhead;
-use crate::partition::reader::{Next, PartitionReader};
+use crate::partition::reader::{Chunk, Next, PartitionReader};
 use crate::partition::sealed;
 use crate::partition::shared::{Partition, TopicShared};
 use crate::sync::{Signal, now};
@@ -42,6 +43,7 @@ pub struct ConsumerOptions {
     pub continuity: Option<ContinuityOptions>,
     /// Which records are wanted; others are passed over. All of them are checked for continuity. Default: all.
     pub filter: Option<Filter>,
+    pub(crate) interceptors: Interceptors<dyn ConsumerInterceptor>,
 }
 
 /// Smallest `read_ahead_bytes_max`.
@@ -55,6 +57,7 @@ impl Default for ConsumerOptions {
             read_ahead_bytes_max: 4 << 20,
             continuity: Some(ContinuityOptions::new()),
             filter: None,
+            interceptors: Interceptors::default(),
         }
     }
 }
@@ -99,6 +102,21 @@ impl ConsumerOptions {
         self.filter = Some(filter);
         self
     }
+
+    /// Adds an interceptor behind those that are there. Where it fails, so does the call.
+    #[must_use]
+    pub fn interceptor(mut self, interceptor: Arc<dyn ConsumerInterceptor>) -> Self {
+        self.interceptors.add(interceptor.name().into(), interceptor, false);
+        self
+    }
+
+    /// Adds an interceptor behind those that are there. Where it fails, that is counted
+    /// ([`Stats::interceptor_failures`](crate::Stats)), and passed over.
+    #[must_use]
+    pub fn interceptor_best_effort(mut self, interceptor: Arc<dyn ConsumerInterceptor>) -> Self {
+        self.interceptors.add(interceptor.name().into(), interceptor, true);
+        self
+    }
 }
 
 /// Where to read from.
@@ -140,6 +158,8 @@ pub struct Consumer {
     checker: Option<ContinuityChecker>,
     /// Bytes of what the last look passed over, because nothing of it was wanted.
     skipped_bytes: usize,
+    /// What was read, wanted or not, and not yet shown to the interceptors.
+    taken: Vec<(Arc<Partition>, Chunk)>,
     /// From outside: the manifest whose segments were looked up, or an earlier one.
     sequence: u64,
 }
@@ -165,8 +185,8 @@ impl Consumer {
         let signal = Arc::new(Signal::default());
         let checker = options.continuity.clone().map(ContinuityChecker::new).transpose()?;
         let sequence = engine.sequence_seen();
-        let (assignments, turn, skipped_bytes) = (Vec::new(), 0, 0);
-        Ok(Consumer { engine, options, assignments, turn, ahead, signal, checker, skipped_bytes, sequence })
+        let (assignments, turn, skipped_bytes, taken) = (Vec::new(), 0, 0, Vec::new());
+        Ok(Consumer { engine, options, assignments, turn, ahead, signal, checker, skipped_bytes, taken, sequence })
     }
 
     /// Begins to read a partition; if it is assigned already, goes on at `start`.
@@ -316,14 +336,14 @@ impl Consumer {
     ///
     /// # Errors
     /// `Truncated` where records are no longer kept: seek, and go on. `Damaged` where acknowledged data
-    /// cannot be read. `TopicDeleted` until its partitions are unassigned. `Closed` when the engine is
-    /// closed and everything was read.
+    /// cannot be read. `TopicDeleted` until its partitions are unassigned. `Interceptor`: nothing was given, and the
+    /// position is as before. `Closed` when the engine is closed and everything was read.
     pub fn poll(&mut self, timeout: Duration) -> Result<Records> {
         self.engine.check_fork()?;
         let mut deadline = None;
         loop {
             let seen = self.signal.look();
-            let records = self.poll_whatever_moves()?;
+            let records = self.next_records()?;
             if !records.is_empty() {
                 return Ok(records);
             }
@@ -366,6 +386,38 @@ impl Consumer {
         // From outside nobody is told of what comes: whoever waits looks for it.
         self.engine.refresh_if_due()?;
         Ok(self.signal.look() != seen)
+    }
+
+    /// What is there now, shown to the interceptors. Where one fails, the next poll reads it again.
+    fn next_records(&mut self) -> Result<Records> {
+        let polled = self.poll_whatever_moves();
+        match self.options.interceptors.is_empty() {
+            true => polled,
+            false => self.intercept(polled),
+        }
+    }
+
+    #[cold]
+    fn intercept(&mut self, polled: Result<Records>) -> Result<Records> {
+        let shown = match &polled {
+            Ok(records) if !records.is_empty() => {
+                self.options.interceptors.on_poll(records, &self.engine.interceptor_failures)
+            }
+            _ => Ok(()),
+        };
+        for (partition, chunk) in std::mem::take(&mut self.taken) {
+            let is_its = |assignment: &&mut Assignment| Arc::ptr_eq(&assignment.reader.partition, &partition);
+            let Some(assignment) = self.assignments.iter_mut().find(is_its) else { continue };
+            match (&shown, &mut self.checker) {
+                (Ok(()), Some(checker)) => check(checker, assignment.checked_as, &chunk),
+                (Ok(()), None) => {}
+                (Err(_), _) => {
+                    let first = assignment.reader.offset.min(chunk.first_offset());
+                    assignment.reader.seek(first, &mut self.ahead);
+                }
+            }
+        }
+        shown.and(polled)
     }
 
     /// From outside: a file that is used for something else by now looks damaged to who still reads it as what it
@@ -443,10 +495,11 @@ impl Consumer {
                         let filter = self.options.filter.as_ref();
                         let wanted = filter.map(|filter| filter::wanted(filter, partition, &mut chunk, room));
                         bytes += chunk.bytes().len();
-                        if let Some(checker) = &mut self.checker {
-                            chunk.each_frame(|FrameRun { base_offset, count, origin, is_late }| {
-                                checker.observe_run_at(assignment.checked_as, base_offset, count, origin, is_late);
-                            });
+                        if !self.options.interceptors.is_empty() {
+                            // What one of them refuses was not seen.
+                            self.taken.push((partition.clone(), chunk.clone()));
+                        } else if let Some(checker) = &mut self.checker {
+                            check(checker, assignment.checked_as, &chunk);
                         }
                         let Some(wanted) = wanted else {
                             records.push(partition.clone(), chunk);
@@ -509,7 +562,7 @@ impl Future for NextRecords<'_> {
         }
         loop {
             let seen = consumer.signal.look();
-            let records = consumer.poll_whatever_moves()?;
+            let records = consumer.next_records()?;
             if !records.is_empty() {
                 return Poll::Ready(Ok(records));
             }
@@ -543,6 +596,13 @@ impl std::fmt::Debug for Consumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Consumer({} partitions)", self.assignments.len())
     }
+}
+
+/// Shows the checker what was read.
+fn check(checker: &mut ContinuityChecker, checked_as: u32, chunk: &Chunk) {
+    chunk.each_frame(|FrameRun { base_offset, count, origin, is_late }| {
+        checker.observe_run_at(checked_as, base_offset, count, origin, is_late);
+    });
 }
 
 /// Whether an error may mean that the records are elsewhere by now.

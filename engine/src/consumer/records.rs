@@ -22,6 +22,10 @@ impl Records {
         self.chunks.push((partition, chunk));
     }
 
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = &(Arc<Partition>, Chunk)> {
+        self.chunks.iter()
+    }
+
     /// How many records there are.
     pub fn len(&self) -> usize {
         self.count

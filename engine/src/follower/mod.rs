@@ -133,6 +133,7 @@ pub(crate) fn open(
         close_result: Mutex::new(None),
         lock_file: Mutex::new(None),
         admin: Arc::default(),
+        interceptor_failures: Arc::default(),
         following: Some(following),
     };
     inner.refresh()?;

@@ -161,6 +161,7 @@ impl Opening<'_> {
             lock_file: Mutex::new(lock_file),
             following: None,
             admin: Arc::default(),
+            interceptor_failures: Arc::default(),
             storage: self.storage,
             clock: self.clock,
             options: self.options,

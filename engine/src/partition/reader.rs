@@ -43,14 +43,14 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
+    /// The offset of the first wanted record.
+    pub(crate) fn first_offset(&self) -> u64 {
+        self.base_offset + u64::from(self.skip)
+    }
+
     /// The frames' bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.memory.slice(self.start, self.end)
-    }
-
-    /// The first wanted offset.
-    pub(crate) fn first_offset(&self) -> u64 {
-        self.base_offset + u64::from(self.skip)
     }
 
     /// Whether it is another part of the same run.

@@ -5,7 +5,6 @@ use crate::lane::thread::block_signals;
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Signal, lock};
 use crossbeam_queue::SegQueue;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -68,6 +67,6 @@ fn run(shared: &Shared) {
 
 fn drain(shared: &Shared) {
     while let Some(batch) = shared.queue.pop() {
-        let _ = catch_unwind(AssertUnwindSafe(|| batch.run_callbacks()));
+        batch.run_callbacks();
     }
 }

@@ -46,7 +46,12 @@ impl SendHandle {
     /// Has `callback` called with the receipt, on the engine's callback thread (or here and now, if
     /// the outcome is known already). A callback that blocks delays other callbacks, nothing else.
     pub fn on_complete(self, callback: impl FnOnce(Result<Receipt>) + Send + 'static) {
+        self.when_complete(callback);
+    }
+
+    pub(super) fn when_complete(&self, callback: impl FnOnce(Result<Receipt>) + Send + 'static) {
         let SendHandle { batch, part, index, timestamp_ms } = self;
+        let (part, index, timestamp_ms) = (*part, *index, *timestamp_ms);
         batch.on_complete(Box::new(move |outcome| callback(receipt(outcome, part, index, timestamp_ms))));
     }
 
@@ -136,6 +141,21 @@ impl BatchHandle {
             return;
         }
         self.stretches.push(Stretch { batch: batch.clone(), part, first: index, count: 1, timestamp_ms });
+    }
+
+    /// Has `callback` called with the outcome of each record, by its place, as [`SendHandle::on_complete`] does.
+    pub(super) fn when_complete(&self, callback: impl Fn(usize, Result<Receipt>) + Clone + Send + 'static) {
+        let mut place = 0;
+        for Stretch { batch, part, first, count, timestamp_ms } in &self.stretches {
+            let (part, first, count, timestamp_ms) = (*part, *first, *count, *timestamp_ms);
+            let (base, callback) = (place, callback.clone());
+            place += count as usize;
+            batch.on_complete(Box::new(move |outcome| {
+                for at in 0..count {
+                    callback(base + at as usize, receipt(outcome, part, first + at, timestamp_ms));
+                }
+            }));
+        }
     }
 
     /// How many records it stands for.

@@ -6,6 +6,7 @@
 
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, lock};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 /// Runs when a batch has its outcome.
@@ -69,7 +70,8 @@ impl<T> Listeners<T> {
     pub(crate) fn run_callbacks(&self, outcome: &T) {
         let callbacks = std::mem::take(&mut lock(&self.held).callbacks);
         for callback in callbacks {
-            callback(outcome);
+            // One that panics says so on standard error; the others are called all the same.
+            let _ = catch_unwind(AssertUnwindSafe(|| callback(outcome)));
         }
     }
 }

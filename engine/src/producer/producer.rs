@@ -4,16 +4,17 @@ use super::accumulator::{Accumulator, Appended};
 use super::batch::Batch;
 use super::handle::{BatchHandle, SendHandle};
 use super::identity::{LastSent, ProducerIdentity};
-use super::receipt::{Durability, RecordId};
+use super::receipt::{Durability, Receipt, RecordId};
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
+use crate::interceptor::{Interceptors, ProducerInterceptor};
 use crate::lane::shared::{Message, Reply};
 use crate::log::origin::Origin;
 use crate::partition::shared::TopicShared;
 use crate::record::{Record, Visibility};
 use crate::sync::lock;
 use crate::topic::Topic;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub struct ProducerOptions {
     /// The name that the producer goes on under after a restart. Opening the same name again fences whoever had it. Only
     /// letters, digits, `.`, `_` and `-`, up to 249. Default: none.
     pub name: Option<String>,
+    pub(crate) interceptors: Interceptors<dyn ProducerInterceptor>,
 }
 
 impl ProducerOptions {
@@ -45,6 +47,21 @@ impl ProducerOptions {
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Adds an interceptor behind those that are there. Where it fails, so does the call.
+    #[must_use]
+    pub fn interceptor(mut self, interceptor: Arc<dyn ProducerInterceptor>) -> Self {
+        self.interceptors.add(interceptor.name().into(), interceptor, false);
+        self
+    }
+
+    /// Adds an interceptor behind those that are there. Where it fails, that is counted
+    /// ([`Stats::interceptor_failures`](crate::Stats)), and passed over.
+    #[must_use]
+    pub fn interceptor_best_effort(mut self, interceptor: Arc<dyn ProducerInterceptor>) -> Self {
+        self.interceptors.add(interceptor.name().into(), interceptor, true);
         self
     }
 }
@@ -73,6 +90,9 @@ pub struct Producer {
     identity: ProducerIdentity,
     /// One for each lane.
     accumulators: Arc<[Arc<Accumulator>]>,
+    interceptors: Interceptors<dyn ProducerInterceptor>,
+    /// Sends that interceptors were shown.
+    sends: Arc<AtomicU64>,
 }
 
 impl Producer {
@@ -91,7 +111,8 @@ impl Producer {
                 ))
             })
             .collect();
-        Producer { engine, identity, accumulators }
+        let (interceptors, sends) = (options.interceptors.clone(), Arc::default());
+        Producer { engine, identity, accumulators, interceptors, sends }
     }
 
     /// Its name, if it has one.
@@ -143,9 +164,13 @@ impl Producer {
     ///
     /// # Errors
     /// The record is refused, nothing was sent: `RecordTooLarge`, `InvalidArgument` (its number or message id),
-    /// `InvalidPartition`, `TopicDeleted`, `ProducerFenced`, `UnknownProducer`, `QueueFull`, `Poisoned`, `Closed`, `Forked`.
+    /// `InvalidPartition`, `TopicDeleted`, `ProducerFenced`, `UnknownProducer`, `QueueFull`, `Interceptor`, `Poisoned`,
+    /// `Closed`, `Forked`.
     pub fn send(&self, topic: &Topic, record: Record<'_>) -> Result<SendHandle> {
-        self.send_from(topic, record, None)
+        match self.interceptors.is_empty() {
+            true => self.send_from(topic, record, None),
+            false => self.send_intercepted(topic, &record),
+        }
     }
 
     /// Sends a record that was written by somebody: for repair.
@@ -173,7 +198,10 @@ impl Producer {
     /// As [`Producer::send`]. If a record is refused for what it is, none is sent; if the buffer stays
     /// full or the engine fails on the way, the records before are sent.
     pub fn send_batch(&self, topic: &Topic, records: &[Record<'_>]) -> Result<BatchHandle> {
-        self.send_all(records.len(), |at| (topic, &records[at]))
+        match self.interceptors.is_empty() {
+            true => self.send_all(records.len(), |at| (topic, &records[at])),
+            false => self.send_all_intercepted(records.len(), |at| (topic, &records[at])),
+        }
     }
 
     /// Sends records to any topics in one hand-over for each lane.
@@ -181,7 +209,67 @@ impl Producer {
     /// # Errors
     /// As [`Producer::send_batch`].
     pub fn send_many(&self, records: &[(&Topic, Record<'_>)]) -> Result<BatchHandle> {
-        self.send_all(records.len(), |at| (records[at].0, &records[at].1))
+        match self.interceptors.is_empty() {
+            true => self.send_all(records.len(), |at| (records[at].0, &records[at].1)),
+            false => self.send_all_intercepted(records.len(), |at| (records[at].0, &records[at].1)),
+        }
+    }
+
+    #[cold]
+    fn send_intercepted(&self, topic: &Topic, record: &Record<'_>) -> Result<SendHandle> {
+        let number = self.sends.fetch_add(1, Ordering::Relaxed);
+        let (interceptors, failures) = (self.interceptors.clone(), self.engine.interceptor_failures.clone());
+        let added = interceptors.on_send(number, topic.name(), record, &failures)?;
+        let sent = self.send_from(topic, Record { headers: &added.with(record), ..*record }, None);
+        match &sent {
+            Err(error) => interceptors.on_outcome(number, topic.name(), Err(error), &failures),
+            Ok(handle) => {
+                let topic = topic.shared.name.clone();
+                handle.when_complete(move |outcome| {
+                    interceptors.on_outcome(number, &topic, outcome.as_ref(), &failures);
+                });
+            }
+        }
+        sent
+    }
+
+    #[cold]
+    fn send_all_intercepted<'a>(
+        &self,
+        count: usize,
+        record_at: impl Fn(usize) -> (&'a Topic, &'a Record<'a>),
+    ) -> Result<BatchHandle> {
+        let first = self.sends.fetch_add(count as u64, Ordering::Relaxed);
+        let (interceptors, failures) = (self.interceptors.clone(), self.engine.interceptor_failures.clone());
+        let topics: Arc<[Arc<str>]> = (0..count).map(|at| record_at(at).0.shared.name.clone()).collect();
+        let end = |at: usize, outcome: Result<&Receipt, &Error>| {
+            interceptors.on_outcome(first + at as u64, &topics[at], outcome, &failures);
+        };
+        let mut added = Vec::with_capacity(count);
+        for at in 0..count {
+            let (topic, record) = record_at(at);
+            match interceptors.on_send(first + at as u64, topic.name(), record, &failures) {
+                Ok(headers) => added.push(headers),
+                Err(error) => {
+                    (0..at).for_each(|before| end(before, Err(&error)));
+                    return Err(error);
+                }
+            }
+        }
+        let headers: Vec<_> = added.iter().enumerate().map(|(at, added)| added.with(record_at(at).1)).collect();
+        let records: Vec<_> =
+            headers.iter().enumerate().map(|(at, headers)| Record { headers, ..*record_at(at).1 }).collect();
+        let sent = self.send_all(count, |at| (record_at(at).0, &records[at]));
+        match &sent {
+            Err(error) => (0..count).for_each(|at| end(at, Err(error))),
+            Ok(handle) => {
+                let (interceptors, topics, failures) = (interceptors.clone(), topics.clone(), failures.clone());
+                handle.when_complete(move |at, outcome| {
+                    interceptors.on_outcome(first + at as u64, &topics[at], outcome.as_ref(), &failures);
+                });
+            }
+        }
+        sent
     }
 
     fn send_all<'a>(

@@ -17,6 +17,7 @@ use crate::canary::{self, Canary};
 use crate::consumer::filter;
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
+use crate::interceptor::{ConsumerInterceptor, DeliveryEnd, EndedDeliveries, Interceptors};
 use crate::lane::inbox::Token;
 use crate::lane::shared::{Message, Reply};
 use crate::partition::read_ahead::ReadAhead;
@@ -45,6 +46,7 @@ pub struct MemberOptions {
     pub max_in_flight_records: u64,
     /// And their bytes. Default 64 MiB.
     pub max_in_flight_bytes: u64,
+    pub(crate) interceptors: Interceptors<dyn ConsumerInterceptor>,
 }
 
 impl Default for MemberOptions {
@@ -55,6 +57,7 @@ impl Default for MemberOptions {
             max_poll_bytes: 4 << 20,
             max_in_flight_records: 1_000,
             max_in_flight_bytes: 64 << 20,
+            interceptors: Interceptors::default(),
         }
     }
 }
@@ -97,6 +100,21 @@ impl MemberOptions {
     #[must_use]
     pub fn max_in_flight_bytes(mut self, bytes: u64) -> Self {
         self.max_in_flight_bytes = bytes;
+        self
+    }
+
+    /// Adds an interceptor behind those that are there. Where it fails, so does the call.
+    #[must_use]
+    pub fn interceptor(mut self, interceptor: Arc<dyn ConsumerInterceptor>) -> Self {
+        self.interceptors.add(interceptor.name().into(), interceptor, false);
+        self
+    }
+
+    /// Adds an interceptor behind those that are there. Where it fails, that is counted
+    /// ([`Stats::interceptor_failures`](crate::Stats)), and passed over.
+    #[must_use]
+    pub fn interceptor_best_effort(mut self, interceptor: Arc<dyn ConsumerInterceptor>) -> Self {
+        self.interceptors.add(interceptor.name().into(), interceptor, true);
         self
     }
 
@@ -339,7 +357,8 @@ impl GroupConsumer {
     /// # Errors
     /// `Truncated` where records were given up before they were finished: one member is told, once, also if that was
     /// before the engine was opened; polling goes on behind them.
-    /// `GroupDeleted`, `Damaged`, `Closed`, `Forked`, and what stops the engine.
+    /// `Interceptor`: the records are handed out again. `GroupDeleted`, `Damaged`, `Closed`, `Forked`, and what stops
+    /// the engine.
     pub fn poll(&mut self, timeout: Duration) -> Result<Deliveries> {
         self.engine.check_fork()?;
         let polled = self.poll_until(timeout);
@@ -367,7 +386,7 @@ impl GroupConsumer {
             self.prepare()?;
             let (seen_arrivals, seen_own) = (self.group.arrivals.look(), self.shared.signal.look());
             let nothing = match self.take()? {
-                Ok(deliveries) => return Ok(deliveries),
+                Ok(deliveries) => return self.given(deliveries),
                 Err(nothing) => nothing,
             };
             let left = deadline.map_or(Duration::from_secs(3600), |deadline| deadline.saturating_duration_since(now()));
@@ -609,6 +628,45 @@ impl GroupConsumer {
         failed
     }
 
+    /// What a poll gives, shown to the interceptors.
+    pub(super) fn given(&self, deliveries: Deliveries) -> Result<Deliveries> {
+        match self.shared.options.interceptors.is_empty() {
+            true => Ok(deliveries),
+            false => self.intercept(deliveries),
+        }
+    }
+
+    /// Shows the deliveries to the interceptors. Where one fails, they were none.
+    #[cold]
+    fn intercept(&self, deliveries: Deliveries) -> Result<Deliveries> {
+        let failures = &self.engine.interceptor_failures;
+        let shown = self.shared.options.interceptors.on_deliver(&self.group.name, &deliveries, failures);
+        if shown.is_err() {
+            for ((_, chunk), (partition, _)) in deliveries.records.chunks().zip(&deliveries.chunks) {
+                let offsets = chunk.first_offset()..chunk.first_offset() + u64::from(chunk.count);
+                let held = {
+                    let mut state = lock(&self.shared.state);
+                    // Those whose lease ran out meanwhile were given back then.
+                    let held = state.leases.take_back(*partition, offsets);
+                    held.into_iter().map(|lease| Ended::now(&self.group, lease)).collect()
+                };
+                if self.shared.end_all(&self.group, &self.engine, held, Cause::NotDelivered) {
+                    self.engine.groups.nudge();
+                }
+            }
+        }
+        shown.map(|()| deliveries)
+    }
+
+    /// Tells the interceptors that deliveries of a partition have ended.
+    #[cold]
+    fn tell_end(&self, at: u32, offsets: Range<u64>, end: DeliveryEnd) {
+        let partition = &self.group.partitions[at as usize].partition;
+        let (group, topic, partition) = (&*self.group.name, &*partition.topic, partition.partition);
+        let ended = EndedDeliveries { group, topic, partition, offsets, end };
+        self.shared.options.interceptors.on_end(&ended, &self.engine.interceptor_failures);
+    }
+
     // ----- ending deliveries -----
 
     /// The member's state, with the leases ended that have run out.
@@ -662,6 +720,9 @@ impl GroupConsumer {
         let resets = self.group.partitions[id.partition as usize].resets();
         state.push_acked(id.partition, resets, id.offset..id.offset + 1);
         self.acked(state);
+        if !self.shared.options.interceptors.is_empty() {
+            self.tell_end(id.partition, id.offset..id.offset + 1, DeliveryEnd::Acknowledged);
+        }
         Ok(())
     }
 
@@ -675,10 +736,13 @@ impl GroupConsumer {
         let finished = state.leases.finish_to(id.partition, id.offset + 1);
         let finished = finished.map_err(|unheld| self.unheld(id, unheld))?;
         let resets = self.group.partitions[id.partition as usize].resets();
-        for range in finished.ranges {
-            state.push_acked(id.partition, resets, range);
+        for range in &finished.ranges {
+            state.push_acked(id.partition, resets, range.clone());
         }
         self.acked(state);
+        if !self.shared.options.interceptors.is_empty() {
+            finished.ranges.into_iter().for_each(|range| self.tell_end(id.partition, range, DeliveryEnd::Acknowledged));
+        }
         Ok(finished.lost)
     }
 
@@ -729,7 +793,7 @@ impl GroupConsumer {
         partition.claim(&token, id.offset, self.engine.clock.wall_ms(), bounds, is_held)
     }
 
-    fn end_one(&self, id: DeliveryId, cause: Cause) -> Result<()> {
+    fn end_one(&self, id: DeliveryId, cause: Cause, end: DeliveryEnd) -> Result<()> {
         let ended = {
             let mut state = self.state()?;
             let lease = state.leases.release(id.partition, id.offset).map_err(|unheld| self.unheld(id, unheld))?;
@@ -740,6 +804,9 @@ impl GroupConsumer {
             self.engine.groups.nudge();
         }
         self.shared.signal.notify();
+        if !self.shared.options.interceptors.is_empty() {
+            self.tell_end(id.partition, id.offset..id.offset + 1, end);
+        }
         Ok(())
     }
 
@@ -750,7 +817,7 @@ impl GroupConsumer {
     /// As [`GroupConsumer::ack`].
     pub fn nack(&self, id: DeliveryId, delay: Option<Duration>) -> Result<()> {
         let delay_ms = delay.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
-        self.end_one(id, Cause::Nacked { delay_ms })
+        self.end_one(id, Cause::Nacked { delay_ms }, DeliveryEnd::Nacked)
     }
 
     /// Nobody can process the record: it goes to the dead letters at once.
@@ -758,7 +825,7 @@ impl GroupConsumer {
     /// # Errors
     /// As [`GroupConsumer::ack`].
     pub fn reject(&self, id: DeliveryId) -> Result<()> {
-        self.end_one(id, Cause::Rejected)
+        self.end_one(id, Cause::Rejected, DeliveryEnd::Rejected)
     }
 
     /// The record was not worked on: it is handed out again at once, and this was no failure.
@@ -766,7 +833,7 @@ impl GroupConsumer {
     /// # Errors
     /// As [`GroupConsumer::ack`].
     pub fn release(&self, id: DeliveryId) -> Result<()> {
-        self.end_one(id, Cause::Released)
+        self.end_one(id, Cause::Released, DeliveryEnd::Released)
     }
 
     /// Holds the record for so long from now on.

@@ -32,7 +32,7 @@ impl GroupConsumer {
             self.prepare()?;
             let (seen_arrivals, seen_own) = (self.group.arrivals.look(), self.shared.signal.look());
             let wait = match self.take()? {
-                Ok(deliveries) => return Poll::Ready(Ok(deliveries)),
+                Ok(deliveries) => return Poll::Ready(self.given(deliveries)),
                 Err(Nothing::Again) => continue,
                 Err(Nothing::Skipped) => {
                     // Others have their turn.
