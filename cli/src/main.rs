@@ -10,6 +10,7 @@
 #![allow(unreachable_pub)]
 
 mod arguments;
+mod audit;
 mod base64;
 mod bench;
 mod consume;
@@ -68,6 +69,8 @@ enum Command {
     Inspect(inspect::InspectArguments),
     /// Check every checksum; exit code 1 if anything is damaged
     Verify(verify::VerifyArguments),
+    /// Compare what was acknowledged with what can be read, and show how far groups have come; exit code 1 on loss
+    Audit(audit::AuditArguments),
     /// Write what can be read of a damaged directory into a new one; exit code 1 if anything is missing
     Repair(repair::RepairArguments),
     /// Print the engine's statistics
@@ -103,6 +106,7 @@ fn main() -> ExitCode {
         Command::Consume(arguments) => consume::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Repair(arguments) => repair::run(&arguments),
         Command::Stats(arguments) => stats::run(&arguments),
         Command::Sync(arguments) => sync::run(&arguments),

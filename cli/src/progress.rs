@@ -18,3 +18,10 @@ pub fn over_bytes(bytes: Option<u64>) -> ProgressBar {
     let style = ProgressStyle::with_template(template).expect("the template is a constant");
     ProgressBar::with_draw_target(bytes, target).with_style(style)
 }
+
+/// The same over records.
+pub fn over_records() -> ProgressBar {
+    let template = "{wide_bar} {human_pos}/{human_len} records {eta} {msg}";
+    let style = ProgressStyle::with_template(template).expect("the template is a constant");
+    over_bytes(Some(0)).with_style(style)
+}

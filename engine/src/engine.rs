@@ -7,6 +7,7 @@
 //! - Closing ends every outstanding operation with an outcome.
 
 use crate::admin::{self, AdminShared};
+use crate::audit::{self, AuditOptions, AuditProgress, AuditReport};
 use crate::bounds::{PRODUCERS_MAX, SLOTS_MAX, TOPICS_MAX};
 use crate::consumer::group::groups::Groups;
 use crate::consumer::{Consumer, ConsumerOptions, GroupConsumer, GroupInfo, GroupOptions, MemberOptions, Start};
@@ -16,6 +17,7 @@ use crate::interceptor::Failures;
 use crate::io::fork::ForkMark;
 use crate::io::{Clock, Directory, DirectoryOptions, File, Latch, Storage, SystemClock};
 use crate::keeper::KeeperShared;
+use crate::lane::acknowledged::Acknowledged;
 use crate::lane::catalog::{CatalogChange, ProducerEntry, TopicEntry, check_name, check_topic};
 use crate::lane::cut::Cut;
 use crate::lane::recovery::Hole;
@@ -498,6 +500,43 @@ impl Engine {
     pub fn delete_group(&self, name: &str) -> Result<()> {
         self.inner.check_usable()?;
         Groups::delete(&self.inner, name)
+    }
+
+    /// Compares what was acknowledged to producers with what can be read, and says how far groups have come: for each
+    /// topic, partition and producer. Reads every record, on this thread; senders and consumers go on meanwhile, and
+    /// what they add is not looked at. `progress` is called often.
+    ///
+    /// What cannot be read is no error, but loss, which the report tells. Of an engine that another process has open,
+    /// [`Client::audit`](crate::admin::Client::audit) does the same.
+    ///
+    /// # Errors
+    /// `UnknownTopic`; `TooMany`: a bound of the options is reached; `ReadOnly`: who only reads does not know what was
+    /// acknowledged; and what stops the engine.
+    pub fn audit(&self, options: &AuditOptions, progress: &mut dyn FnMut(&AuditProgress)) -> Result<AuditReport> {
+        self.inner.check_usable()?;
+        audit::run(self, &mut audit::Own(self), options, progress)
+    }
+
+    /// What was acknowledged of a partition. All of it is durable on return.
+    pub(crate) fn acknowledged(&self, topic: &Topic, partition: u32) -> Result<Acknowledged> {
+        self.inner.check_usable()?;
+        topic.shared.check()?;
+        let partition = topic.partition(partition)?;
+        let list = Arc::new(Mutex::new(Acknowledged::default()));
+        let (topic, slot) = (topic.id(), partition.slot);
+        self.inner.lanes[partition.lane as usize].ask(|reply| Message::ListAcknowledged {
+            topic,
+            slot,
+            list: list.clone(),
+            reply,
+        })?;
+        let acknowledged = std::mem::take(&mut *lock(&list));
+        Ok(acknowledged)
+    }
+
+    /// Whether it only follows what another process writes.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.inner.is_followed()
     }
 
     /// Returns when everything that was sent before is durable, whatever its durability.

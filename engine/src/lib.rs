@@ -26,6 +26,7 @@
 //! ```
 
 pub mod admin;
+mod audit;
 #[doc(hidden)]
 pub mod bench_support;
 mod bounds;
@@ -64,6 +65,9 @@ pub mod simulation {
     pub use crate::sync::driver::{Driver, install};
 }
 
+pub use audit::{
+    AuditOptions, AuditProgress, AuditReport, GroupAudit, LostNumbers, NumberCounts, PartitionAudit, ProducerAudit,
+};
 pub use consumer::{
     Consumer, ConsumerOptions, Filter, NextRecords, RecordView, Records, RecordsIter, Start, ViewHeaders,
 };

@@ -108,6 +108,26 @@ mod example {
         }
     }
 
+    pub(crate) mod auditing {
+        use ringlane::{AuditOptions, Engine, Result};
+
+        /// Whether every order that was ever acknowledged is there, or gone as somebody wanted it.
+        fn nothing_is_lost(engine: &Engine) -> Result<bool> {
+            let report = engine.audit(&AuditOptions::new().topic("orders"), &mut |_| {})?;
+            println!("{report}");
+            for partition in &report.partitions {
+                for group in partition.groups.iter().filter(|group| group.unfinished > 0) {
+                    println!("{} has {} orders to go", group.group, group.unfinished);
+                }
+            }
+            Ok(!report.has_loss())
+        }
+
+        pub(crate) fn run(engine: &Engine) -> Result<bool> {
+            nothing_is_lost(engine)
+        }
+    }
+
     pub(crate) mod sending {
         use ringlane::{Producer, Receipt, Record, Result, Topic};
         use std::time::Duration;
@@ -398,7 +418,7 @@ fn examples(document: &str) -> Vec<Vec<&str>> {
 #[test]
 fn each_example_stands_here() {
     let here = lines(HERE);
-    for (document, count) in [(README, 2), (DELIVERY, 11)] {
+    for (document, count) in [(README, 2), (DELIVERY, 12)] {
         let examples = examples(document);
         assert_eq!(examples.len(), count);
         for example in examples {
@@ -629,6 +649,17 @@ fn records_are_awaited_until_the_group_is_deleted() {
     engine.delete_group("billing").unwrap();
     let std::task::Poll::Ready(ended) = working.poll(&mut context) else { panic!("there is no group any more") };
     assert_eq!(ended.unwrap_err().code(), "group-deleted");
+    engine.close().unwrap();
+}
+
+#[test]
+fn an_audit_says_whether_every_order_is_there() {
+    let directory = directory();
+    let (engine, topic) = orders(directory.path());
+    engine.create_group("billing", GroupOptions::shared().topic("orders", Start::Beginning)).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    producer.send(&topic, Record::new(b"paid")).unwrap().wait().unwrap();
+    assert!(example::auditing::run(&engine).unwrap());
     engine.close().unwrap();
 }
 

@@ -3,6 +3,7 @@
 // Everything here is for this one program.
 #![allow(unreachable_pub)]
 
+mod audit;
 mod bench;
 mod damage;
 mod demo;

@@ -156,8 +156,10 @@ fn a_foreign_directory_is_left_alone() {
 #[test]
 fn help_is_there_for_every_command_and_nonsense_is_a_usage_error() {
     let home = Home::new();
-    let all =
-        ["topic", "producer", "produce", "consume", "inspect", "verify", "repair", "stats", "sync", "bench", "demo"];
+    let all = [
+        "topic", "producer", "produce", "consume", "inspect", "verify", "audit", "repair", "stats", "sync", "bench",
+        "demo",
+    ];
     for command in all {
         assert!(home.run(&[command, "--help"]).ok().text().contains("Usage: ringlane"), "{command}");
     }

@@ -4,12 +4,16 @@ use super::message::{HEADER_BYTES, Header, Reply, Request, SentRecord};
 use super::topics::{TopicDescription, TopicSummary};
 use super::value::Value;
 use super::{BODY_BYTES_MAX, RECORDS_MAX, SOCKET_NAME};
+use crate::audit::{self, AuditOptions, AuditProgress, AuditReport, Witness};
 use crate::bounds::RECORD_BYTES_CEILING;
 use crate::consumer::Start;
 use crate::consumer::group::{GroupInfo, GroupOptions};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::io::{Access, Storage, socket};
+use crate::lane::acknowledged::Acknowledged;
 use crate::log::segment::LOCK_FILE;
+use crate::options::Options;
 use crate::producer::{Durability, ProducerInfo, Receipt};
 use crate::record::Record;
 use crate::topic::{PartitionInfo, Retention, TopicOptions};
@@ -215,6 +219,18 @@ impl Client {
         }
     }
 
+    /// [`Engine::audit`](crate::Engine::audit): that process says what it acknowledged, and this one reads the files, so
+    /// that nobody else waits for it.
+    ///
+    /// # Errors
+    /// Those of [`Engine::audit`](crate::Engine::audit) and [`Engine::open_read_only`](crate::Engine::open_read_only).
+    pub fn audit(&mut self, options: &AuditOptions, progress: &mut dyn FnMut(&AuditProgress)) -> Result<AuditReport> {
+        let engine = Engine::open_read_only(&self.path, Options::new())?;
+        let report = audit::run(&engine, self, options, progress)?;
+        engine.close()?;
+        Ok(report)
+    }
+
     /// [`Engine::sync`](crate::Engine::sync).
     pub fn sync(&mut self) -> Result<()> {
         match self.ask(&Request::Sync)? {
@@ -366,4 +382,45 @@ fn take_batch<'a, 'b>(records: &'a [Record<'b>]) -> Result<(Vec<SentRecord>, &'a
     }
     let taken = batch.len();
     Ok((batch, &records[taken..]))
+}
+
+impl Witness for Client {
+    fn topics(&mut self) -> Result<Vec<(String, u32)>> {
+        Ok(Client::topics(self)?.into_iter().map(|topic| (topic.name, topic.partitions)).collect())
+    }
+
+    fn producers(&mut self) -> Result<Vec<ProducerInfo>> {
+        Client::producers(self)
+    }
+
+    fn groups(&mut self) -> Result<Vec<GroupInfo>> {
+        Client::groups(self)
+    }
+
+    fn acknowledged(&mut self, topic: &str, partition: u32) -> Result<Acknowledged> {
+        let mut all: Option<Acknowledged> = None;
+        loop {
+            let last = all.as_ref().and_then(|all| all.producers.last()).map(|by| by.producer);
+            let Some(from) = last.map_or(Some(0), |last| last.checked_add(1)) else { break };
+            let request = Request::ListAcknowledged { topic: topic.to_owned(), partition, from };
+            let Reply::Acknowledged(page) = self.ask(&request)? else { return Err(self.nonsense()) };
+            // In their order, so that this ends; and of one topic, which may have been created again meanwhile.
+            if page.producers.first().is_some_and(|by| by.producer < from) {
+                return Err(self.nonsense());
+            }
+            let is_last = page.producers.is_empty();
+            match &mut all {
+                None => all = Some(page),
+                Some(all) if all.topic != page.topic => return Err(Error::TopicDeleted { name: topic.to_owned() }),
+                Some(all) => {
+                    all.next_offset = all.next_offset.max(page.next_offset);
+                    all.producers.extend(page.producers);
+                }
+            }
+            if is_last {
+                break;
+            }
+        }
+        Ok(all.unwrap_or_default())
+    }
 }

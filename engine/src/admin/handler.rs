@@ -3,6 +3,7 @@
 //! Invariant: every request has one answer, and a bug in one of them is an answer too.
 
 use super::NAMES_PER_PAGE;
+use super::acknowledged;
 use super::groups;
 use super::message::{Reply, Request, SentReceipt, SentRecord};
 use super::refusal::Refusal;
@@ -98,6 +99,10 @@ impl Handler {
             Request::DescribeGroup { name } => Reply::GroupDescribed(engine.describe_group(&name)?),
             Request::ResetGroup { name, topic, partition, start } => {
                 Reply::GroupReset(engine.reset_group(&name, &topic, partition, start)?)
+            }
+            Request::ListAcknowledged { topic, partition, from } => {
+                let acknowledged = engine.acknowledged(&engine.topic(&topic)?, partition)?;
+                Reply::Acknowledged(acknowledged::page(acknowledged, from))
             }
             Request::Produce { topic, durability, records } => {
                 Reply::Produced(self.produce(&topic, durability, &records)?)

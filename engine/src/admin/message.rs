@@ -5,6 +5,7 @@
 //! - A message has one encoding.
 //! - The header keeps its layout in all versions, so that another version is an answer and not a guess.
 
+use super::acknowledged::{put_acknowledged, take_acknowledged};
 use super::groups::{put_group, put_group_options, take_group, take_group_options};
 use super::producers::{put_producer, take_producer};
 use super::refusal::{MALFORMED, Refusal, UNKNOWN_REQUEST, UNSUPPORTED_VERSION};
@@ -13,6 +14,7 @@ use super::value::Value;
 use super::{BODY_BYTES_MAX, RECORDS_MAX};
 use crate::consumer::Start;
 use crate::consumer::group::{GroupInfo, GroupOptions};
+use crate::lane::acknowledged::Acknowledged;
 use crate::log::codec::{Put, Reader};
 use crate::log::origin::Origin;
 use crate::producer::{Durability, ProducerInfo, RecordId};
@@ -44,6 +46,7 @@ const CREATE_GROUP: u8 = 16;
 const DELETE_GROUP: u8 = 17;
 const LIST_GROUPS: u8 = 18;
 const DESCRIBE_GROUP: u8 = 19;
+const LIST_ACKNOWLEDGED: u8 = 20;
 /// The kind of an answer is that of its request, and this.
 const ANSWER: u8 = 0x80;
 const REFUSED: u8 = 0xff;
@@ -157,6 +160,12 @@ pub(crate) enum Request {
         partition: u32,
         start: Start,
     },
+    /// What was acknowledged of a partition, to the producers whose ids are at least `from`, in their order.
+    ListAcknowledged {
+        topic: String,
+        partition: u32,
+        from: u32,
+    },
 }
 
 impl Request {
@@ -233,6 +242,12 @@ impl Request {
                 start.put(&mut body);
                 RESET_GROUP
             }
+            Request::ListAcknowledged { topic, partition, from } => {
+                body.put_bytes(topic.as_bytes());
+                body.put_u32(*partition);
+                body.put_u32(*from);
+                LIST_ACKNOWLEDGED
+            }
         };
         frame(kind, request, &body)
     }
@@ -240,7 +255,7 @@ impl Request {
     /// Reads a request's body.
     pub(crate) fn decode(kind: u8, body: &[u8]) -> Result<Request, Refusal> {
         let mut reader = Reader::new(body);
-        if !matches!(kind, HELLO..=RESET_GROUP | CONFIGURE_TOPIC..=DESCRIBE_GROUP) {
+        if !matches!(kind, HELLO..=RESET_GROUP | CONFIGURE_TOPIC..=LIST_ACKNOWLEDGED) {
             return Err(Refusal::new(UNKNOWN_REQUEST, format!("this process knows no request of kind {kind}")));
         }
         let request = Self::take(kind, &mut reader).filter(|_| reader.is_empty());
@@ -281,6 +296,9 @@ impl Request {
                 partition: reader.u32()?,
                 start: Start::take(reader)?,
             },
+            LIST_ACKNOWLEDGED => {
+                Request::ListAcknowledged { topic: text(reader)?, partition: reader.u32()?, from: reader.u32()? }
+            }
             _ => return None,
         })
     }
@@ -295,12 +313,18 @@ impl Request {
             Request::CreateGroup { .. } | Request::DeleteGroup { .. } | Request::ResetGroup { .. } => true,
             // While a group is being created or deleted, who looks waits; and looking may first have one begin.
             Request::ListGroups { .. } | Request::DescribeGroup { .. } => true,
+            // Until what was acknowledged is durable.
+            Request::ListAcknowledged { .. } => true,
         }
     }
 
     /// Whether nobody knows what was done if no answer comes.
     pub(crate) fn changes(&self) -> bool {
-        self.waits() && !matches!(self, Request::ListGroups { .. } | Request::DescribeGroup { .. })
+        let looks = |request: &Request| match request {
+            Request::ListGroups { .. } | Request::DescribeGroup { .. } | Request::ListAcknowledged { .. } => true,
+            request => !request.waits(),
+        };
+        !looks(self)
     }
 }
 
@@ -331,6 +355,7 @@ pub(crate) enum Reply {
     GroupDescribed(GroupInfo),
     /// The offset where it goes on.
     GroupReset(u64),
+    Acknowledged(Acknowledged),
     Refused(Refusal),
 }
 
@@ -417,6 +442,10 @@ impl Reply {
                 body.put_u64(*offset);
                 ANSWER | RESET_GROUP
             }
+            Reply::Acknowledged(acknowledged) => {
+                put_acknowledged(&mut body, acknowledged);
+                ANSWER | LIST_ACKNOWLEDGED
+            }
             Reply::Refused(refusal) => {
                 refusal.put(&mut body);
                 REFUSED
@@ -468,6 +497,7 @@ impl Reply {
                 }
                 DESCRIBE_GROUP => Reply::GroupDescribed(take_group(reader)?),
                 RESET_GROUP => Reply::GroupReset(reader.u64()?),
+                LIST_ACKNOWLEDGED => Reply::Acknowledged(take_acknowledged(reader)?),
                 _ => return None,
             },
         };
@@ -665,6 +695,7 @@ mod tests {
     use super::*;
     use crate::consumer::Filter;
     use crate::consumer::group::{GroupKind, GroupPartitionInfo};
+    use crate::lane::acknowledged::AcknowledgedBy;
 
     fn header(bytes: &[u8]) -> Result<Header, Refusal> {
         Header::decode(bytes[..HEADER_BYTES].try_into().unwrap())
@@ -695,6 +726,7 @@ mod tests {
             Request::DescribeGroup { name: name() },
             Request::ResetGroup { name: name(), topic: "a".to_owned(), partition: 7, start: Start::Offset(u64::MAX) },
             Request::ResetGroup { name: name(), topic: "a".to_owned(), partition: 0, start: Start::End },
+            Request::ListAcknowledged { topic: name(), partition: 7, from: u32::MAX },
             Request::DeleteTopic { name: name() },
             Request::ListTopics { after: String::new() },
             Request::DescribeTopic { name: name() },
@@ -745,6 +777,13 @@ mod tests {
             members: 2,
             partitions,
         };
+        let by = |producer, withheld: Vec<(u64, u64)>| AcknowledgedBy {
+            producer,
+            epoch: 1,
+            next: 10,
+            withheld,
+            cancelled: vec![(2, 2)],
+        };
         let shared = || group(GroupKind::Shared, vec![of("a", 0), of("a", 1), of("b", 0)]);
         let receipt = |offset| SentReceipt {
             partition: 1,
@@ -771,6 +810,13 @@ mod tests {
             Reply::Groups(vec![shared(), group(GroupKind::Ordered, vec![])]),
             Reply::GroupDescribed(shared()),
             Reply::GroupReset(u64::MAX),
+            Reply::Acknowledged(Acknowledged::default()),
+            Reply::Acknowledged(Acknowledged {
+                topic: 1,
+                next_offset: 2,
+                forgets_cancelled: true,
+                producers: vec![by(0, vec![]), by(3, vec![(1, 1), (3, 9)])],
+            }),
             Reply::Stats(Value::Null),
             Reply::Produced(vec![Ok(receipt(None)), Ok(receipt(Some(0))), Err(Refusal::new(MALFORMED, "m"))]),
             Reply::Refused(Refusal::new(MALFORMED, "m")),
@@ -810,7 +856,7 @@ mod tests {
         assert_eq!(code(&|bytes| bytes[0] = b'X'), "malformed");
         assert_eq!(code(&|bytes| bytes[4] = 2), "unsupported-version");
         assert_eq!(code(&|bytes| bytes[8..12].fill(0xff)), "malformed");
-        for kind in [0, 10, 11, 20, 200] {
+        for kind in [0, 10, 11, 21, 200] {
             assert_eq!(crate::Error::from(Request::decode(kind, &[]).unwrap_err()).code(), "unknown-request");
         }
     }

@@ -28,6 +28,7 @@
 //!
 //! The messages are described in docs/FORMAT.md.
 
+pub(crate) mod acknowledged;
 mod client;
 pub(crate) mod connection;
 mod groups;

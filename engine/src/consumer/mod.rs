@@ -2,7 +2,7 @@
 
 #[allow(clippy::module_inception)]
 pub(crate) mod consumer;
-mod continuity;
+pub(crate) mod continuity;
 pub(crate) mod filter;
 pub(crate) mod group;
 mod records;

@@ -22,6 +22,11 @@ impl Records {
         self.chunks.push((partition, chunk));
     }
 
+    /// Shows the records frame by frame.
+    pub(crate) fn each_frame(&self, mut show: impl FnMut(FrameRun)) {
+        self.chunks.iter().for_each(|(_, chunk)| chunk.each_frame(&mut show));
+    }
+
     pub(crate) fn chunks(&self) -> impl Iterator<Item = &(Arc<Partition>, Chunk)> {
         self.chunks.iter()
     }
@@ -58,11 +63,11 @@ impl<'a> IntoIterator for &'a Records {
 }
 
 /// Consecutive records of one frame.
-pub(super) struct FrameRun {
-    pub(super) base_offset: u64,
-    pub(super) count: u32,
-    pub(super) origin: Origin,
-    pub(super) is_late: bool,
+pub(crate) struct FrameRun {
+    pub(crate) base_offset: u64,
+    pub(crate) count: u32,
+    pub(crate) origin: Origin,
+    pub(crate) is_late: bool,
 }
 
 impl Chunk {

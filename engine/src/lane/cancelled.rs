@@ -52,6 +52,17 @@ impl Cancelled {
         self.stretches.iter().filter(is_meant).map(|stretch| (stretch.first, stretch.first + (stretch.count - 1)))
     }
 
+    /// Whether older ones may be forgotten.
+    pub(crate) fn is_full(&self) -> bool {
+        self.stretches.len() >= CANCELLED_MAX
+    }
+
+    /// The numbers of all producers in a partition, in no order.
+    pub(crate) fn of_slot(&self, slot: u32) -> impl Iterator<Item = (u32, (u64, u64))> + '_ {
+        let numbers = |of: &Stretch| (of.producer, (of.first, of.first + (of.count - 1)));
+        self.stretches.iter().filter(move |stretch| stretch.slot == slot).map(numbers)
+    }
+
     /// Takes over what another log has of a slot that is kept.
     pub(crate) fn take_over(&mut self, other: &Cancelled, is_kept: impl Fn(u32) -> bool) {
         self.stretches.extend(other.stretches.iter().filter(|stretch| is_kept(stretch.slot)));

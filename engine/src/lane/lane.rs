@@ -588,6 +588,10 @@ impl Lane {
                 *lock(&list) = self.state.unseen(producer, slot);
                 self.answer_when_durable(reply);
             }
+            Message::ListAcknowledged { topic, slot, list, reply } => {
+                *lock(&list) = self.state.acknowledged(topic, slot);
+                self.answer_when_durable(reply);
+            }
             Message::Cancel { identity, reply } => match self.state.discard(identity) {
                 Some(_) => {
                     let body = entries::encode_discard(&[DiscardEntry { identity }]);
@@ -1110,6 +1114,7 @@ fn control_bytes(message: &Message) -> u64 {
         | Message::LastSent { .. }
         | Message::ForgetGroup { .. }
         | Message::ListUnseen { .. }
+        | Message::ListAcknowledged { .. }
         | Message::ListWithheld { .. }
         | Message::Sync { .. }
         | Message::Ready(_)

@@ -1,5 +1,6 @@
 //! A lane: the state machine of one core, and the log's meaning (offsets, topics, withheld records).
 
+pub(crate) mod acknowledged;
 pub(crate) mod cancelled;
 pub(crate) mod catalog;
 pub(crate) mod checkpoint;

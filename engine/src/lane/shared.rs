@@ -5,6 +5,7 @@
 //!   looks at the sleep state; the lane announces its sleep, then looks at the queue (both SeqCst).
 //! - Every message with a reply gets one, also when the engine fails or closes.
 
+use super::acknowledged::Acknowledged;
 use super::catalog::CatalogChange;
 use super::cut::Cut;
 use super::numbers::Last;
@@ -48,6 +49,8 @@ pub(crate) enum Message {
     /// List the numbers of a producer in a partition that are not visible. Answered when what was published of them is
     /// durable, and stands in the index.
     ListUnseen { producer: u32, slot: u32, list: Arc<Mutex<Unseen>>, reply: Answer },
+    /// Say what was acknowledged of a partition. Answered when all of it is durable, and stands in the index.
+    ListAcknowledged { topic: u32, slot: u32, list: Arc<Mutex<Acknowledged>>, reply: Answer },
     /// Note how far groups have come. With a reply: at once, and durably, with all that was noted before; else within the
     /// flush interval. Where the log has no room, the reply says so, and it is noted later all the same.
     Progress { entries: Vec<ProgressEntry>, reply: Option<Answer> },
@@ -80,6 +83,7 @@ impl Message {
             | Message::LastSent { reply, .. }
             | Message::ForgetGroup { reply, .. }
             | Message::ListUnseen { reply, .. }
+            | Message::ListAcknowledged { reply, .. }
             | Message::Cancel { reply, .. }
             | Message::Publish { reply, .. }
             | Message::Truncate { reply, .. }

@@ -10,6 +10,7 @@ use super::missing::{MissingRange, MissingReason};
 use super::options::ContinuityOptions;
 use super::ranges::{Range, Unseen};
 use super::report::{ContinuityReport, FindingCounts, MissingCounts};
+use super::seen::Seen;
 use super::stream::{Stream, Verdict};
 use crate::error::Result;
 use crate::log::origin::Origin;
@@ -222,6 +223,15 @@ impl ContinuityChecker {
             return;
         }
         self.observe_searching(place, base_offset, count, first, is_late);
+    }
+
+    /// What was seen of all producers in the partition at a place.
+    pub(crate) fn seen_at(&self, place: u32) -> impl Iterator<Item = Seen> {
+        self.streams.iter().filter(move |stream| stream.partition == place).map(Seen::of)
+    }
+
+    pub(crate) fn bounds(&self) -> &ContinuityOptions {
+        &self.options
     }
 
     /// Whether findings wait to be taken.

@@ -24,6 +24,7 @@ mod model;
 mod options;
 mod ranges;
 mod report;
+mod seen;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -32,4 +33,6 @@ pub use checker::{ContinuityChecker, TopicPartition};
 pub use finding::{ContinuityFinding, Discontinuity};
 pub use missing::{MissingRange, MissingReason};
 pub use options::ContinuityOptions;
+pub(crate) use seen::Seen;
+
 pub use report::{ContinuityReport, FindingCounts, MissingCounts};
