@@ -3,12 +3,12 @@
 use crate::damage::find;
 use crate::home::Home;
 use serde_json::json;
+use std::path::Path;
 
-fn damage(home: &Home, needle: &[u8]) {
-    let (path, at) = find(home, needle);
-    let mut content = std::fs::read(&path).unwrap();
+fn damage(path: &Path, at: usize) {
+    let mut content = std::fs::read(path).unwrap();
     content[at] ^= 1;
-    std::fs::write(&path, content).unwrap();
+    std::fs::write(path, content).unwrap();
 }
 
 #[test]
@@ -36,11 +36,12 @@ fn an_audit_tells_what_is_there_and_what_is_lost() {
     home.run(&["audit", "--topic"]).fails(2, &["--topic"]);
 
     // The process that has it open says what it acknowledged, and what it has still in memory is lost in the files.
+    let (path, at) = find(&home, b"unmistakable");
     let application = home.application();
     let held = home.run(&["audit"]).ok();
     assert_eq!(held.text(), whole.text());
     assert!(held.stderr.contains("which has the engine open"), "{}", held.stderr);
-    damage(&home, b"unmistakable");
+    damage(&path, at);
     let lost = home.run(&["audit", "--json"]);
     let partition =
         lost.json()[0]["partitions"].as_array().unwrap().iter().find(|of| of["topic"] == "t").unwrap().clone();
