@@ -6,9 +6,9 @@ use serde_json::json;
 use std::path::Path;
 
 fn damage(path: &Path, at: usize) {
-    let mut content = std::fs::read(path).unwrap();
+    let mut content = std::fs::read(path).expect("a file");
     content[at] ^= 1;
-    std::fs::write(path, content).unwrap();
+    std::fs::write(path, content).expect("it is changed");
 }
 
 #[test]
