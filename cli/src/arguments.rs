@@ -45,6 +45,28 @@ pub struct ReadingArguments {
     pub read_only: bool,
 }
 
+/// Arguments of sub-commands that list.
+#[derive(Args)]
+pub struct ListArguments {
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub engine: ReadingArguments,
+}
+
+/// Arguments of sub-commands that show one of what they list.
+#[derive(Args)]
+pub struct DescribeArguments {
+    /// Its name
+    pub name: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub engine: ReadingArguments,
+}
+
 impl ReadingArguments {
     /// Opens the engine to be read: as its only user if nobody has it and it may be written, else from outside.
     /// Gives the reason, if it is from outside and that was not asked for.

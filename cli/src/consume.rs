@@ -3,7 +3,7 @@
 //! Invariants:
 //! - Records of a partition come in the order of their offsets; partitions are interleaved.
 //! - Beside a process that has the engine open it reads from outside, and sees what is known to be durable.
-//! - As a member of a group (`--group`, see member.rs) it needs the engine for itself.
+//! - As a member of a group (`--group`, see member.rs) it asks who has the engine open, or opens it.
 //! - Without `--follow` it ends when every partition has reached the end it had at the start.
 //! - Records that are no longer kept, or cannot be read, are an error, never a silent gap. With
 //!   `-o recovery=salvage` what cannot be read is passed over, each gap is told on standard error, and
@@ -13,10 +13,11 @@ use crate::arguments::ReadingArguments;
 use crate::failure::{Failure, Result};
 use crate::member::{self, Ack};
 use crate::output::Output;
+use crate::printed::Printed;
 use crate::record_json::RecordLine;
 use crate::{interrupt, text};
 use clap::Args;
-use ringlane::{Consumer, ConsumerOptions, Engine, Error, Filter, Hole, Options, RecordView, Recovery, Start, Topic};
+use ringlane::{Consumer, ConsumerOptions, Engine, Error, Filter, Hole, Options, Recovery, Start, Topic};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -175,7 +176,7 @@ impl Reading<'_> {
     fn poll(&mut self) -> Result {
         let records = self.consumer.poll(POLL).map_err(explain)?;
         for record in records.iter().take(usize::try_from(self.left).unwrap_or(usize::MAX)) {
-            write_record(self.arguments, &mut self.output, &record, None)?;
+            write_record(self.arguments, &mut self.output, &Printed::from(&record))?;
             self.left -= 1;
         }
         Ok(())
@@ -198,24 +199,19 @@ fn tell(gap: Option<(u64, Error)>, partition: u32, end: u64) -> u64 {
 }
 
 /// Writes a record as the arguments say.
-pub fn write_record(
-    arguments: &ConsumeArguments,
-    output: &mut Output,
-    record: &RecordView<'_>,
-    delivery_count: Option<u32>,
-) -> Result {
+pub fn write_record(arguments: &ConsumeArguments, output: &mut Output, record: &Printed<'_>) -> Result {
     if arguments.json {
-        return output.json(&RecordLine::new(record).delivered(delivery_count));
+        return output.json(&RecordLine::new(record));
     }
     let mut write = |bytes: &[u8]| match output.is_terminal {
         true => output.text(&text::printable(bytes)),
         false => output.bytes(bytes),
     };
     if let Some(separator) = &arguments.key_separator {
-        write(record.key().unwrap_or_default())?;
+        write(record.key.unwrap_or_default())?;
         write(separator.as_bytes())?;
     }
-    write(record.value().unwrap_or_default())?;
+    write(record.value.unwrap_or_default())?;
     output.text("\n")
 }
 

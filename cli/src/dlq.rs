@@ -1,4 +1,4 @@
-//! `ringlane dlq`: the dead letters of groups: list, show.
+//! `ringlane dlq`: the dead letters of groups: list, show, redrive.
 //!
 //! Invariant: a topic may take the dead letters of several groups, and other records too; what is shown for a group are
 //! its own alone.
@@ -7,11 +7,12 @@ use crate::arguments::EngineArguments;
 use crate::failure::Result;
 use crate::holder::Reached;
 use crate::output::Output;
+use crate::printed::Printed;
 use crate::record_json::RecordLine;
 use crate::{interrupt, render, text};
 use clap::{Args, Subcommand};
 use ringlane::admin::TopicSummary;
-use ringlane::{ConsumerOptions, Engine, Error, GroupInfo, Options, RecordView, Start, Topic};
+use ringlane::{ConsumerOptions, Engine, Error, GroupInfo, Options, RecordView, Redrive, Redriven, Start, Topic};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,6 +24,9 @@ pub enum DlqCommand {
     List(ListArguments),
     /// Print the dead letters of a group, with what became of them
     Show(ShowArguments),
+    /// Have records that became dead letters handed out to their group again, as if they never had been. The dead letters
+    /// stay; none is redriven twice
+    Redrive(RedriveArguments),
 }
 
 /// Arguments of `dlq list`.
@@ -50,6 +54,41 @@ pub struct ShowArguments {
     engine: EngineArguments,
 }
 
+/// Arguments of `dlq redrive`.
+#[derive(Args)]
+pub struct RedriveArguments {
+    /// The group's name
+    group: String,
+    /// All that were not redriven before
+    #[arg(long, conflicts_with_all = ["topic", "partition", "offset"], required_unless_present = "offset")]
+    all: bool,
+    /// The record stands in this topic, which the group reads [default: --partition and --offset are those of the dead
+    /// letter itself, in the topic of the dead letters]
+    #[arg(short, long, requires = "offset")]
+    topic: Option<String>,
+    /// The partition
+    #[arg(short, long, requires = "offset")]
+    partition: Option<u32>,
+    /// The offset
+    #[arg(long, requires = "partition")]
+    offset: Option<u64>,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineArguments,
+}
+
+impl RedriveArguments {
+    fn what(&self) -> Redrive {
+        match (self.topic.clone(), self.partition, self.offset) {
+            (Some(topic), Some(partition), Some(offset)) => Redrive::Record { topic, partition, offset },
+            (None, Some(partition), Some(offset)) => Redrive::Letter { partition, offset },
+            _ => Redrive::All,
+        }
+    }
+}
+
 /// How long one poll waits.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -58,6 +97,7 @@ pub fn run(command: &DlqCommand) -> Result {
     match command {
         DlqCommand::List(arguments) => list(arguments),
         DlqCommand::Show(arguments) => show(arguments),
+        DlqCommand::Redrive(arguments) => redrive(arguments),
     }
 }
 
@@ -71,15 +111,13 @@ struct ListLine {
 }
 
 fn list(arguments: &ListArguments) -> Result {
-    let (groups, topics) = match arguments.engine.reach(false)? {
-        Reached::Held(mut client) => (client.groups()?, client.topics()?),
-        Reached::Here(engine) => {
+    let (groups, topics) = arguments.engine.reach(false)?.run(
+        |engine| {
             let topics = engine.topics().iter().map(TopicSummary::of).collect::<Result<Vec<_>, _>>()?;
-            let groups = engine.groups();
-            engine.close()?;
-            (groups, topics)
-        }
-    };
+            Ok((engine.groups(), topics))
+        },
+        |client| Ok((client.groups()?, client.topics()?)),
+    )?;
     let records: BTreeMap<_, _> = topics.into_iter().map(|topic| (topic.name, topic.records)).collect();
     let line = |GroupInfo { name, dead_letter_topic, .. }| {
         let records = records.get(&dead_letter_topic).copied().unwrap_or(0);
@@ -93,6 +131,32 @@ fn list(arguments: &ListArguments) -> Result {
         let mut rows = vec![["GROUP", "TOPIC", "RECORDS"].map(str::to_owned).to_vec()];
         rows.extend(lines.into_iter().map(|line| vec![line.group, line.topic, text::grouped(line.records)]));
         output.text(&render::aligned(&rows, &[false, false, true]))?;
+    }
+    output.finish()
+}
+
+fn redrive(arguments: &RedriveArguments) -> Result {
+    let (group, what) = (&arguments.group, arguments.what());
+    let reached = arguments.engine.reach(false)?;
+    let done = reached.run(|engine| engine.redrive(group, &what), |client| client.redrive(group, &what))?;
+    let mut output = Output::new();
+    if arguments.json {
+        output.json(&done)?;
+    } else {
+        let Redriven { redriven, unfinished, .. } = done;
+        output.line(format_args!("{redriven} records are available to group `{group}` again"))?;
+        if unfinished > 0 {
+            output.line(format_args!("{unfinished} others it has not finished anyway"))?;
+        }
+    }
+    if done.gone > 0 {
+        let gone = done.gone;
+        eprintln!(
+            "warning: {gone} records are no longer kept: all that is left of them are their dead letters (dlq show)"
+        );
+    }
+    if done.is_full {
+        eprintln!("there may be more: redrive again when the group's members have finished some");
     }
     output.finish()
 }
@@ -147,7 +211,7 @@ fn print(arguments: &ShowArguments, engine: &Engine, topic: &Topic) -> Result {
 
 fn write_letter(arguments: &ShowArguments, output: &mut Output, record: &RecordView<'_>) -> Result {
     if arguments.json {
-        return output.json(&RecordLine::new(record));
+        return output.json(&RecordLine::new(&Printed::from(record)));
     }
     let of = |name| cause(record, name);
     let (topic, partition, offset, reason) = (of("topic"), of("partition"), of("offset"), of("reason"));

@@ -2,9 +2,8 @@
 //!
 //! Invariant: where a group begins is always said, never assumed.
 
-use crate::arguments::{EngineArguments, ReadingArguments};
+use crate::arguments::{DescribeArguments, EngineArguments, ListArguments};
 use crate::failure::Result;
-use crate::holder::Reached;
 use crate::output::Output;
 use crate::{render, text};
 use clap::{Args, Subcommand};
@@ -79,28 +78,6 @@ impl CreateArguments {
     }
 }
 
-/// Arguments of `group list`.
-#[derive(Args)]
-pub struct ListArguments {
-    /// One JSON object a line, with all partitions
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    engine: ReadingArguments,
-}
-
-/// Arguments of `group describe`.
-#[derive(Args)]
-pub struct DescribeArguments {
-    /// The group's name
-    name: String,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    engine: ReadingArguments,
-}
-
 /// Arguments of `group reset`.
 #[derive(Args)]
 pub struct ResetArguments {
@@ -144,15 +121,13 @@ pub fn run(command: &GroupCommand) -> Result {
 
 fn create(arguments: &CreateArguments) -> Result {
     let (name, options) = (&arguments.name, arguments.options());
-    let info = match arguments.engine.reach(false)? {
-        Reached::Held(mut client) => client.create_group(name, &options)?,
-        Reached::Here(engine) => {
-            engine.create_group(name, options)?;
-            let info = engine.describe_group(name)?;
-            engine.close()?;
-            info
-        }
-    };
+    let info = arguments.engine.reach(false)?.run(
+        |engine| {
+            engine.create_group(name, options.clone())?;
+            engine.describe_group(name)
+        },
+        |client| client.create_group(name, &options),
+    )?;
     let mut output = Output::new();
     if arguments.json {
         output.json(&info)?;
@@ -164,14 +139,7 @@ fn create(arguments: &CreateArguments) -> Result {
 }
 
 fn list(arguments: &ListArguments) -> Result {
-    let groups = match arguments.engine.reach_groups()? {
-        Reached::Held(mut client) => client.groups()?,
-        Reached::Here(engine) => {
-            let groups = engine.groups();
-            engine.close()?;
-            groups
-        }
-    };
+    let groups = arguments.engine.reach_groups()?.run(|engine| Ok(engine.groups()), |client| client.groups())?;
     let mut output = Output::new();
     if arguments.json {
         groups.iter().try_for_each(|info| output.json(info))?;
@@ -190,14 +158,9 @@ fn list(arguments: &ListArguments) -> Result {
 }
 
 fn describe(arguments: &DescribeArguments) -> Result {
-    let info = match arguments.engine.reach_groups()? {
-        Reached::Held(mut client) => client.describe_group(&arguments.name)?,
-        Reached::Here(engine) => {
-            let info = engine.describe_group(&arguments.name)?;
-            engine.close()?;
-            info
-        }
-    };
+    let name = &arguments.name;
+    let reached = arguments.engine.reach_groups()?;
+    let info = reached.run(|engine| engine.describe_group(name), |client| client.describe_group(name))?;
     let mut output = Output::new();
     if arguments.json {
         output.json(&info)?;
@@ -225,20 +188,16 @@ fn reset(arguments: &ResetArguments) -> Result {
             if read.is_empty() { vec![0] } else { read }
         }
     };
-    let mut positions = Vec::new();
-    match arguments.engine.reach(false)? {
-        Reached::Held(mut client) => {
-            for partition in partitions(client.describe_group(name)?) {
-                positions.push((partition, client.reset_group(name, topic, partition, *to)?));
-            }
-        }
-        Reached::Here(engine) => {
-            for partition in partitions(engine.describe_group(name)?) {
-                positions.push((partition, engine.reset_group(name, topic, partition, *to)?));
-            }
-            engine.close()?;
-        }
-    }
+    let positions: Vec<(u32, u64)> = arguments.engine.reach(false)?.run(
+        |engine| {
+            let reset = |partition| Ok((partition, engine.reset_group(name, topic, partition, *to)?));
+            partitions(engine.describe_group(name)?).into_iter().map(reset).collect()
+        },
+        |client| {
+            let all = partitions(client.describe_group(name)?);
+            all.into_iter().map(|partition| Ok((partition, client.reset_group(name, topic, partition, *to)?))).collect()
+        },
+    )?;
     let mut output = Output::new();
     for (partition, position) in positions {
         if arguments.json {
@@ -252,13 +211,8 @@ fn reset(arguments: &ResetArguments) -> Result {
 }
 
 fn delete(arguments: &DeleteArguments) -> Result {
-    match arguments.engine.reach(false)? {
-        Reached::Held(mut client) => client.delete_group(&arguments.name)?,
-        Reached::Here(engine) => {
-            engine.delete_group(&arguments.name)?;
-            engine.close()?;
-        }
-    }
+    let name = &arguments.name;
+    arguments.engine.reach(false)?.run(|engine| engine.delete_group(name), |client| client.delete_group(name))?;
     let mut output = Output::new();
     output.line(format_args!("deleted group `{}`; the records and its dead letters stay", arguments.name))?;
     output.finish()

@@ -18,6 +18,27 @@ pub enum Reached {
     Held(Client),
 }
 
+impl Reached {
+    /// Does the same on either way; an engine that was opened here is closed after it, so that the next command need not
+    /// recover.
+    pub fn run<T, H, C>(self, here: H, held: C) -> Result<T>
+    where
+        H: FnOnce(&Engine) -> Result<T, Error>,
+        C: FnOnce(&mut Client) -> Result<T, Error>,
+    {
+        match self {
+            Reached::Held(mut client) => Ok(held(&mut client)?),
+            Reached::Here(engine) => {
+                let done = here(&engine);
+                let closed = engine.close();
+                let done = done?;
+                closed?;
+                Ok(done)
+            }
+        }
+    }
+}
+
 /// How often opening and asking are tried: who had the engine open may just have closed it.
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(50);

@@ -1,8 +1,7 @@
 //! `ringlane producer`: list and delete the producers that have a name.
 
-use crate::arguments::{EngineArguments, ReadingArguments};
+use crate::arguments::{EngineArguments, ListArguments};
 use crate::failure::Result;
-use crate::holder::Reached;
 use crate::output::Output;
 use crate::render;
 use clap::{Args, Subcommand};
@@ -15,16 +14,6 @@ pub enum ProducerCommand {
     List(ListArguments),
     /// Delete a producer: its numbers are forgotten, its records stay, and who has the name open may not send any more
     Delete(DeleteArguments),
-}
-
-/// Arguments of `producer list`.
-#[derive(Args)]
-pub struct ListArguments {
-    /// One JSON object a line
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    engine: ReadingArguments,
 }
 
 /// Arguments of `producer delete`.
@@ -66,15 +55,14 @@ fn list(arguments: &ListArguments) -> Result {
 }
 
 fn delete(arguments: &DeleteArguments) -> Result {
-    let producer = match arguments.engine.reach(false)? {
-        Reached::Held(mut client) => client.delete_producer(&arguments.name)?,
-        Reached::Here(engine) => {
-            let producer = find(&engine, &arguments.name)?;
+    let producer = arguments.engine.reach(false)?.run(
+        |engine| {
+            let producer = find(engine, &arguments.name)?;
             engine.delete_producer(&arguments.name)?;
-            engine.close()?;
-            producer
-        }
-    };
+            Ok(producer)
+        },
+        |client| client.delete_producer(&arguments.name),
+    )?;
     let mut output = Output::new();
     if arguments.json {
         output.json(&producer)?;
@@ -84,7 +72,7 @@ fn delete(arguments: &DeleteArguments) -> Result {
     output.finish()
 }
 
-fn find(engine: &Engine, name: &str) -> Result<ProducerInfo> {
+fn find(engine: &Engine, name: &str) -> Result<ProducerInfo, Error> {
     let found = engine.producers().into_iter().find(|producer| producer.name == name);
-    Ok(found.ok_or_else(|| Error::UnknownProducer { name: name.to_owned() })?)
+    found.ok_or_else(|| Error::UnknownProducer { name: name.to_owned() })
 }

@@ -10,7 +10,8 @@
 //! `delivery_count`, which members of groups print.
 
 use crate::base64;
-use ringlane::{Header, Origin, Record, RecordView, Visibility};
+use crate::printed::Printed;
+use ringlane::{Header, Origin, Record, Visibility};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -76,34 +77,29 @@ fn split(bytes: &[u8]) -> (Option<&str>, Option<String>) {
 
 impl<'a> RecordLine<'a> {
     /// The line of a record.
-    pub fn new(record: &RecordView<'a>) -> RecordLine<'a> {
-        let (key, key_base64) = record.key().map_or((None, None), split);
-        let (value, value_base64) = record.value().map_or((None, None), split);
-        let (message_id, message_id_base64) = record.message_id().map_or((None, None), split);
-        let header = |header: Header<'a>| {
+    pub fn new(record: &Printed<'a>) -> RecordLine<'a> {
+        let (key, key_base64) = record.key.map_or((None, None), split);
+        let (value, value_base64) = record.value.map_or((None, None), split);
+        let (message_id, message_id_base64) = record.message_id.map_or((None, None), split);
+        let header = |header: &Header<'a>| {
             let (value, value_base64) = split(header.value);
             HeaderLine { name: header.name, value, value_base64 }
         };
         RecordLine {
-            topic: record.topic(),
-            partition: record.partition(),
-            offset: record.offset(),
-            delivery_count: None,
-            timestamp_ms: record.timestamp_ms(),
-            origin: record.origin(),
+            topic: record.topic,
+            partition: record.partition,
+            offset: record.offset,
+            delivery_count: record.delivery_count,
+            timestamp_ms: record.timestamp_ms,
+            origin: record.origin,
             message_id,
             message_id_base64,
             key,
             key_base64,
             value: if value_base64.is_some() { Absent::Elsewhere } else { Absent::Here(value) },
             value_base64,
-            headers: record.headers().map(header).collect(),
+            headers: record.headers.iter().map(header).collect(),
         }
-    }
-
-    /// With how often it was handed out, if it came to a member of a group.
-    pub fn delivered(self, delivery_count: Option<u32>) -> RecordLine<'a> {
-        RecordLine { delivery_count, ..self }
     }
 }
 

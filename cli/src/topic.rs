@@ -1,8 +1,7 @@
 //! `ringlane topic`: create, list, describe, configure, delete-records, delete.
 
-use crate::arguments::{EngineArguments, ReadingArguments};
+use crate::arguments::{DescribeArguments, EngineArguments, ListArguments};
 use crate::failure::Result;
-use crate::holder::Reached;
 use crate::output::Output;
 use crate::{render, text};
 use clap::{Args, Subcommand};
@@ -103,28 +102,6 @@ pub struct DeleteRecordsArguments {
     engine: EngineArguments,
 }
 
-/// Arguments of `topic list`.
-#[derive(Args)]
-pub struct ListArguments {
-    /// One JSON object a line
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    engine: ReadingArguments,
-}
-
-/// Arguments of `topic describe`.
-#[derive(Args)]
-pub struct DescribeArguments {
-    /// The topic's name
-    name: String,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    engine: ReadingArguments,
-}
-
 /// Arguments of `topic delete`.
 #[derive(Args)]
 pub struct NameArguments {
@@ -152,14 +129,10 @@ pub fn run(command: &TopicCommand) -> Result {
 fn create(arguments: &CreateArguments) -> Result {
     let retention = arguments.retention.over(Retention::new());
     let options = TopicOptions::new().partitions(arguments.partitions).retention(retention);
-    let summary = match arguments.engine.reach(true)? {
-        Reached::Held(mut client) => client.create_topic(&arguments.name, &options)?,
-        Reached::Here(engine) => {
-            let summary = TopicSummary::of(&engine.create_topic(&arguments.name, options)?)?;
-            engine.close()?;
-            summary
-        }
-    };
+    let summary = arguments.engine.reach(true)?.run(
+        |engine| TopicSummary::of(&engine.create_topic(&arguments.name, options.clone())?),
+        |client| client.create_topic(&arguments.name, &options),
+    )?;
     let mut output = Output::new();
     if arguments.json {
         output.json(&summary)?;
@@ -204,19 +177,17 @@ fn describe(arguments: &DescribeArguments) -> Result {
 
 fn configure(arguments: &ConfigureArguments) -> Result {
     let (name, retention) = (&arguments.name, &arguments.retention);
-    let summary = match arguments.engine.reach(false)? {
-        Reached::Held(mut client) => {
-            let before = client.describe_topic(name)?.summary.retention();
-            client.set_retention(name, retention.over(before))?
-        }
-        Reached::Here(engine) => {
+    let summary = arguments.engine.reach(false)?.run(
+        |engine| {
             let topic = engine.topic(name)?;
             engine.set_retention(name, retention.over(topic.retention()))?;
-            let summary = TopicSummary::of(&topic)?;
-            engine.close()?;
-            summary
-        }
-    };
+            TopicSummary::of(&topic)
+        },
+        |client| {
+            let before = client.describe_topic(name)?.summary.retention();
+            client.set_retention(name, retention.over(before))
+        },
+    )?;
     let mut output = Output::new();
     if arguments.json {
         output.json(&summary)?;
@@ -237,16 +208,14 @@ fn configure(arguments: &ConfigureArguments) -> Result {
 
 fn delete_records(arguments: &DeleteRecordsArguments) -> Result {
     let (name, partition, before) = (&arguments.name, arguments.partition, arguments.before);
-    let info = match arguments.engine.reach(false)? {
-        Reached::Held(mut client) => client.delete_records(name, partition, before)?,
-        Reached::Here(engine) => {
+    let info = arguments.engine.reach(false)?.run(
+        |engine| {
             let topic = engine.topic(name)?;
             engine.delete_records(&topic, partition, before)?;
-            let info = topic.partition_info(partition)?;
-            engine.close()?;
-            info
-        }
-    };
+            topic.partition_info(partition)
+        },
+        |client| client.delete_records(name, partition, before),
+    )?;
     let mut output = Output::new();
     if arguments.json {
         output.json(&info)?;
@@ -258,15 +227,14 @@ fn delete_records(arguments: &DeleteRecordsArguments) -> Result {
 }
 
 fn delete(arguments: &NameArguments) -> Result {
-    let summary = match arguments.engine.reach(false)? {
-        Reached::Held(mut client) => client.delete_topic(&arguments.name)?,
-        Reached::Here(engine) => {
+    let summary = arguments.engine.reach(false)?.run(
+        |engine| {
             let summary = TopicSummary::of(&engine.topic(&arguments.name)?)?;
             engine.delete_topic(&arguments.name)?;
-            engine.close()?;
-            summary
-        }
-    };
+            Ok(summary)
+        },
+        |client| client.delete_topic(&arguments.name),
+    )?;
     let mut output = Output::new();
     if arguments.json {
         output.json(&summary)?;

@@ -10,7 +10,9 @@ use crate::admin::{self, AdminShared};
 use crate::audit::{self, AuditOptions, AuditProgress, AuditReport};
 use crate::bounds::{PRODUCERS_MAX, SLOTS_MAX, TOPICS_MAX};
 use crate::consumer::group::groups::Groups;
-use crate::consumer::{Consumer, ConsumerOptions, GroupConsumer, GroupInfo, GroupOptions, MemberOptions, Start};
+use crate::consumer::{
+    Consumer, ConsumerOptions, GroupConsumer, GroupInfo, GroupOptions, MemberOptions, Redrive, Redriven, Start,
+};
 use crate::error::{Error, Result};
 use crate::follower::{self, Following};
 use crate::interceptor::Failures;
@@ -490,6 +492,21 @@ impl Engine {
     pub fn reset_group(&self, name: &str, topic: &str, partition: u32, start: Start) -> Result<u64> {
         self.inner.check_usable()?;
         Groups::reset(&self.inner, name, topic, partition, start)
+    }
+
+    /// Makes the records behind dead letters of a group available to it again, as if they had never been handed out; no
+    /// other group notices. Durable on return. The dead letters stay, and are not redriven again; a record that fails
+    /// once more gets a new one. In an ordered group a redriven record is handed out before those that come next.
+    ///
+    /// What an error left undone can be redriven again: records that are unfinished by then are left as they are.
+    ///
+    /// # Errors
+    /// `UnknownGroup`, `NoSpace`, and what stops the engine. `TooMany`: the group has `unfinished_max` records unfinished.
+    /// For a single one also `NoDeadLetter`, `AlreadyRedriven`, `InvalidPartition`, `InvalidArgument` (the group does not
+    /// read the record's partition), and `OriginalGone`: only the dead letter is left of the record.
+    pub fn redrive(&self, group: &str, what: &Redrive) -> Result<Redriven> {
+        self.inner.check_usable()?;
+        Groups::redrive(&self.inner, group, what)
     }
 
     /// Deletes a group and how far it has come. Durable on return. Its members are told [`Error::GroupDeleted`]; the

@@ -107,6 +107,55 @@ pub enum Error {
         /// The record's offset.
         offset: u64,
     },
+    /// There is no dead letter to be redriven.
+    #[error("offset {offset} of partition {partition} of `{topic}` cannot be redriven for group `{group}`: {reason}")]
+    NoDeadLetter {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The offset.
+        offset: u64,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The dead letter was redriven before.
+    #[error(
+        "the dead letter at offset {offset} of partition {partition} of `{topic}` was redriven for group `{group}` before; \
+         if its record has failed again, that has a dead letter of its own"
+    )]
+    AlreadyRedriven {
+        /// The group.
+        group: String,
+        /// The topic of the dead letters.
+        topic: String,
+        /// The partition of that topic.
+        partition: u32,
+        /// The dead letter's offset there.
+        offset: u64,
+    },
+    /// A dead letter's record is not there any more.
+    #[error(
+        "offset {offset} of partition {partition} of `{topic}` is no longer kept, or another record stands there: all that \
+         is left is the dead letter at offset {letter_offset} of partition {letter_partition} of `{letter_topic}`; read it, \
+         and send it again"
+    )]
+    OriginalGone {
+        /// The record's topic.
+        topic: String,
+        /// Its partition.
+        partition: u32,
+        /// Its offset.
+        offset: u64,
+        /// The topic of the dead letter.
+        letter_topic: String,
+        /// Its partition.
+        letter_partition: u32,
+        /// Its offset.
+        letter_offset: u64,
+    },
     /// A record skips numbers: one or more before it are missing.
     #[error(
         "the record has number {sequence} of producer `{producer}` in partition {partition} of `{topic}`, and number \
@@ -407,6 +456,9 @@ impl Error {
             Error::LeaseLost { .. } => "lease-lost",
             Error::NotDelivered { .. } => "not-delivered",
             Error::AlreadyAcknowledged { .. } => "already-acknowledged",
+            Error::NoDeadLetter { .. } => "no-dead-letter",
+            Error::AlreadyRedriven { .. } => "already-redriven",
+            Error::OriginalGone { .. } => "original-gone",
             Error::SequenceGap { .. } => "sequence-gap",
             Error::ReceiptForgotten { .. } => "receipt-forgotten",
             Error::InvalidName { .. } => "invalid-name",

@@ -255,7 +255,7 @@ pub fn admin_requests(mut bytes: &[u8], step: usize, open: &mut dyn FnMut() -> E
             Ok(Some((number, request))) => {
                 assert_eq!(request.encode(number), message, "a request has one encoding");
                 message.clear();
-                let answer = handler.get_or_insert_with(|| Handler::new(open())).answer(request).encode(number);
+                let answer = handler.get_or_insert_with(|| Handler::new(open())).answer(0, request).encode(number);
                 admin_reply(&answer);
                 connection.answer(answer, 0);
             }

@@ -77,7 +77,7 @@ pub use consumer::{
 };
 pub use consumer::{
     Deliveries, DeliveriesIter, Delivery, DeliveryId, GroupConsumer, GroupInfo, GroupKind, GroupOptions,
-    GroupPartitionInfo, MemberOptions, NextDeliveries, Once,
+    GroupPartitionInfo, MemberOptions, NextDeliveries, Once, Redrive, Redriven,
 };
 pub use engine::{Engine, RecoverySummary};
 pub use error::{Error, Result};

@@ -402,6 +402,27 @@ mod example {
             traced()
         }
     }
+
+    pub(crate) mod redrive {
+        use ringlane::{Engine, Redrive, Result};
+
+        /// Hands all that failed out again; says how many records are only left as dead letters.
+        fn try_again(engine: &Engine) -> Result<u64> {
+            loop {
+                let done = engine.redrive("billing", &Redrive::All)?;
+                println!("{} records are available again", done.redriven);
+                if !done.is_full {
+                    return Ok(done.gone);
+                }
+                // As many are unfinished as may be: go on when members have finished some.
+                std::thread::sleep(std::time::Duration::from_secs(1));
+            }
+        }
+
+        pub(crate) fn run(engine: &Engine) -> Result<u64> {
+            try_again(engine)
+        }
+    }
 }
 
 /// Lines without their indentation, which differs.
@@ -418,7 +439,7 @@ fn examples(document: &str) -> Vec<Vec<&str>> {
 #[test]
 fn each_example_stands_here() {
     let here = lines(HERE);
-    for (document, count) in [(README, 2), (DELIVERY, 12)] {
+    for (document, count) in [(README, 2), (DELIVERY, 13)] {
         let examples = examples(document);
         assert_eq!(examples.len(), count);
         for example in examples {
@@ -676,5 +697,23 @@ fn what_is_traced_carries_its_trace() {
     let traces: Vec<_> = delivery.record.headers().map(|header| (header.name, header.value)).collect();
     assert_eq!(traces, [("trace", &b"trace-0"[..])]);
     member.reject(delivery.id()).unwrap();
+    engine.close().unwrap();
+}
+
+#[test]
+fn what_became_a_dead_letter_is_tried_again() {
+    let directory = directory();
+    let engine = Engine::open(directory.path(), options()).unwrap();
+    let orders = engine.create_topic("orders", TopicOptions::new()).unwrap();
+    engine.create_group("billing", GroupOptions::shared().topic("orders", Start::Beginning)).unwrap();
+    engine.producer(ProducerOptions::new()).unwrap().send(&orders, Record::new(b"1")).unwrap().wait().unwrap();
+    let mut member = engine.join_group("billing", MemberOptions::new()).unwrap();
+    for delivery in &member.poll(std::time::Duration::from_secs(20)).unwrap() {
+        member.reject(delivery.id()).unwrap();
+    }
+    let lag = || engine.describe_group("billing").unwrap().partitions[0].lag;
+    common::wait_until("it is a dead letter", || lag() == 0);
+    assert_eq!((example::redrive::run(&engine).unwrap(), lag()), (0, 1));
+    drop(member);
     engine.close().unwrap();
 }

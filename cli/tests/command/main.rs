@@ -5,6 +5,7 @@
 
 mod audit;
 mod bench;
+mod beside;
 mod damage;
 mod demo;
 mod follow;
@@ -13,5 +14,6 @@ mod held;
 mod home;
 mod produce_consume;
 mod producer;
+mod redrive;
 mod repair;
 mod topic;

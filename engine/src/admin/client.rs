@@ -1,5 +1,6 @@
 //! Asking the process that holds an engine.
 
+use super::delivered::{Delivered, Ending};
 use super::message::{HEADER_BYTES, Header, Reply, Request, SentRecord};
 use super::topics::{TopicDescription, TopicSummary};
 use super::value::Value;
@@ -7,7 +8,7 @@ use super::{BODY_BYTES_MAX, RECORDS_MAX, SOCKET_NAME};
 use crate::audit::{self, AuditOptions, AuditProgress, AuditReport, Witness};
 use crate::bounds::RECORD_BYTES_CEILING;
 use crate::consumer::Start;
-use crate::consumer::group::{GroupInfo, GroupOptions};
+use crate::consumer::group::{DeliveryId, GroupInfo, GroupOptions, MemberOptions, Redrive, Redriven};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::io::{Access, Storage, socket};
@@ -16,6 +17,7 @@ use crate::log::segment::LOCK_FILE;
 use crate::options::Options;
 use crate::producer::{Durability, ProducerInfo, Receipt};
 use crate::record::Record;
+use crate::sync::{Signal, now};
 use crate::topic::{PartitionInfo, Retention, TopicOptions};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -27,6 +29,8 @@ use std::time::Duration;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take. Longer than a sender waits for room in the buffer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(180);
+/// How long a poll that got nothing waits before it asks again: nobody else waits for it meanwhile.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Bytes of records of one message, if one record is not larger.
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -229,6 +233,100 @@ impl Client {
         let report = audit::run(&engine, self, options, progress)?;
         engine.close()?;
         Ok(report)
+    }
+
+    /// [`Engine::redrive`](crate::Engine::redrive).
+    pub fn redrive(&mut self, group: &str, what: &Redrive) -> Result<Redriven> {
+        match self.ask(&Request::Redrive { group: group.to_owned(), what: what.clone() })? {
+            Reply::Redriven(done) => Ok(done),
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    /// Joins a group as a member, and leaves the one that this connection was a member of before. When the connection
+    /// ends, or this is dropped, without [`Client::leave_group`], the records that it holds have failed and are handed
+    /// out again. Of `options` at most 4,096 records and 1 MiB come with one poll.
+    ///
+    /// # Errors
+    /// As [`Engine::join_group`](crate::Engine::join_group); `TooMany`: 64 other processes are members.
+    pub fn join_group(&mut self, name: &str, options: &MemberOptions) -> Result<()> {
+        match self.ask(&Request::JoinGroup { name: name.to_owned(), options: options.clone() })? {
+            Reply::Joined => Ok(()),
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    /// The next records of the group that was joined, each under a lease; waits up to `timeout` for the first one. Empty
+    /// after the timeout.
+    ///
+    /// # Errors
+    /// As [`GroupConsumer::poll`](crate::GroupConsumer::poll). `Closed`: this is no member of a group.
+    pub fn poll(&mut self, timeout: Duration) -> Result<Vec<Delivered>> {
+        let deadline = now().checked_add(timeout);
+        loop {
+            match self.ask(&Request::Poll)? {
+                Reply::Polled(records) if !records.is_empty() => return Ok(records),
+                Reply::Polled(_) => {}
+                Reply::PolledTruncated { topic, partition, from, to } if from < to => {
+                    return Err(Error::Truncated { topic, partition, from, to });
+                }
+                _ => return Err(self.nonsense()),
+            }
+            let left = deadline.map_or(POLL_INTERVAL, |deadline| deadline.saturating_duration_since(now()));
+            if left.is_zero() {
+                return Ok(Vec::new());
+            }
+            let pause = Signal::default();
+            pause.wait(pause.look(), left.min(POLL_INTERVAL));
+        }
+    }
+
+    /// [`GroupConsumer::ack`](crate::GroupConsumer::ack) for each; gives those that were not held any more, and why.
+    ///
+    /// # Errors
+    /// What concerns all of them. `Closed`: this is no member of a group.
+    pub fn ack(&mut self, ids: &[DeliveryId]) -> Result<Vec<(DeliveryId, Error)>> {
+        self.end_deliveries(Ending::Acknowledged, ids)
+    }
+
+    /// [`GroupConsumer::nack`](crate::GroupConsumer::nack) for each; otherwise as [`Client::ack`].
+    pub fn nack(&mut self, ids: &[DeliveryId], delay: Option<Duration>) -> Result<Vec<(DeliveryId, Error)>> {
+        self.end_deliveries(Ending::failed(delay), ids)
+    }
+
+    /// [`GroupConsumer::reject`](crate::GroupConsumer::reject) for each; otherwise as [`Client::ack`].
+    pub fn reject(&mut self, ids: &[DeliveryId]) -> Result<Vec<(DeliveryId, Error)>> {
+        self.end_deliveries(Ending::Rejected, ids)
+    }
+
+    /// [`GroupConsumer::release`](crate::GroupConsumer::release) for each; otherwise as [`Client::ack`].
+    pub fn release(&mut self, ids: &[DeliveryId]) -> Result<Vec<(DeliveryId, Error)>> {
+        self.end_deliveries(Ending::Released, ids)
+    }
+
+    fn end_deliveries(&mut self, ending: Ending, ids: &[DeliveryId]) -> Result<Vec<(DeliveryId, Error)>> {
+        let mut all_failed = Vec::new();
+        for ids in ids.chunks(RECORDS_MAX) {
+            match self.ask(&Request::EndDeliveries { ending, ids: ids.to_vec() })? {
+                Reply::DeliveriesEnded(failed) if failed.iter().all(|(at, _)| (*at as usize) < ids.len()) => {
+                    all_failed.extend(failed.into_iter().map(|(at, refusal)| (ids[at as usize], refusal.into())));
+                }
+                _ => return Err(self.nonsense()),
+            }
+        }
+        Ok(all_failed)
+    }
+
+    /// Leaves the group. What was acknowledged is durable on return; what is still held is released, which is no
+    /// failure. Nothing, for who is no member.
+    ///
+    /// # Errors
+    /// As [`GroupConsumer::flush`](crate::GroupConsumer::flush): it has left all the same.
+    pub fn leave_group(&mut self) -> Result<()> {
+        match self.ask(&Request::LeaveGroup)? {
+            Reply::Left => Ok(()),
+            _ => Err(self.nonsense()),
+        }
     }
 
     /// [`Engine::sync`](crate::Engine::sync).

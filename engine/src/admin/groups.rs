@@ -4,8 +4,9 @@
 //! partition that an engine can have fits one message.
 
 use crate::consumer::filter::Filter;
-use crate::consumer::group::{GroupInfo, GroupKind, GroupOptions, GroupPartitionInfo};
+use crate::consumer::group::{GroupInfo, GroupKind, GroupOptions, GroupPartitionInfo, MemberOptions, Redrive};
 use crate::log::codec::{Put, Reader};
+use std::time::Duration;
 
 /// Partitions of the groups of one answer to a list, unless the first group alone has more.
 const PARTITIONS_PER_PAGE: usize = 20_000;
@@ -87,6 +88,48 @@ pub(crate) fn put_group_options(target: &mut Vec<u8>, options: &GroupOptions) {
 
 pub(crate) fn take_group_options(reader: &mut Reader<'_>) -> Option<GroupOptions> {
     GroupOptions::read(reader.bytes()?)
+}
+
+pub(crate) fn put_member_options(target: &mut Vec<u8>, options: &MemberOptions) {
+    target.put_u64(u64::try_from(options.lease.as_millis()).unwrap_or(u64::MAX));
+    target.put_u64(options.max_poll_records as u64);
+    target.put_u64(options.max_poll_bytes as u64);
+    target.put_u64(options.max_in_flight_records);
+    target.put_u64(options.max_in_flight_bytes);
+}
+
+/// What they say is judged by who joins.
+pub(crate) fn take_member_options(reader: &mut Reader<'_>) -> Option<MemberOptions> {
+    let options = MemberOptions::new().lease(Duration::from_millis(reader.u64()?));
+    let options = options.max_poll_records(usize::try_from(reader.u64()?).ok()?);
+    let options = options.max_poll_bytes(usize::try_from(reader.u64()?).ok()?);
+    Some(options.max_in_flight_records(reader.u64()?).max_in_flight_bytes(reader.u64()?))
+}
+
+pub(crate) fn put_redrive(target: &mut Vec<u8>, what: &Redrive) {
+    let (partition, offset) = match what {
+        Redrive::All => return target.put_u8(0),
+        Redrive::Letter { partition, offset } => {
+            target.put_u8(1);
+            (partition, offset)
+        }
+        Redrive::Record { topic, partition, offset } => {
+            target.put_u8(2);
+            target.put_bytes(topic.as_bytes());
+            (partition, offset)
+        }
+    };
+    target.put_u32(*partition);
+    target.put_u64(*offset);
+}
+
+pub(crate) fn take_redrive(reader: &mut Reader<'_>) -> Option<Redrive> {
+    Some(match reader.u8()? {
+        0 => Redrive::All,
+        1 => Redrive::Letter { partition: reader.u32()?, offset: reader.u64()? },
+        2 => Redrive::Record { topic: text(reader)?, partition: reader.u32()?, offset: reader.u64()? },
+        _ => return None,
+    })
 }
 
 fn text(reader: &mut Reader<'_>) -> Option<String> {

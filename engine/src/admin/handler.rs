@@ -5,6 +5,7 @@
 use super::NAMES_PER_PAGE;
 use super::acknowledged;
 use super::groups;
+use super::members::Members;
 use super::message::{Reply, Request, SentReceipt, SentRecord};
 use super::refusal::Refusal;
 use super::topics::{TopicDescription, TopicSummary};
@@ -20,16 +21,17 @@ pub(crate) struct Handler {
     /// Made by the first record of its durability.
     synced: Option<Producer>,
     buffered: Option<Producer>,
+    members: Members,
 }
 
 impl Handler {
     pub(crate) fn new(engine: Engine) -> Handler {
-        Handler { engine, synced: None, buffered: None }
+        Handler { engine, synced: None, buffered: None, members: Members::default() }
     }
 
-    /// The answer to a request.
-    pub(crate) fn answer(&mut self, request: Request) -> Reply {
-        let answered = catch_unwind(AssertUnwindSafe(|| self.carry_out(request)));
+    /// The answer to a request of a connection.
+    pub(crate) fn answer(&mut self, connection: u64, request: Request) -> Reply {
+        let answered = catch_unwind(AssertUnwindSafe(|| self.carry_out(connection, request)));
         match answered {
             Ok(Ok(reply)) => reply,
             Ok(Err(error)) => Reply::Refused(Refusal::from(&error)),
@@ -40,7 +42,12 @@ impl Handler {
         }
     }
 
-    fn carry_out(&mut self, request: Request) -> Result<Reply> {
+    /// A connection has ended.
+    pub(crate) fn gone(&mut self, connection: u64) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.members.gone(connection)));
+    }
+
+    fn carry_out(&mut self, connection: u64, request: Request) -> Result<Reply> {
         let engine = &self.engine;
         Ok(match request {
             Request::Hello => Reply::Hello {
@@ -103,6 +110,19 @@ impl Handler {
             Request::ListAcknowledged { topic, partition, from } => {
                 let acknowledged = engine.acknowledged(&engine.topic(&topic)?, partition)?;
                 Reply::Acknowledged(acknowledged::page(acknowledged, from))
+            }
+            Request::Redrive { group, what } => Reply::Redriven(engine.redrive(&group, &what)?),
+            Request::JoinGroup { name, options } => {
+                self.members.join(connection, engine, &name, options)?;
+                Reply::Joined
+            }
+            Request::Poll => self.members.poll(connection)?,
+            Request::EndDeliveries { ending, ids } => {
+                Reply::DeliveriesEnded(self.members.end(connection, ending, &ids)?)
+            }
+            Request::LeaveGroup => {
+                self.members.leave(connection)?;
+                Reply::Left
             }
             Request::Produce { topic, durability, records } => {
                 Reply::Produced(self.produce(&topic, durability, &records)?)

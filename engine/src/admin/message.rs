@@ -6,14 +6,18 @@
 //! - The header keeps its layout in all versions, so that another version is an answer and not a guess.
 
 use super::acknowledged::{put_acknowledged, take_acknowledged};
-use super::groups::{put_group, put_group_options, take_group, take_group_options};
+use super::delivered::{Delivered, Ending, put_id, take_id};
+use super::groups::{
+    put_group, put_group_options, put_member_options, put_redrive, take_group, take_group_options, take_member_options,
+    take_redrive,
+};
 use super::producers::{put_producer, take_producer};
 use super::refusal::{MALFORMED, Refusal, UNKNOWN_REQUEST, UNSUPPORTED_VERSION};
 use super::topics::{TopicDescription, TopicSummary, put_partition, take_partition};
 use super::value::Value;
 use super::{BODY_BYTES_MAX, RECORDS_MAX};
 use crate::consumer::Start;
-use crate::consumer::group::{GroupInfo, GroupOptions};
+use crate::consumer::group::{DeliveryId, GroupInfo, GroupOptions, MemberOptions, Redrive, Redriven};
 use crate::lane::acknowledged::Acknowledged;
 use crate::log::codec::{Put, Reader};
 use crate::log::origin::Origin;
@@ -37,7 +41,8 @@ const SYNC: u8 = 6;
 const STATS: u8 = 7;
 const PRODUCE: u8 = 8;
 const RESET_GROUP: u8 = 9;
-// Kept free for what dead letters and transactions will need: 10 redrive, 11 resolve.
+const REDRIVE: u8 = 10;
+// Kept free for what transactions will need: 11 resolve.
 const CONFIGURE_TOPIC: u8 = 12;
 const DELETE_RECORDS: u8 = 13;
 const LIST_PRODUCERS: u8 = 14;
@@ -46,7 +51,11 @@ const CREATE_GROUP: u8 = 16;
 const DELETE_GROUP: u8 = 17;
 const LIST_GROUPS: u8 = 18;
 const DESCRIBE_GROUP: u8 = 19;
-const LIST_ACKNOWLEDGED: u8 = 20;
+const JOIN_GROUP: u8 = 20;
+const POLL: u8 = 21;
+const END_DELIVERIES: u8 = 22;
+const LEAVE_GROUP: u8 = 23;
+const LIST_ACKNOWLEDGED: u8 = 24;
 /// The kind of an answer is that of its request, and this.
 const ANSWER: u8 = 0x80;
 const REFUSED: u8 = 0xff;
@@ -160,6 +169,21 @@ pub(crate) enum Request {
         partition: u32,
         start: Start,
     },
+    Redrive {
+        group: String,
+        what: Redrive,
+    },
+    /// The connection becomes a member, until it ends, leaves, or joins again.
+    JoinGroup {
+        name: String,
+        options: MemberOptions,
+    },
+    Poll,
+    EndDeliveries {
+        ending: Ending,
+        ids: Vec<DeliveryId>,
+    },
+    LeaveGroup,
     /// What was acknowledged of a partition, to the producers whose ids are at least `from`, in their order.
     ListAcknowledged {
         topic: String,
@@ -242,6 +266,24 @@ impl Request {
                 start.put(&mut body);
                 RESET_GROUP
             }
+            Request::Redrive { group, what } => {
+                body.put_bytes(group.as_bytes());
+                put_redrive(&mut body, what);
+                REDRIVE
+            }
+            Request::JoinGroup { name, options } => {
+                body.put_bytes(name.as_bytes());
+                put_member_options(&mut body, options);
+                JOIN_GROUP
+            }
+            Request::Poll => POLL,
+            Request::EndDeliveries { ending, ids } => {
+                ending.put(&mut body);
+                body.put_u32(ids.len() as u32);
+                ids.iter().for_each(|id| put_id(&mut body, *id));
+                END_DELIVERIES
+            }
+            Request::LeaveGroup => LEAVE_GROUP,
             Request::ListAcknowledged { topic, partition, from } => {
                 body.put_bytes(topic.as_bytes());
                 body.put_u32(*partition);
@@ -255,7 +297,7 @@ impl Request {
     /// Reads a request's body.
     pub(crate) fn decode(kind: u8, body: &[u8]) -> Result<Request, Refusal> {
         let mut reader = Reader::new(body);
-        if !matches!(kind, HELLO..=RESET_GROUP | CONFIGURE_TOPIC..=LIST_ACKNOWLEDGED) {
+        if !matches!(kind, HELLO..=REDRIVE | CONFIGURE_TOPIC..=LIST_ACKNOWLEDGED) {
             return Err(Refusal::new(UNKNOWN_REQUEST, format!("this process knows no request of kind {kind}")));
         }
         let request = Self::take(kind, &mut reader).filter(|_| reader.is_empty());
@@ -296,6 +338,18 @@ impl Request {
                 partition: reader.u32()?,
                 start: Start::take(reader)?,
             },
+            REDRIVE => Request::Redrive { group: text(reader)?, what: take_redrive(reader)? },
+            JOIN_GROUP => Request::JoinGroup { name: text(reader)?, options: take_member_options(reader)? },
+            POLL => Request::Poll,
+            END_DELIVERIES => {
+                let ending = Ending::take(reader)?;
+                let count = reader.u32()? as usize;
+                if count > RECORDS_MAX {
+                    return None;
+                }
+                Request::EndDeliveries { ending, ids: (0..count).map(|_| take_id(reader)).collect::<Option<_>>()? }
+            }
+            LEAVE_GROUP => Request::LeaveGroup,
             LIST_ACKNOWLEDGED => {
                 Request::ListAcknowledged { topic: text(reader)?, partition: reader.u32()?, from: reader.u32()? }
             }
@@ -313,6 +367,8 @@ impl Request {
             Request::CreateGroup { .. } | Request::DeleteGroup { .. } | Request::ResetGroup { .. } => true,
             // While a group is being created or deleted, who looks waits; and looking may first have one begin.
             Request::ListGroups { .. } | Request::DescribeGroup { .. } => true,
+            Request::Redrive { .. } | Request::JoinGroup { .. } | Request::LeaveGroup => true,
+            Request::Poll | Request::EndDeliveries { .. } => true,
             // Until what was acknowledged is durable.
             Request::ListAcknowledged { .. } => true,
         }
@@ -320,11 +376,16 @@ impl Request {
 
     /// Whether nobody knows what was done if no answer comes.
     pub(crate) fn changes(&self) -> bool {
-        let looks = |request: &Request| match request {
-            Request::ListGroups { .. } | Request::DescribeGroup { .. } | Request::ListAcknowledged { .. } => true,
-            request => !request.waits(),
-        };
-        !looks(self)
+        // What a member does ends with its connection; only what it has acknowledged stays.
+        let is_look = matches!(
+            self,
+            Request::ListGroups { .. }
+                | Request::DescribeGroup { .. }
+                | Request::ListAcknowledged { .. }
+                | Request::JoinGroup { .. }
+                | Request::Poll
+        );
+        self.waits() && !is_look
     }
 }
 
@@ -355,6 +416,19 @@ pub(crate) enum Reply {
     GroupDescribed(GroupInfo),
     /// The offset where it goes on.
     GroupReset(u64),
+    Redriven(Redriven),
+    Joined,
+    Polled(Vec<Delivered>),
+    /// Records were given up before the group had finished them.
+    PolledTruncated {
+        topic: String,
+        partition: u32,
+        from: u64,
+        to: u64,
+    },
+    /// Those that could not be ended, by their place in the request.
+    DeliveriesEnded(Vec<(u32, Refusal)>),
+    Left,
     Acknowledged(Acknowledged),
     Refused(Refusal),
 }
@@ -442,6 +516,35 @@ impl Reply {
                 body.put_u64(*offset);
                 ANSWER | RESET_GROUP
             }
+            Reply::Redriven(done) => {
+                [done.redriven, done.unfinished, done.gone].into_iter().for_each(|count| body.put_u64(count));
+                body.put_u8(u8::from(done.is_full));
+                ANSWER | REDRIVE
+            }
+            Reply::Joined => ANSWER | JOIN_GROUP,
+            Reply::Polled(records) => {
+                body.put_u8(0);
+                body.put_u32(records.len() as u32);
+                records.iter().for_each(|record| record.put(&mut body));
+                ANSWER | POLL
+            }
+            Reply::PolledTruncated { topic, partition, from, to } => {
+                body.put_u8(1);
+                body.put_bytes(topic.as_bytes());
+                body.put_u32(*partition);
+                body.put_u64(*from);
+                body.put_u64(*to);
+                ANSWER | POLL
+            }
+            Reply::DeliveriesEnded(failed) => {
+                body.put_u32(failed.len() as u32);
+                for (at, refusal) in failed {
+                    body.put_u32(*at);
+                    refusal.put(&mut body);
+                }
+                ANSWER | END_DELIVERIES
+            }
+            Reply::Left => ANSWER | LEAVE_GROUP,
             Reply::Acknowledged(acknowledged) => {
                 put_acknowledged(&mut body, acknowledged);
                 ANSWER | LIST_ACKNOWLEDGED
@@ -497,6 +600,31 @@ impl Reply {
                 }
                 DESCRIBE_GROUP => Reply::GroupDescribed(take_group(reader)?),
                 RESET_GROUP => Reply::GroupReset(reader.u64()?),
+                REDRIVE => Reply::Redriven(Redriven {
+                    redriven: reader.u64()?,
+                    unfinished: reader.u64()?,
+                    gone: reader.u64()?,
+                    is_full: take_bool(reader)?,
+                }),
+                JOIN_GROUP => Reply::Joined,
+                POLL => match take_bool(reader)? {
+                    false => {
+                        let count = reader.u32()?;
+                        Reply::Polled((0..count).map(|_| Delivered::take(reader)).collect::<Option<_>>()?)
+                    }
+                    true => Reply::PolledTruncated {
+                        topic: text(reader)?,
+                        partition: reader.u32()?,
+                        from: reader.u64()?,
+                        to: reader.u64()?,
+                    },
+                },
+                END_DELIVERIES => {
+                    let count = reader.u32()?;
+                    let failed = |_| Some((reader.u32()?, Refusal::take(reader)?));
+                    Reply::DeliveriesEnded((0..count).map(failed).collect::<Option<_>>()?)
+                }
+                LEAVE_GROUP => Reply::Left,
                 LIST_ACKNOWLEDGED => Reply::Acknowledged(take_acknowledged(reader)?),
                 _ => return None,
             },
@@ -613,11 +741,7 @@ impl SentReceipt {
             durability: take_durability(reader)?,
             id: RecordId { log: reader.u32()?, position: reader.u64()?, index: reader.u32()? },
             origin: Origin { producer: reader.u32()?, epoch: reader.u32()?, sequence: reader.u64()? },
-            duplicate: match reader.u8()? {
-                0 => false,
-                1 => true,
-                _ => return None,
-            },
+            duplicate: take_bool(reader)?,
         })
     }
 }
@@ -686,6 +810,14 @@ fn take_topic_options(reader: &mut Reader<'_>) -> Option<TopicOptions> {
     has_partitions.then_some(options)
 }
 
+fn take_bool(reader: &mut Reader<'_>) -> Option<bool> {
+    match reader.u8()? {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
+}
+
 fn text(reader: &mut Reader<'_>) -> Option<String> {
     std::str::from_utf8(reader.bytes()?).ok().map(str::to_owned)
 }
@@ -726,6 +858,17 @@ mod tests {
             Request::DescribeGroup { name: name() },
             Request::ResetGroup { name: name(), topic: "a".to_owned(), partition: 7, start: Start::Offset(u64::MAX) },
             Request::ResetGroup { name: name(), topic: "a".to_owned(), partition: 0, start: Start::End },
+            Request::Redrive { group: name(), what: Redrive::All },
+            Request::Redrive { group: name(), what: Redrive::Letter { partition: 7, offset: u64::MAX } },
+            Request::Redrive { group: name(), what: Redrive::Record { topic: name(), partition: 7, offset: 1 } },
+            Request::JoinGroup { name: name(), options: MemberOptions::new().lease(Duration::from_millis(7)) },
+            Request::Poll,
+            Request::EndDeliveries { ending: Ending::Failed(None), ids: vec![DeliveryId { partition: 1, offset: 2 }] },
+            Request::EndDeliveries { ending: Ending::Failed(Some(0)), ids: Vec::new() },
+            Request::EndDeliveries { ending: Ending::Acknowledged, ids: Vec::new() },
+            Request::EndDeliveries { ending: Ending::Rejected, ids: Vec::new() },
+            Request::EndDeliveries { ending: Ending::Released, ids: Vec::new() },
+            Request::LeaveGroup,
             Request::ListAcknowledged { topic: name(), partition: 7, from: u32::MAX },
             Request::DeleteTopic { name: name() },
             Request::ListTopics { after: String::new() },
@@ -810,6 +953,12 @@ mod tests {
             Reply::Groups(vec![shared(), group(GroupKind::Ordered, vec![])]),
             Reply::GroupDescribed(shared()),
             Reply::GroupReset(u64::MAX),
+            Reply::Redriven(Redriven { redriven: 1, unfinished: 2, gone: u64::MAX, is_full: true }),
+            Reply::Joined,
+            Reply::Polled(Vec::new()),
+            Reply::PolledTruncated { topic: "t".to_owned(), partition: 1, from: 2, to: u64::MAX },
+            Reply::DeliveriesEnded(vec![(7, Refusal::new(MALFORMED, "m"))]),
+            Reply::Left,
             Reply::Acknowledged(Acknowledged::default()),
             Reply::Acknowledged(Acknowledged {
                 topic: 1,
@@ -856,7 +1005,7 @@ mod tests {
         assert_eq!(code(&|bytes| bytes[0] = b'X'), "malformed");
         assert_eq!(code(&|bytes| bytes[4] = 2), "unsupported-version");
         assert_eq!(code(&|bytes| bytes[8..12].fill(0xff)), "malformed");
-        for kind in [0, 10, 11, 21, 200] {
+        for kind in [0, 11, 25, 200] {
             assert_eq!(crate::Error::from(Request::decode(kind, &[]).unwrap_err()).code(), "unknown-request");
         }
     }

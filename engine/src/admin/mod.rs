@@ -31,8 +31,10 @@
 pub(crate) mod acknowledged;
 mod client;
 pub(crate) mod connection;
+mod delivered;
 mod groups;
 pub(crate) mod handler;
+mod members;
 pub(crate) mod message;
 mod producers;
 mod refusal;
@@ -42,6 +44,7 @@ mod topics;
 mod value;
 
 pub use client::{Client, Holder};
+pub use delivered::Delivered;
 pub use statistics::AdminReport;
 pub use topics::{TopicDescription, TopicSummary};
 pub use value::Value;
@@ -60,7 +63,9 @@ pub(crate) const CONNECTIONS_MAX: usize = 128;
 pub(crate) const MESSAGE_MS_MAX: u64 = 10_000;
 /// Where all connections are taken, one that was idle for so long gives way.
 pub(crate) const IDLE_MS_MAX: u64 = 1_000;
-/// Records of one produce message.
+/// Connections that are members of groups, at once.
+pub(crate) const MEMBERS_MAX: usize = 64;
+/// Records of one message that sends some, or ends their deliveries.
 pub(crate) const RECORDS_MAX: usize = 4096;
 /// Topics, producers or groups of one answer to a list.
 pub(crate) const NAMES_PER_PAGE: usize = 1000;

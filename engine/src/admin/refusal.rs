@@ -15,7 +15,7 @@ pub(crate) const TOO_SLOW: &str = "too-slow";
 const OTHER: &str = "other";
 
 /// Every kind that has a name at this end; another one, of a newer process, is `other`.
-const CODES: [&str; 40] = [
+const CODES: [&str; 43] = [
     MALFORMED,
     UNKNOWN_REQUEST,
     FORBIDDEN,
@@ -34,6 +34,9 @@ const CODES: [&str; 40] = [
     "lease-lost",
     "not-delivered",
     "already-acknowledged",
+    "no-dead-letter",
+    "already-redriven",
+    "original-gone",
     "receipt-forgotten",
     "invalid-name",
     "invalid-argument",

@@ -48,10 +48,16 @@ struct Done {
     answer: Vec<u8>,
 }
 
-struct Job {
-    connection: u64,
-    number: u64,
-    request: Request,
+enum Job {
+    Answer {
+        connection: u64,
+        number: u64,
+        request: Request,
+    },
+    /// The connection has ended, and was a member of a group.
+    Gone {
+        connection: u64,
+    },
 }
 
 impl AdminShared {
@@ -117,6 +123,8 @@ struct Client {
     id: u64,
     connected: Connected,
     connection: Connection,
+    /// It asked to be a member of a group, and does not give way to others while it asks for nothing.
+    has_joined: bool,
 }
 
 struct Server {
@@ -225,9 +233,10 @@ impl Server {
     fn begin(&mut self, at: usize, number: u64, request: Request, now: u64) {
         self.shared.requests.fetch_add(1, Ordering::Relaxed);
         let connection = self.clients[at].id;
+        self.clients[at].has_joined |= matches!(request, Request::JoinGroup { .. });
         let answer = match request.waits() {
-            false => self.handler.answer(request),
-            true => match self.hand_over(Job { connection, number, request }) {
+            false => self.handler.answer(connection, request),
+            true => match self.hand_over(Job::Answer { connection, number, request }) {
                 Ok(()) => return,
                 Err(error) => Reply::Refused(Refusal::from(&error)),
             },
@@ -264,7 +273,12 @@ impl Server {
                 client.connection.end();
             }
         }
-        self.clients.retain(|client| client.connection.doing() != Doing::Ended);
+        let is_over = |client: &mut Client| client.connection.doing() == Doing::Ended;
+        let over: Vec<Client> = self.clients.extract_if(.., is_over).collect();
+        for client in over.into_iter().filter(|client| client.has_joined) {
+            // If nobody takes it, the members end with the thread that has them.
+            let _ = self.hand_over(Job::Gone { connection: client.id });
+        }
     }
 
     fn accept(&mut self) {
@@ -283,7 +297,7 @@ impl Server {
     }
 
     fn welcome(&mut self, connected: Connected, now: u64) {
-        let mut client = Client { id: self.next_id, connected, connection: Connection::new(now) };
+        let mut client = Client { id: self.next_id, connected, connection: Connection::new(now), has_joined: false };
         self.next_id += 1;
         let refusal = if !client.connected.is_permitted() {
             Some(Refusal::new(FORBIDDEN, "only the user that has the engine open, and root, may ask"))
@@ -306,7 +320,7 @@ impl Server {
 
     /// Ends the connection that has been idle longest, if that is long enough.
     fn make_room(&mut self, now: u64) -> bool {
-        let idle = |client: &Client| client.connection.idle_since_ns();
+        let idle = |client: &Client| client.connection.idle_since_ns().filter(|_| !client.has_joined);
         let longest = (0..self.clients.len()).filter(|at| idle(&self.clients[*at]).is_some());
         let longest = longest.min_by_key(|at| idle(&self.clients[*at]));
         match longest {
@@ -342,8 +356,15 @@ fn write(client: &mut Client, now: u64) {
 
 /// The thread that waits for the device.
 fn carry_out(work: &Receiver<Job>, shared: &AdminShared, mut handler: Handler) {
-    while let Ok(Job { connection, number, request }) = work.recv() {
-        let answer = handler.answer(request).encode(number);
+    while let Ok(job) = work.recv() {
+        let (connection, number, request) = match job {
+            Job::Answer { connection, number, request } => (connection, number, request),
+            Job::Gone { connection } => {
+                handler.gone(connection);
+                continue;
+            }
+        };
+        let answer = handler.answer(connection, request).encode(number);
         lock(&shared.done).push(Done { connection, answer });
         shared.ring();
     }

@@ -35,7 +35,8 @@ impl Groups {
 
     /// Below this offset of a partition every group that reads it has finished; `None`: none reads it.
     pub(crate) fn finished_to(&self, slot: u32) -> Option<u64> {
-        self.progress.range((slot, 0)..=(slot, u32::MAX)).map(|(_, progress)| progress.position()).min()
+        let read = self.progress.range((slot, 0)..=(slot, u32::MAX)).filter(|(_, progress)| !progress.is_marks());
+        read.map(|(_, progress)| progress.position()).min()
     }
 
     /// The partitions that a group reads.
@@ -77,11 +78,15 @@ impl Groups {
     pub(crate) fn apply(&mut self, entry: &ProgressEntry, first_offset: u64) -> Result<bool, &'static str> {
         let ProgressEntry { group, slot, change } = entry;
         let key = (*slot, *group);
-        if let ProgressChange::Begin { position } = change {
+        let begun = match change {
+            ProgressChange::Begin { position } => Some(Progress::begin(*position)?),
+            ProgressChange::BeginMarks { position } => Some(Progress::begin_marks(*position)?),
+            _ => None,
+        };
+        if let Some(mut progress) = begun {
             if self.progress.contains_key(&key) {
                 return Ok(false);
             }
-            let mut progress = Progress::begin(*position)?;
             truncate(&mut self.lost, key, &mut progress, first_offset);
             self.set(*group, *slot, progress);
             return Ok(true);
@@ -92,7 +97,8 @@ impl Groups {
         let Some(progress) = self.progress.get_mut(&key) else { return Ok(false) };
         self.bytes -= bytes_of(progress);
         let applied = progress.apply(change);
-        if let ProgressChange::Reset { .. } = change {
+        // What was given up meanwhile stays finished.
+        if let ProgressChange::Reset { .. } | ProgressChange::Reopen { .. } = change {
             truncate(&mut self.lost, key, progress, first_offset);
         }
         self.bytes += bytes_of(progress);
@@ -149,7 +155,7 @@ impl Groups {
 fn truncate(lost: &mut BTreeMap<(u32, u32), Lost>, key: (u32, u32), progress: &mut Progress, first_offset: u64) {
     let from = progress.position();
     let records = progress.truncate(first_offset);
-    if records > 0 {
+    if records > 0 && !progress.is_marks() {
         lost.entry(key).or_default().note(from..first_offset, records);
     }
 }
@@ -199,6 +205,15 @@ mod tests {
         }
         let told = entry(1, 5, ProgressChange::Told { to: 4 });
         assert_eq!((groups.apply(&told, 4), groups.apply(&told, 4)), (Ok(true), Ok(false)), "told once");
+        let reopen = |offset| entry(1, 5, ProgressChange::Reopen { offset });
+        assert_eq!(groups.apply(&reopen(3), 4), Ok(true));
+        assert_eq!(groups.get(1, 5).unwrap().position(), 4, "it was given up");
+        groups.apply(&entry(1, 5, ProgressChange::Finish { from: 4, to: 7 }), 4).unwrap();
+        assert_eq!(groups.apply(&reopen(4), 4), Ok(true));
+        assert_eq!(groups.get(1, 5).unwrap().position(), 4);
+        assert_eq!(groups.apply(&entry(1, 8, ProgressChange::BeginMarks { position: 0 }), 0), Ok(true));
+        groups.truncate(8, 7);
+        assert_eq!((groups.finished_to(8), groups.lost(1, 8)), (None, Lost::default()), "it reads no dead letters");
         groups.apply(&entry(1, 5, ProgressChange::Reset { position: 0 }), 4).unwrap();
         assert_eq!(groups.get(1, 5).unwrap().position(), 4);
         groups.retain(|group, _| group == 2);

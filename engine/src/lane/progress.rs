@@ -3,7 +3,8 @@
 //! The lane keeps one [`Progress`] for each (group, slot). It begins with [`Progress::begin`] and changes with
 //! [`Progress::apply`], in the order of the log: when a frame is encoded and when recovery reads it. When the
 //! partition gives up records, the lane calls [`Progress::truncate`] with its new first offset, and so it does after
-//! a `Reset` to an offset below it. What is handed out to whom is no business of the log: see `consumer/group/`.
+//! a `Reset` or a `Reopen` to an offset below it. What is handed out to whom is no business of the log: see
+//! `consumer/group/`.
 //!
 //! ```text
 //!    finished |  unfinished   | finished | unfinished |   never handed out
@@ -150,6 +151,11 @@ pub(crate) enum ProgressChange {
     Token { token: Token, at_ms: i64 },
     /// A member was told of what had been given up unfinished below this offset: see [`super::lost`].
     Told { to: u64 },
+    /// This finished offset is not finished any more, and nothing was tried with it.
+    Reopen { offset: u64 },
+    /// In a partition where dead letters of the group stand: what is finished there are those that were redriven. The group
+    /// does not read it.
+    BeginMarks { position: u64 },
 }
 
 /// An entry of a Progress frame.
@@ -239,6 +245,14 @@ impl ProgressChange {
                 target.put_u8(10);
                 target.put_varint(*to);
             }
+            ProgressChange::Reopen { offset } => {
+                target.put_u8(6);
+                target.put_varint(*offset);
+            }
+            ProgressChange::BeginMarks { position } => {
+                target.put_u8(11);
+                target.put_varint(*position);
+            }
         }
     }
 
@@ -255,6 +269,8 @@ impl ProgressChange {
             8 => ProgressChange::OpenInbox { bounds: InboxBounds::decode(reader)? },
             9 => ProgressChange::Token { at_ms: unzigzag(reader.varint()?), token: Token::decode(reader)? },
             10 => ProgressChange::Told { to: reader.varint()? },
+            6 => ProgressChange::Reopen { offset: reader.varint()? },
+            11 => ProgressChange::BeginMarks { position: reader.varint()? },
             _ => return None,
         })
     }
@@ -265,6 +281,8 @@ impl ProgressChange {
 pub(crate) struct Progress {
     position: u64,
     handed_out_to: u64,
+    /// How often offsets began anew, by a reset or a redrive: tells the dead letters of one offset apart.
+    restarts: u64,
     /// Start and end of the finished ranges above the position.
     finished: BTreeMap<u64, u64>,
     /// Offsets in them.
@@ -273,9 +291,12 @@ pub(crate) struct Progress {
     /// What the attempts take in a checkpoint, without their offsets.
     attempts_bytes: u64,
     inbox: Option<Inbox>,
+    is_marks: bool,
 }
 
 impl Progress {
+    const MARKS: u8 = 2;
+
     /// What [`ProgressChange::Begin`] says. `Err`: no partition has such an offset.
     pub(crate) fn begin(position: u64) -> Result<Progress, &'static str> {
         check_offset(position)?;
@@ -283,11 +304,13 @@ impl Progress {
         Ok(Progress {
             position,
             handed_out_to: position,
+            restarts: 0,
             finished,
             finished_above: 0,
             attempts,
             attempts_bytes: 0,
             inbox: None,
+            is_marks: false,
         })
     }
 
@@ -296,7 +319,9 @@ impl Progress {
     /// no contradiction: they may have been given up in the meantime.
     pub(crate) fn apply(&mut self, change: &ProgressChange) -> Result<(), &'static str> {
         match *change {
-            ProgressChange::Begin { .. } => Err("a group begins twice in a partition"),
+            ProgressChange::Begin { .. } | ProgressChange::BeginMarks { .. } => {
+                Err("a group begins twice in a partition")
+            }
             ProgressChange::Finish { from, to } => self.finish(from, to).map(drop),
             ProgressChange::OpenInbox { bounds } => {
                 self.inbox = Some(Inbox::new(bounds));
@@ -314,13 +339,45 @@ impl Progress {
             }
             ProgressChange::Attempt { offset, attempts } => self.set_attempts(offset, attempts),
             ProgressChange::Reset { position } => {
-                let begun = Progress::begin(position)?;
+                let begun = Progress { restarts: self.restarts.saturating_add(1), ..Progress::begin(position)? };
                 *self = Progress { inbox: self.inbox.take(), ..begun };
                 Ok(())
             }
             // What was lost stands beside it.
             ProgressChange::Told { .. } => Ok(()),
+            ProgressChange::Reopen { offset } => self.reopen(offset),
         }
+    }
+
+    /// Takes an offset out of the finished ones. Where it lies below the position, the position goes back to it, and
+    /// what was finished between the two becomes a range.
+    fn reopen(&mut self, offset: u64) -> Result<(), &'static str> {
+        let is_below = offset < self.position;
+        let range = self.finished.range(..=offset).next_back().map(|(start, end)| (*start, *end));
+        let (start, end) = match range.filter(|(_, end)| offset < *end) {
+            _ if is_below => (offset, self.position),
+            Some(range) => range,
+            None => return Err("it reopens an offset that is not finished"),
+        };
+        let pieces = usize::from(start < offset) + usize::from(offset + 1 < end);
+        if self.finished.len() + pieces > ENTRIES_MAX + usize::from(!is_below) {
+            return Err("it leaves more finished ranges than there can be");
+        }
+        if is_below {
+            self.position = offset;
+            self.finished_above += end - start;
+        } else {
+            self.finished.remove(&start);
+        }
+        if start < offset {
+            self.finished.insert(start, offset);
+        }
+        if offset + 1 < end {
+            self.finished.insert(offset + 1, end);
+        }
+        self.finished_above -= 1;
+        self.restarts = self.restarts.saturating_add(1);
+        Ok(())
     }
 
     /// Finishes offsets; returns how many of them were not finished before.
@@ -438,6 +495,11 @@ impl Progress {
         self.handed_out_to
     }
 
+    /// How often offsets began anew.
+    pub(crate) fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
     pub(crate) fn is_finished(&self, offset: u64) -> bool {
         let range = || self.finished.range(..=offset).next_back();
         offset < self.position || range().is_some_and(|(_, end)| offset < *end)
@@ -494,6 +556,16 @@ impl Progress {
         self.attempts.last_key_value().map_or(self.position, |(offset, _)| offset + 1)
     }
 
+    /// What [`ProgressChange::BeginMarks`] says.
+    pub(crate) fn begin_marks(position: u64) -> Result<Progress, &'static str> {
+        Ok(Progress { is_marks: true, ..Progress::begin(position)? })
+    }
+
+    /// What is finished are marks of dead letters: the group does not read the partition.
+    pub(crate) fn is_marks(&self) -> bool {
+        self.is_marks
+    }
+
     /// The tokens that it remembers. `None`: none was ever asked for.
     pub(crate) fn inbox(&self) -> Option<&Inbox> {
         self.inbox.as_ref()
@@ -503,7 +575,8 @@ impl Progress {
     pub(crate) fn encoded_bytes_max(&self) -> u64 {
         let ranges = self.finished.len() as u64;
         let attempts = self.attempts.len() as u64;
-        let head = varint_bytes(self.position) + varint_bytes(self.handed_out_to - self.position);
+        let limit_bytes = varint_bytes(self.handed_out_to - self.position);
+        let head = varint_bytes(self.position) + limit_bytes + varint_bytes(self.restarts);
         let counts = varint_bytes(ranges) + varint_bytes(attempts);
         let range_bytes_max = 2 * varint_bytes(self.finished_end() - self.position);
         let offset_bytes_max = varint_bytes(self.attempts_end() - self.position);
@@ -515,6 +588,7 @@ impl Progress {
     pub(crate) fn encode(&self, target: &mut Vec<u8>) {
         target.put_varint(self.position);
         target.put_varint(self.handed_out_to - self.position);
+        target.put_varint(self.restarts);
         target.put_varint(self.finished.len() as u64);
         let mut before = self.position;
         for (start, end) in &self.finished {
@@ -529,7 +603,8 @@ impl Progress {
             attempts.encode(target);
             before = *offset;
         }
-        target.put_u8(u8::from(self.inbox.is_some()));
+        let marks = if self.is_marks { Self::MARKS } else { 0 };
+        target.put_u8(u8::from(self.inbox.is_some()) | marks);
         if let Some(inbox) = &self.inbox {
             inbox.encode(target);
         }
@@ -540,6 +615,7 @@ impl Progress {
         let mut progress = Progress::begin(reader.varint()?).ok()?;
         progress.handed_out_to = progress.position.checked_add(reader.varint()?)?;
         check_offset(progress.handed_out_to).ok()?;
+        progress.restarts = reader.varint()?;
         let mut before = progress.position;
         for _ in 0..entry_count(reader)? {
             let start = before.checked_add(reader.varint()?)?;
@@ -561,7 +637,9 @@ impl Progress {
             progress.set_attempts(offset, Attempts::decode(reader)?).ok()?;
             before = Some(offset);
         }
-        progress.inbox = match reader.u8()? {
+        let flags = reader.u8()?;
+        progress.is_marks = flags & Self::MARKS != 0;
+        progress.inbox = match flags & !Self::MARKS {
             0 => None,
             1 => Some(Inbox::decode(reader)?),
             _ => return None,
@@ -634,6 +712,10 @@ mod tests {
             ProgressChange::Finish { from: 50, to: 101 },
             ProgressChange::HandOutTo { offset: OFFSET_MAX },
             ProgressChange::Reset { position: u64::MAX },
+            ProgressChange::Reopen { offset: 10 },
+            ProgressChange::Reopen { offset: 30 },
+            ProgressChange::Reopen { offset: u64::MAX },
+            ProgressChange::BeginMarks { position: 3 },
             attempt(25, attempts(1, 1, 0)),
             attempt(100, attempts(1, 1, 0)),
             attempt(12, attempts(0, 0, 0)),
@@ -666,10 +748,32 @@ mod tests {
         let mut progress = begun(10, 40);
         progress.finish(20, 30).unwrap();
         progress.apply(&ProgressChange::Attempt { offset: 12, attempts: attempts(2, 1, 0) }).unwrap();
-        for position in [5, 500] {
+        for (restarts, position) in [(1, 5), (2, 500)] {
             progress.apply(&ProgressChange::Reset { position }).unwrap();
-            assert_eq!(progress, Progress::begin(position).unwrap());
+            assert_eq!(progress, Progress { restarts, ..Progress::begin(position).unwrap() });
         }
+    }
+
+    #[test]
+    fn what_is_reopened_is_unfinished_and_the_rest_stays_finished() {
+        let mut progress = begun(10, 100);
+        progress.finish(10, 20).unwrap();
+        progress.finish(40, 44).unwrap();
+        let mut reopen = |offset| {
+            progress.apply(&ProgressChange::Reopen { offset }).unwrap();
+            let ranges: Vec<_> = progress.finished.iter().map(|(start, end)| (*start, *end)).collect();
+            (progress.position(), ranges)
+        };
+        assert_eq!(reopen(19), (19, vec![(40, 44)]), "the last one below the position");
+        assert_eq!(reopen(12), (12, vec![(13, 19), (40, 44)]), "the position goes back");
+        assert_eq!(reopen(42), (12, vec![(13, 19), (40, 42), (43, 44)]), "a range is cut in two");
+        assert_eq!(reopen(43), (12, vec![(13, 19), (40, 42)]), "a range that was one offset is gone");
+        assert_eq!(reopen(40), (12, vec![(13, 19), (41, 42)]));
+        assert_eq!(reopen(3), (3, vec![(4, 12), (13, 19), (41, 42)]), "where the group began does not matter");
+        assert_eq!((progress.handed_out_to(), progress.restarts()), (100, 6));
+        assert_eq!(progress.unfinished_below(50), 1 + 1 + 22 + 8);
+        progress.apply(&ProgressChange::Reopen { offset: 12 }).unwrap_err();
+        assert_eq!((progress.finish(3, 4), progress.position()), (Ok(1), 12));
     }
 
     #[test]
@@ -683,6 +787,16 @@ mod tests {
         assert_eq!(progress.finish(end, end + 1), Ok(1), "a range that only grows is none more");
         assert_eq!(progress.finish(1, 2), Ok(1), "nor one that the next becomes part of");
         assert_eq!(progress.finished.len(), ENTRIES_MAX);
+        let reopen = |offset| ProgressChange::Reopen { offset };
+        progress.apply(&reopen(end - 1)).unwrap_or_else(|reason| panic!("it makes a range shorter: {reason}"));
+        progress.finish(end - 1, end).unwrap();
+        progress.finish(4, 6).unwrap();
+        progress.finish(end + 2, end + 3).unwrap();
+        progress.apply(&reopen(5)).unwrap_err();
+        progress.finish(0, 1).unwrap();
+        progress.finish(end + 4, end + 5).unwrap();
+        progress.apply(&reopen(1)).unwrap_err();
+        progress.apply(&reopen(2)).unwrap();
         let mut bytes = Vec::new();
         [0, 0, u64::MAX].into_iter().for_each(|field| bytes.put_varint(field));
         assert_eq!(decoded(&bytes), None);
@@ -701,6 +815,8 @@ mod tests {
             ProgressChange::OpenInbox { bounds: InboxBounds { tokens_max: u32::MAX, age_ms_max: u64::MAX } },
             ProgressChange::Token { token: Token::new(&[7; 128]).unwrap(), at_ms: i64::MIN },
             ProgressChange::Told { to: 1 << 50 },
+            ProgressChange::Reopen { offset: u64::MAX },
+            ProgressChange::BeginMarks { position: 3 },
         ];
         let entry = |change| ProgressEntry { group: u32::MAX, slot: u32::MAX, change };
         let entries = changes.map(entry);
@@ -728,21 +844,21 @@ mod tests {
             bytes.put_u8(0);
             decoded(&bytes)
         };
-        // Position, limit, and ranges: gap and length; attempts: distance, deliveries, failures, due time, flags.
-        assert!(read(&[10, 20, 2, 1, 2, 1, 2, 1, 0, 1, 1, 0, 2]).is_some());
+        // Position, limit, restarts, and ranges: gap and length; attempts: distance, deliveries, failures, due time, flags.
+        assert!(read(&[10, 20, 0, 2, 1, 2, 1, 2, 1, 0, 1, 1, 0, 2]).is_some());
         for (fields, reason) in [
-            (&[10, 20, 1, 0, 2, 0][..], "a range touches the position"),
-            (&[10, 20, 2, 1, 2, 0, 2, 0], "a range touches another"),
-            (&[10, 20, 1, 1, 0, 0], "a range is empty"),
-            (&[10, 20, 1, 1, 20, 0], "a range ends above the limit"),
-            (&[10, 20, 1, 1, u64::MAX, 0], "a range has no end"),
-            (&[10, OFFSET_MAX, 0, 0], "no partition has such a limit"),
-            (&[OFFSET_MAX, 0, 0, 0], "nor such a position"),
-            (&[10, 20, 1, 1, 2, 1, 1, 1, 1, 0, 2], "a finished offset has attempts"),
-            (&[10, 20, 0, 1, 20, 1, 1, 0, 2], "one above the limit has"),
-            (&[10, 20, 0, 2, 1, 1, 1, 0, 2, 0, 1, 1, 0, 2], "one has them twice"),
-            (&[10, 20, 0, 1, 1, 1, 2, 0, 2], "more failures than deliveries"),
-            (&[10, 20, 0, 1, 1, 1, 1, 0, 7], "an unknown reason"),
+            (&[10, 20, 0, 1, 0, 2, 0][..], "a range touches the position"),
+            (&[10, 20, 0, 2, 1, 2, 0, 2, 0], "a range touches another"),
+            (&[10, 20, 0, 1, 1, 0, 0], "a range is empty"),
+            (&[10, 20, 0, 1, 1, 20, 0], "a range ends above the limit"),
+            (&[10, 20, 0, 1, 1, u64::MAX, 0], "a range has no end"),
+            (&[10, OFFSET_MAX, 0, 0, 0], "no partition has such a limit"),
+            (&[OFFSET_MAX, 0, 0, 0, 0], "nor such a position"),
+            (&[10, 20, 0, 1, 1, 2, 1, 1, 1, 1, 0, 2], "a finished offset has attempts"),
+            (&[10, 20, 0, 0, 1, 20, 1, 1, 0, 2], "one above the limit has"),
+            (&[10, 20, 0, 0, 2, 1, 1, 1, 0, 2, 0, 1, 1, 0, 2], "one has them twice"),
+            (&[10, 20, 0, 0, 1, 1, 1, 2, 0, 2], "more failures than deliveries"),
+            (&[10, 20, 0, 0, 1, 1, 1, 1, 0, 7], "an unknown reason"),
         ] {
             assert_eq!(read(fields), None, "{reason}");
         }
@@ -776,7 +892,7 @@ mod tests {
 
         fn apply(&mut self, change: &ProgressChange) -> bool {
             match *change {
-                ProgressChange::Begin { .. } => return false,
+                ProgressChange::Begin { .. } | ProgressChange::BeginMarks { .. } => return false,
                 ProgressChange::Finish { from, to } if from < to && to <= self.limit => drop(self.finish(from, to)),
                 ProgressChange::Finish { .. } => return false,
                 ProgressChange::HandOutTo { offset } => self.limit = self.limit.max(offset),
@@ -795,6 +911,12 @@ mod tests {
                     None => return false,
                 },
                 ProgressChange::Told { .. } => {}
+                ProgressChange::Reopen { offset } if !self.is_finished(offset) => return false,
+                ProgressChange::Reopen { offset } => {
+                    self.finished.extend(0..self.begin);
+                    self.begin = 0;
+                    self.finished.remove(&offset);
+                }
             }
             true
         }
@@ -833,6 +955,7 @@ mod tests {
             2 => (1u8..9, 0i64..20).prop_map(|(name, at_ms)| {
                 ProgressChange::Token { token: Token::new(&[name]).unwrap(), at_ms }
             }),
+            2 => (0..END).prop_map(|offset| ProgressChange::Reopen { offset }),
         ];
         prop_oneof![12 => change.prop_map(Step::Change), 1 => (0..END / 2).prop_map(Step::Truncate)]
     }

@@ -6,8 +6,8 @@ use crate::consumer::records::{RecordView, Records, RecordsIter};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DeliveryId {
     /// The place of the partition in its group.
-    pub(super) partition: u32,
-    pub(super) offset: u64,
+    pub(crate) partition: u32,
+    pub(crate) offset: u64,
 }
 
 /// Whether something was processed under a token: the answer of [`GroupConsumer::once`](crate::GroupConsumer::once).

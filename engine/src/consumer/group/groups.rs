@@ -11,6 +11,7 @@ use super::desk::Desk;
 use super::due_clock::DueClock;
 use super::member::{GroupConsumer, MemberOptions};
 use super::partition::GroupPartition;
+use super::redrive::{Redrive, Redriven};
 use super::shared::GroupShared;
 use super::taken::{GroupKind, Opening};
 use crate::bounds::GROUPS_MAX;
@@ -253,6 +254,26 @@ impl Groups {
         Ok(offset)
     }
 
+    pub(crate) fn redrive(engine: &EngineInner, name: &str, what: &Redrive) -> Result<Redriven> {
+        Self::find(engine, name)?.redrive(engine, what)
+    }
+
+    /// Begins to note which dead letters of a partition a group has redriven: gives how far it is, which is nothing, and
+    /// whether that is durable. `Err`: it was deleted.
+    pub(super) fn begin_marks(
+        engine: &EngineInner,
+        group: &GroupShared,
+        dead: &Partition,
+    ) -> Result<(Result<()>, Progress)> {
+        // A group that was deleted begins nowhere.
+        let _state = lock(&engine.groups.state);
+        group.check()?;
+        let change = ProgressChange::BeginMarks { position: 0 };
+        let entries = vec![ProgressEntry { group: group.id, slot: dead.slot, change }];
+        let begun = engine.lanes[dead.lane as usize].ask(|reply| Message::Progress { entries, reply: Some(reply) });
+        Ok((begun, Progress::begin_marks(0).expect("each partition has this offset")))
+    }
+
     // ----- the thread -----
 
     fn start(engine: &Arc<EngineInner>) -> Result<()> {
@@ -390,8 +411,11 @@ fn build(engine: &EngineInner, state: &mut State, entry: &GroupEntry, options: G
         let lane = engine.lanes[partition.lane as usize].clone();
         Some(Arc::new(GroupPartition::new(entry.id, topic, partition, lane, desk, lost)))
     });
-    let built = built.collect();
-    Some(GroupShared::new(entry.id, &entry.name, options, built))
+    let built: Vec<_> = built.collect();
+    // What is left of the group's are the partitions of its dead letters.
+    let dead: Vec<_> = state.found.range((entry.id, 0)..=(entry.id, u32::MAX)).map(|(key, _)| *key).collect();
+    let redriven = dead.into_iter().filter_map(|key| Some((key.1, state.found.remove(&key)?.progress))).collect();
+    Some(GroupShared::new(entry.id, &entry.name, options, built, redriven))
 }
 
 fn info(group: &GroupShared) -> GroupInfo {

@@ -31,6 +31,7 @@ mod member;
 mod next;
 mod partition;
 mod reading;
+mod redrive;
 pub(crate) mod retry;
 mod shared;
 mod spans;
@@ -43,6 +44,7 @@ pub use deliveries::{Deliveries, DeliveriesIter, Delivery, DeliveryId, Once};
 pub use groups::{GroupInfo, GroupPartitionInfo};
 pub use member::{GroupConsumer, MemberOptions};
 pub use next::NextDeliveries;
+pub use redrive::{Redrive, Redriven};
 pub use taken::GroupKind;
 
 /// A member of a group, for as long as it lives.

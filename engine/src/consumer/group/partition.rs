@@ -9,6 +9,7 @@
 use super::MemberId;
 use super::deliveries::Once;
 use super::desk::Desk;
+use super::desk::reopening::NotReopened;
 use super::groups::GroupPartitionInfo;
 use super::in_progress::{Claim, InProgress, TOKENS_OF_DELIVERY_MAX};
 use super::taken::{Cause, Counting, DeadLetter, GivenBack, GroupKind, Pause, Retried, Ticket, Want};
@@ -49,6 +50,14 @@ struct State {
     first_offset: u64,
     /// What is in flight was written down: nothing is handed out any more.
     closed: bool,
+}
+
+/// What reopening came to.
+pub(super) struct Reopened {
+    /// One for each offset.
+    pub(super) results: Vec<Result<(), NotReopened>>,
+    /// To be waited for: then it is durable.
+    pub(super) reply: Option<Arc<Reply>>,
 }
 
 /// What a member is given of a partition.
@@ -304,6 +313,28 @@ impl GroupPartition {
         take_back();
         self.resets.fetch_add(1, Ordering::AcqRel);
         Ok(self.log(vec![change], true))
+    }
+
+    /// Has finished records begin anew.
+    pub(super) fn reopen(&self, offsets: impl IntoIterator<Item = u64>) -> Result<Reopened> {
+        self.lane.check()?;
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Error::Closed { what: "the engine" });
+        }
+        let first_offset = self.partition.index().first_offset;
+        let mut changes = Vec::new();
+        let mut reopen = |offset| match offset < first_offset {
+            true => Err(NotReopened::Gone),
+            false => state.desk.reopen(offset).map(|mut logged| changes.append(&mut logged)),
+        };
+        let results = offsets.into_iter().map(&mut reopen).collect();
+        Ok(Reopened { results, reply: self.log(changes, true) })
+    }
+
+    /// How often records began anew.
+    pub(super) fn restarts(&self) -> u64 {
+        self.lock().desk.progress().restarts()
     }
 
     /// Writes down what is in flight, before the engine closes.

@@ -13,6 +13,7 @@ use super::MemberId;
 use super::config::GroupOptions;
 use super::member::{Ended, MemberShared};
 use super::partition::GroupPartition;
+use super::redrive::Marks;
 use super::taken::{Cause, DeadLetter, GroupKind};
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
@@ -39,6 +40,8 @@ pub(crate) struct GroupShared {
     alarm_ms: AtomicI64,
     /// Records that go to the dead letters.
     dead: Mutex<VecDeque<Dying>>,
+    /// Which dead letters were redriven. Held while that is done, before all other locks.
+    pub(super) redriven: Mutex<Marks>,
     pub(super) deleted: AtomicBool,
 }
 
@@ -72,7 +75,13 @@ pub(super) enum Place {
 }
 
 impl GroupShared {
-    pub(super) fn new(id: u32, name: &str, options: GroupOptions, partitions: Vec<Arc<GroupPartition>>) -> GroupShared {
+    pub(super) fn new(
+        id: u32,
+        name: &str,
+        options: GroupOptions,
+        partitions: Vec<Arc<GroupPartition>>,
+        redriven: Marks,
+    ) -> GroupShared {
         let arrivals = Arc::new(Signal::default());
         partitions.iter().for_each(|partition| partition.partition.watch(&arrivals));
         GroupShared {
@@ -85,6 +94,7 @@ impl GroupShared {
             waiting: Mutex::default(),
             alarm_ms: AtomicI64::new(i64::MAX),
             dead: Mutex::default(),
+            redriven: Mutex::new(redriven),
             deleted: AtomicBool::new(false),
         }
     }
@@ -310,7 +320,9 @@ impl GroupShared {
         ];
         let cause = values.iter().map(|(name, value)| Header { name, value: value.as_bytes() });
         let headers: Vec<Header<'_>> = record.headers().chain(cause).collect();
-        let id = format!("dead/{}/{}/{offset}/{}", self.id, source.slot, attempts.deliveries);
+        // The same record may die again after a reset or a redrive.
+        let restarts = partition.restarts();
+        let id = format!("dead/{}/{}/{offset}/{restarts}/{}", self.id, source.slot, attempts.deliveries);
         let dead = Record {
             key: record.key(),
             value: record.value(),

@@ -11,6 +11,7 @@
 
 use super::MemberId;
 use super::desk::Desk;
+use super::desk::reopening::NotReopened;
 use super::leases::{Lease, Leases, Unheld};
 use super::retry::RetryPolicy;
 use super::taken::{Cause, DeadLetter, DeskOptions, GivenBack, GroupKind, Opening, Taken, Ticket, Want};
@@ -73,6 +74,8 @@ struct World {
     next_member: MemberId,
     owner: Option<MemberId>,
     first_offset: u64,
+    /// As the partition's index says: durably.
+    told_first_offset: u64,
     next_offset: u64,
     now_ms: i64,
     live: BTreeMap<u64, MemberId>,
@@ -80,6 +83,8 @@ struct World {
     /// How records ended, and how long the log was before.
     ended: BTreeMap<u64, (End, usize)>,
     nacked: BTreeMap<u64, usize>,
+    /// What began anew: how long the log was before, the offset, and how it had ended.
+    reopened: Vec<(usize, u64, (End, usize))>,
     dead_letters: Vec<DeadLetter>,
     must_crash: bool,
 }
@@ -102,12 +107,14 @@ impl World {
             next_member: MEMBERS as u32,
             owner: None,
             first_offset: 0,
+            told_first_offset: 0,
             next_offset: 0,
             now_ms: 1_790_000_000_000,
             live: BTreeMap::new(),
             truth: BTreeMap::new(),
             ended: BTreeMap::new(),
             nacked: BTreeMap::new(),
+            reopened: Vec::new(),
             dead_letters: Vec::new(),
             must_crash: false,
         }
@@ -116,6 +123,7 @@ impl World {
     fn log(&mut self, changes: impl IntoIterator<Item = ProgressChange>) {
         for change in changes {
             self.mirror.apply(&change).expect("the log contradicts itself");
+            self.mirror.truncate(self.first_offset);
             self.log.push(Logged::Change(change));
         }
     }
@@ -347,6 +355,7 @@ impl World {
     }
 
     fn truncated(&mut self, first_offset: u64) {
+        self.told_first_offset = first_offset;
         self.desk.truncate(first_offset);
         for member in &mut self.members {
             member.leases.take_back(PARTITION, 0..first_offset);
@@ -372,12 +381,44 @@ impl World {
         assert_eq!(self.desk.in_flight(), 0);
     }
 
+    /// A record that has ended begins anew.
+    fn redrive(&mut self, offset: u64) {
+        if offset < self.told_first_offset {
+            return;
+        }
+        let is_open = self.desk.position() <= offset && !self.desk.progress().is_finished(offset);
+        match self.desk.reopen(offset) {
+            Err(NotReopened::Full) => return,
+            Err(reason) => {
+                assert!(is_open, "{offset}: {reason:?}");
+                let is_dying = self.desk.progress().attempts(offset).is_some() || !self.live.contains_key(&offset);
+                return assert!(reason == NotReopened::Unfinished || is_dying, "{offset} is in flight");
+            }
+            Ok(mut changes) => {
+                assert!(!is_open && changes.pop() == Some(ProgressChange::Reopen { offset }));
+                self.log(changes);
+            }
+        }
+        self.truth.remove(&offset);
+        if offset < self.first_offset {
+            // The record was given up, and the desk hears of that next.
+            self.ended.get_mut(&offset).expect("what is finished has ended").0 = End::Gone;
+        } else {
+            let ended = self.ended.remove(&offset).expect("what is finished has ended");
+            self.reopened.push((self.log.len(), offset, ended));
+        }
+        self.log([ProgressChange::Reopen { offset }]);
+    }
+
     /// The process ends; of what was logged, and not yet durable, a part survives.
     fn crash(&mut self, survive: usize) {
         self.must_crash = false;
         let length = self.durable + survive % (self.log.len() - self.durable + 1);
         self.log.truncate(length);
         self.ended.retain(|_, (_, at)| *at < length);
+        while let Some((_, offset, ended)) = self.reopened.pop_if(|(at, ..)| *at >= length) {
+            self.ended.extend((ended.1 < length).then_some((offset, ended)));
+        }
         self.nacked.retain(|_, at| *at < length);
         self.truth.values_mut().for_each(|truth| truth.is_inexact = true);
         for offset in 0..self.next_offset {
@@ -411,13 +452,17 @@ impl World {
         self.first_offset = 0;
         for logged in &self.log {
             match logged {
-                Logged::Change(change) => self.mirror.apply(change).expect("a cut log contradicts itself"),
+                Logged::Change(change) => {
+                    self.mirror.apply(change).expect("a cut log contradicts itself");
+                    self.mirror.truncate(self.first_offset);
+                }
                 Logged::Truncate(first_offset) => {
                     self.mirror.truncate(*first_offset);
                     self.first_offset = *first_offset;
                 }
             }
         }
+        self.told_first_offset = self.first_offset;
         let opening = Opening { next_offset: self.next_offset, is_clean };
         self.desk = Desk::open(self.mirror.clone(), self.options, opening);
     }
@@ -484,6 +529,7 @@ impl World {
             Step::Bury(fails) => self.bury(fails),
             Step::Truncate(offset) => self.truncate(offset),
             Step::Reset(offset) => self.reset(offset),
+            Step::Redrive(offset) => self.redrive(offset),
             Step::Crash(survive) => self.crash(survive),
             Step::Close => self.close(),
         }
@@ -547,6 +593,7 @@ enum Step {
     Bury(bool),
     Truncate(u64),
     Reset(u64),
+    Redrive(u64),
     Crash(usize),
     Close,
 }
@@ -571,6 +618,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         4 => (1i64..120).prop_map(Step::Pass),
         1 => (0..MEMBERS).prop_map(Step::Assign),
         1 => (0..MEMBERS).prop_map(Step::Leave),
+        3 => (0u64..40).prop_map(Step::Redrive),
         2 => any::<bool>().prop_map(Step::Bury),
         1 => number().prop_map(Step::Crash),
         1 => Just(Step::Close),

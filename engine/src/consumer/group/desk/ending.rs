@@ -127,7 +127,7 @@ impl Desk {
         self.end_claims(|claims| claims.member == member)
     }
 
-    fn end_claims(&mut self, ends: impl Fn(&Claims) -> bool) -> Vec<ProgressChange> {
+    pub(super) fn end_claims(&mut self, ends: impl Fn(&Claims) -> bool) -> Vec<ProgressChange> {
         let mut changes = Vec::new();
         let tickets: Vec<Ticket> =
             self.claims.iter().filter(|(_, claims)| ends(claims)).map(|(ticket, _)| *ticket).collect();

@@ -5,6 +5,7 @@
 //!   so a record that ends the process at each delivery is counted each time.
 //! - [`Desk::finish`] and [`Desk::give_back`] end deliveries. Whose they were, and until when, the leases say.
 //! - [`Desk::assign`] moves the partition of an ordered group; [`Desk::member_left`] ends the claims of a member.
+//! - [`Desk::reopen`] has a finished record begin anew.
 //! - [`Desk::close`] writes down what a clean close would forget; without it, everything unfinished that may have been
 //!   handed out counts as a failed delivery at the next opening.
 //!
@@ -15,7 +16,7 @@
 //! | state | where | attempts in the log |
 //! |---|---|---|
 //! | in flight for the first time | nowhere else | no |
-//! | given back after the first time, or never taken | `returned` | no |
+//! | given back after the first time, never taken, or reopened | `returned` | no |
 //! | may be taken | `ready`, or `alone` | yes |
 //! | waits for its due time | `delayed` | yes |
 //! | claimed, its raised count not yet durable | `counting` | yes, raised |
@@ -32,6 +33,7 @@
 //!   unfinished was ever nacked.
 
 mod ending;
+pub(crate) mod reopening;
 mod take;
 #[cfg(test)]
 mod tests;
