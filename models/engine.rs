@@ -93,6 +93,10 @@ pub(crate) mod lane {
     pub(crate) mod catalog {
         pub(crate) struct CatalogChange;
     }
+    pub(crate) mod acknowledged {
+        #[derive(Default)]
+        pub(crate) struct Acknowledged;
+    }
     pub(crate) mod cut {
         pub(crate) struct Cut;
     }

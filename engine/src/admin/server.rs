@@ -52,7 +52,7 @@ enum Job {
     Answer {
         connection: u64,
         number: u64,
-        request: Request,
+        request: Box<Request>,
     },
     /// The connection has ended, and was a member of a group.
     Gone {
@@ -236,7 +236,7 @@ impl Server {
         self.clients[at].has_joined |= matches!(request, Request::JoinGroup { .. });
         let answer = match request.waits() {
             false => self.handler.answer(connection, request),
-            true => match self.hand_over(Job::Answer { connection, number, request }) {
+            true => match self.hand_over(Job::Answer { connection, number, request: Box::new(request) }) {
                 Ok(()) => return,
                 Err(error) => Reply::Refused(Refusal::from(&error)),
             },
@@ -358,7 +358,7 @@ fn write(client: &mut Client, now: u64) {
 fn carry_out(work: &Receiver<Job>, shared: &AdminShared, mut handler: Handler) {
     while let Ok(job) = work.recv() {
         let (connection, number, request) = match job {
-            Job::Answer { connection, number, request } => (connection, number, request),
+            Job::Answer { connection, number, request } => (connection, number, *request),
             Job::Gone { connection } => {
                 handler.gone(connection);
                 continue;
