@@ -141,7 +141,7 @@ fn where_no_group_reads_nothing_is_finished() {
     let_retention_look(&engine, &clock);
     assert_eq!(first_offset(&topic, 0), 0);
     // The bounds decide alone.
-    engine.set_retention("t", queue().retention_bytes(MIB)).unwrap();
+    engine.set_retention("t", queue().retention_bytes(1)).unwrap();
     wait_until("more than is kept goes", || first_offset(&topic, 0) > 0);
     engine.close().unwrap();
 }
