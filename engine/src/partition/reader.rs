@@ -55,7 +55,9 @@ impl Chunk {
 
     /// Whether it is another part of the same run.
     pub(crate) fn is_part_with(&self, other: &Chunk) -> bool {
-        Arc::ptr_eq(&self.memory, &other.memory) && (self.start, self.base_offset) == (other.start, other.base_offset)
+        // A run that grew between two reads is the same memory, and ends elsewhere.
+        let place = |chunk: &Chunk| (chunk.start, chunk.end, chunk.base_offset);
+        Arc::ptr_eq(&self.memory, &other.memory) && place(self) == place(other)
     }
 }
 
@@ -411,5 +413,30 @@ impl PartitionReader {
             Some((last, count)) if *last == window => *count += 1,
             _ => self.planned.push_back((window, 1)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The simulator found it: the tail of a run was read twice in one poll, and the run grew in between. Whoever went on
+    /// in the memory of the first read ran past its end.
+    #[test]
+    fn a_run_that_grew_is_not_the_same_part() {
+        let memory = Arc::new(Block::zeroed(4096));
+        let chunk = |end, skip, count| Chunk {
+            memory: memory.clone(),
+            start: 64,
+            end,
+            base_offset: 7,
+            skip,
+            count,
+            extra_headers: None,
+            is_late: false,
+        };
+        let (first, wanted_later, grown) = (chunk(256, 0, 2), chunk(256, 3, 1), chunk(512, 2, 5));
+        assert!(first.is_part_with(&wanted_later));
+        assert!(!first.is_part_with(&grown));
     }
 }
