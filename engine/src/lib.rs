@@ -69,15 +69,15 @@ pub use audit::{
     AuditOptions, AuditProgress, AuditReport, GroupAudit, LostNumbers, NumberCounts, PartitionAudit, ProducerAudit,
 };
 pub use consumer::{
+    Acknowledger, Deliveries, DeliveriesIter, Delivery, DeliveryId, GroupConsumer, GroupInfo, GroupKind, GroupOptions,
+    GroupPartitionInfo, MemberOptions, NextDeliveries, Once, Redrive, Redriven,
+};
+pub use consumer::{
     Consumer, ConsumerOptions, Filter, NextRecords, RecordView, Records, RecordsIter, Start, ViewHeaders,
 };
 pub use consumer::{
     ContinuityChecker, ContinuityFinding, ContinuityOptions, ContinuityReport, Discontinuity, FindingCounts,
     MissingCounts, MissingRange, MissingReason, TopicPartition,
-};
-pub use consumer::{
-    Deliveries, DeliveriesIter, Delivery, DeliveryId, GroupConsumer, GroupInfo, GroupKind, GroupOptions,
-    GroupPartitionInfo, MemberOptions, NextDeliveries, Once, Redrive, Redriven,
 };
 pub use engine::{Engine, RecoverySummary};
 pub use error::{Error, Result};

@@ -281,7 +281,7 @@ impl Client {
         }
     }
 
-    /// [`GroupConsumer::ack`](crate::GroupConsumer::ack) for each; gives those that were not held any more, and why.
+    /// [`Acknowledger::ack`](crate::Acknowledger::ack) for each; gives those that were not held any more, and why.
     ///
     /// # Errors
     /// What concerns all of them. `Closed`: this is no member of a group.
@@ -289,17 +289,17 @@ impl Client {
         self.end_deliveries(Ending::Acknowledged, ids)
     }
 
-    /// [`GroupConsumer::nack`](crate::GroupConsumer::nack) for each; otherwise as [`Client::ack`].
+    /// [`Acknowledger::nack`](crate::Acknowledger::nack) for each; otherwise as [`Client::ack`].
     pub fn nack(&mut self, ids: &[DeliveryId], delay: Option<Duration>) -> Result<Vec<(DeliveryId, Error)>> {
         self.end_deliveries(Ending::failed(delay), ids)
     }
 
-    /// [`GroupConsumer::reject`](crate::GroupConsumer::reject) for each; otherwise as [`Client::ack`].
+    /// [`Acknowledger::reject`](crate::Acknowledger::reject) for each; otherwise as [`Client::ack`].
     pub fn reject(&mut self, ids: &[DeliveryId]) -> Result<Vec<(DeliveryId, Error)>> {
         self.end_deliveries(Ending::Rejected, ids)
     }
 
-    /// [`GroupConsumer::release`](crate::GroupConsumer::release) for each; otherwise as [`Client::ack`].
+    /// [`Acknowledger::release`](crate::Acknowledger::release) for each; otherwise as [`Client::ack`].
     pub fn release(&mut self, ids: &[DeliveryId]) -> Result<Vec<(DeliveryId, Error)>> {
         self.end_deliveries(Ending::Released, ids)
     }
@@ -321,7 +321,7 @@ impl Client {
     /// failure. Nothing, for who is no member.
     ///
     /// # Errors
-    /// As [`GroupConsumer::flush`](crate::GroupConsumer::flush): it has left all the same.
+    /// As [`Acknowledger::flush`](crate::Acknowledger::flush): it has left all the same.
     pub fn leave_group(&mut self) -> Result<()> {
         match self.ask(&Request::LeaveGroup)? {
             Reply::Left => Ok(()),

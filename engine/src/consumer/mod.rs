@@ -14,7 +14,7 @@ pub use continuity::{
 };
 pub use filter::Filter;
 pub use group::{
-    Deliveries, DeliveriesIter, Delivery, DeliveryId, GroupConsumer, GroupInfo, GroupKind, GroupOptions,
+    Acknowledger, Deliveries, DeliveriesIter, Delivery, DeliveryId, GroupConsumer, GroupInfo, GroupKind, GroupOptions,
     GroupPartitionInfo, MemberOptions, NextDeliveries, Once, Redrive, Redriven,
 };
 pub use records::{RecordView, Records, RecordsIter, ViewHeaders};

@@ -39,7 +39,6 @@ mod with_canaries {
     use ringlane_proof::sim::plan::Plan;
     use ringlane_proof::sim::run::run as run_plan;
     use ringlane_proof::sim::scheduler::hush_panics;
-    use ringlane_proof::sim::shape::WITH_GROUPS;
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use std::time::Instant;
@@ -92,11 +91,6 @@ mod with_canaries {
             failures.push(format!("no such canary; there are {names}"));
         }
         for &canary in &chosen {
-            let is_of_groups = matches!(
-                canary,
-                Canary::ForgetProgress | Canary::ConfirmEarly | Canary::TwoLeases | Canary::ForgetTokens
-            );
-            WITH_GROUPS.store(is_of_groups, Ordering::Relaxed);
             match catch(arguments, canary) {
                 Some(Caught { seed, kind }) => {
                     println!("{:24} caught by seed {seed:4} of {:4}: {kind}", canary.name(), seeds_max(canary));

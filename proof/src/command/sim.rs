@@ -7,7 +7,6 @@ use ringlane_proof::sim::faults::Counts;
 use ringlane_proof::sim::plan::Plan;
 use ringlane_proof::sim::run::{Ran, run as run_plan};
 use ringlane_proof::sim::scheduler::hush_panics;
-use ringlane_proof::sim::shape::WITH_GROUPS;
 use ringlane_proof::sim::shrink::shrink;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -33,9 +32,6 @@ pub struct SimArguments {
     /// Seeds at the same time
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Consumer groups work, in about half of the seeds
-    #[arg(long)]
-    groups: bool,
     /// Do not open crash clones
     #[arg(long)]
     no_clones: bool,
@@ -60,7 +56,6 @@ struct Total {
 /// Runs the seeds.
 pub fn run(arguments: &SimArguments) -> Ending {
     hush_panics();
-    WITH_GROUPS.store(arguments.groups, Ordering::Relaxed);
     let begun = Instant::now();
     let (next, stop, total) = (AtomicU64::new(arguments.from), AtomicBool::new(false), Mutex::new(Total::default()));
     let bar = progress_bar(arguments.seeds);

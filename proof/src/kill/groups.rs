@@ -14,8 +14,8 @@ use crate::history::{
 };
 use crate::witness::{cause_of, refusal, wall_ms};
 use ringlane::{
-    ConsumerOptions, DeliveryId, Engine, Error, GroupConsumer, GroupInfo, GroupOptions, MemberOptions, Producer,
-    RecordView, Start,
+    Acknowledger, ConsumerOptions, DeliveryId, Engine, Error, GroupConsumer, GroupInfo, GroupOptions, MemberOptions,
+    Producer, RecordView, Start,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -145,7 +145,7 @@ impl Group {
                 break;
             }
             for place in member.places() {
-                member.settle(place, Settling::AcknowledgeLater, GroupConsumer::ack);
+                member.settle(place, Settling::AcknowledgeLater, Acknowledger::ack);
             }
         }
         member.flush()?;
@@ -279,15 +279,15 @@ impl<'a> Member<'a> {
                 continue;
             }
             match worker.random.below(100) {
-                0..60 => self.settle(at, Settling::AcknowledgeLater, GroupConsumer::ack),
+                0..60 => self.settle(at, Settling::AcknowledgeLater, Acknowledger::ack),
                 60..70 => self.settle_through(at),
                 70..78 => {
                     let delay = [None, Some(Duration::ZERO), Some(Duration::from_millis(worker.random.below(10)))];
                     let delay = delay[worker.random.below(3) as usize];
                     self.settle(at, Settling::Nack { again_at_ms: 0 }, |member, id| member.nack(id, delay));
                 }
-                78..79 => self.settle(at, Settling::Reject, GroupConsumer::reject),
-                79..86 => self.settle(at, Settling::Release, GroupConsumer::release),
+                78..79 => self.settle(at, Settling::Reject, Acknowledger::reject),
+                79..86 => self.settle(at, Settling::Release, Acknowledger::release),
                 86..93 => self.prolong(at, 1 + worker.random.below(60)),
                 _ => {}
             }
@@ -298,7 +298,7 @@ impl<'a> Member<'a> {
         &mut self,
         at: At,
         settling: Settling,
-        run: impl FnOnce(&GroupConsumer, DeliveryId) -> ringlane::Result<()>,
+        run: impl FnOnce(&Acknowledger, DeliveryId) -> ringlane::Result<()>,
     ) {
         let Some(Taken { lease, id, .. }) = self.taken.remove(&at) else { return };
         let call = Call::Settle { group: self.group, lease, settling, transaction: None };

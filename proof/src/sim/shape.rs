@@ -3,7 +3,6 @@
 
 use super::random::Random;
 use ringlane::{DiskBound, Options};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How many topic names there are.
 pub const NAMES: usize = 3;
@@ -79,8 +78,6 @@ const IDENTIFIES_ONE_IN: u64 = 3;
 /// The stream that chooses [`Shape::groups`] and how often their progress is written.
 const GROUPS_STREAM: u64 = (1 << 42) + 400;
 const GROUPS_ONE_IN: u64 = 2;
-/// Whether groups work at all, in this process: not among the ordinary seeds before all that they found is explained.
-pub static WITH_GROUPS: AtomicBool = AtomicBool::new(false);
 /// So many receipts are never forgotten in a run.
 pub const ORIGINALS_MANY: u64 = 50_000;
 
@@ -125,7 +122,7 @@ impl Shape {
         let mut groups_random = random.fork(GROUPS_STREAM);
         // Dead letters have ids: where few are remembered, nobody here knows which.
         let is_known = [0, ORIGINALS_MANY].contains(&originals_max);
-        let groups = groups_random.one_in(GROUPS_ONE_IN) && is_known && WITH_GROUPS.load(Ordering::Relaxed);
+        let groups = groups_random.one_in(GROUPS_ONE_IN) && is_known;
         let ack_flush_interval_ms = *groups_random.pick(&[1, 20, 1_000]);
         let large = random.one_in(3) || recycles || retains || bounds_disk;
         let quiet = random.one_in(10);

@@ -44,7 +44,7 @@ pub struct GroupOptions {
     /// How many records of one partition may be unfinished between the first one and the last that was handed out: one
     /// that is never finished holds up no more than that. Default 100,000; at most 500,000.
     pub unfinished_max: u64,
-    /// How many tokens of [`GroupConsumer::once`](crate::GroupConsumer::once) are remembered for each partition; beyond
+    /// How many tokens of [`Acknowledger::once`](crate::Acknowledger::once) are remembered for each partition; beyond
     /// them the oldest goes. They take memory, and a part of each segment's checkpoint. Default 10,000; at most
     /// 1,000,000.
     pub inbox_tokens_max: u32,

@@ -10,7 +10,7 @@ pub struct DeliveryId {
     pub(crate) offset: u64,
 }
 
-/// Whether something was processed under a token: the answer of [`GroupConsumer::once`](crate::GroupConsumer::once).
+/// Whether something was processed under a token: the answer of [`Acknowledger::once`](crate::Acknowledger::once).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Once {
     /// Nothing is known of the token: process the record, and acknowledge it.

@@ -9,7 +9,8 @@
 use super::config::GroupOptions;
 use super::desk::Desk;
 use super::due_clock::DueClock;
-use super::member::{GroupConsumer, MemberOptions};
+use super::member::GroupConsumer;
+use super::member_options::MemberOptions;
 use super::partition::GroupPartition;
 use super::redrive::{Redrive, Redriven};
 use super::shared::GroupShared;

@@ -1,285 +1,37 @@
-//! A member of a group: takes records under leases, and ends their deliveries.
+//! A member of a group: takes records under leases. Their deliveries end in acknowledger.rs.
 //!
 //! Invariants:
 //! - A record is processed by whoever holds its lease, and acknowledged only by it: a late call is told
 //!   [`Error::LeaseLost`].
-//! - What is acknowledged goes to the desks in the order of the calls, with the next poll or within
-//!   `ack_flush_interval_ms`.
 //! - A poll that fails gives back what it had taken, uncounted.
 
-use super::MemberId;
-use super::deliveries::{Deliveries, DeliveryId, Once};
-use super::leases::{Lease, Leases, Unheld};
-use super::partition::{Given, GroupPartition};
+use super::acknowledger::Acknowledger;
+use super::deliveries::Deliveries;
+use super::held::{Ended, MemberShared, lease_clock_ms};
+use super::leases::Lease;
+use super::member_options::MemberOptions;
+use super::partition::Given;
 use super::shared::{GroupShared, Place};
 use super::taken::Cause;
-use crate::canary::{self, Canary};
 use crate::consumer::filter;
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
-use crate::interceptor::{ConsumerInterceptor, DeliveryEnd, EndedDeliveries, Interceptors};
-use crate::lane::inbox::Token;
-use crate::lane::shared::{Message, Reply};
+use crate::lane::shared::Reply;
 use crate::partition::read_ahead::ReadAhead;
 use crate::partition::reader::{Chunk, PartitionReader};
-use crate::sync::{Signal, lock, now};
+use crate::sync::{lock, now};
 use std::collections::BTreeSet;
-use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-/// Acknowledgements that are collected before they go to the desks at once.
-const ACKED_MAX: u64 = 4096;
-
-/// Options of [`Engine::join_group`](crate::Engine::join_group).
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MemberOptions {
-    /// How long a record may be worked on before it is handed to somebody else. Default 30 s; 1 ms to 24 h.
-    pub lease: Duration,
-    /// Most records of one poll. Default 500.
-    pub max_poll_records: usize,
-    /// A poll takes no further stretch of the log when it has so many bytes. Default 4 MiB.
-    pub max_poll_bytes: usize,
-    /// Most records that the member holds at once: a poll waits until some are acknowledged. Default 1,000.
-    pub max_in_flight_records: u64,
-    /// And their bytes. Default 64 MiB.
-    pub max_in_flight_bytes: u64,
-    pub(crate) interceptors: Interceptors<dyn ConsumerInterceptor>,
-}
-
-impl Default for MemberOptions {
-    fn default() -> Self {
-        MemberOptions {
-            lease: Duration::from_secs(30),
-            max_poll_records: 500,
-            max_poll_bytes: 4 << 20,
-            max_in_flight_records: 1_000,
-            max_in_flight_bytes: 64 << 20,
-            interceptors: Interceptors::default(),
-        }
-    }
-}
-
-impl MemberOptions {
-    /// The defaults.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets how long a record may be worked on.
-    #[must_use]
-    pub fn lease(mut self, lease: Duration) -> Self {
-        self.lease = lease;
-        self
-    }
-
-    /// Sets the most records of one poll.
-    #[must_use]
-    pub fn max_poll_records(mut self, count: usize) -> Self {
-        self.max_poll_records = count;
-        self
-    }
-
-    /// Sets the bytes after which a poll ends.
-    #[must_use]
-    pub fn max_poll_bytes(mut self, bytes: usize) -> Self {
-        self.max_poll_bytes = bytes;
-        self
-    }
-
-    /// Sets the most records that the member holds at once.
-    #[must_use]
-    pub fn max_in_flight_records(mut self, count: u64) -> Self {
-        self.max_in_flight_records = count;
-        self
-    }
-
-    /// Sets the most bytes that the member holds at once.
-    #[must_use]
-    pub fn max_in_flight_bytes(mut self, bytes: u64) -> Self {
-        self.max_in_flight_bytes = bytes;
-        self
-    }
-
-    /// Adds an interceptor behind those that are there. Where it fails, so does the call.
-    #[must_use]
-    pub fn interceptor(mut self, interceptor: Arc<dyn ConsumerInterceptor>) -> Self {
-        self.interceptors.add(interceptor.name().into(), interceptor, false);
-        self
-    }
-
-    /// Adds an interceptor behind those that are there. Where it fails, that is counted
-    /// ([`Stats::interceptor_failures`](crate::Stats)), and passed over.
-    #[must_use]
-    pub fn interceptor_best_effort(mut self, interceptor: Arc<dyn ConsumerInterceptor>) -> Self {
-        self.interceptors.add(interceptor.name().into(), interceptor, true);
-        self
-    }
-
-    pub(super) fn validate(&self) -> Result<()> {
-        let check = |ok: bool, name: &'static str, value: String, reason: &str| match ok {
-            true => Ok(()),
-            false => Err(Error::InvalidArgument { name, value, reason: reason.to_owned() }),
-        };
-        let lease = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
-        check(lease.contains(&self.lease), "lease", format!("{:?}", self.lease), "1 ms to 24 h")?;
-        check(self.max_poll_records > 0, "max_poll_records", "0".to_owned(), "at least 1")?;
-        check(self.max_poll_bytes > 0, "max_poll_bytes", "0".to_owned(), "at least 1")?;
-        let records = self.max_in_flight_records;
-        check((1..=1 << 20).contains(&records), "max_in_flight_records", records.to_string(), "1 to 1,048,576")?;
-        check(self.max_in_flight_bytes > 0, "max_in_flight_bytes", "0".to_owned(), "at least 1")
-    }
-}
-
-/// The part of a member that any thread may use.
-pub(crate) struct MemberShared {
-    pub(super) id: MemberId,
-    pub(super) signal: Signal,
-    options: MemberOptions,
-    state: Mutex<State>,
-    /// Held while the desks are told: whoever flushes knows that all acknowledgements before are with their lanes.
-    flushing: Mutex<()>,
-    closed: AtomicBool,
-}
-
-/// What was acknowledged of a partition, after so many resets of it.
-struct Acked {
-    partition: u32,
-    resets: u64,
-    offsets: Range<u64>,
-}
-
-/// A lease that has ended, and under which count of resets.
-pub(super) struct Ended {
-    pub(super) resets: u64,
-    pub(super) lease: Lease,
-}
-
-impl Ended {
-    /// To be asked for while the state is locked in which the lease was: no reset comes in between.
-    fn now(group: &GroupShared, lease: Lease) -> Ended {
-        Ended { resets: group.partitions[lease.partition as usize].resets(), lease }
-    }
-}
-
-#[derive(Default)]
-struct State {
-    leases: Leases,
-    /// Acknowledged, and not told to the desks.
-    acked: Vec<Acked>,
-    acked_records: u64,
-    /// Its poll waits for something to be acknowledged.
-    waits_for_room: bool,
-    /// It asks for tokens: what it acknowledges goes to the desks at once, so that they are known to others.
-    uses_inbox: bool,
-}
-
-impl State {
-    fn push_acked(&mut self, partition: u32, resets: u64, offsets: Range<u64>) {
-        self.acked_records += offsets.end - offsets.start;
-        match self.acked.last_mut() {
-            Some(last) if (last.partition, last.resets, last.offsets.end) == (partition, resets, offsets.start) => {
-                last.offsets.end = offsets.end;
-            }
-            _ => self.acked.push(Acked { partition, resets, offsets }),
-        }
-    }
-}
-
-impl MemberShared {
-    pub(super) fn new(id: MemberId, options: MemberOptions) -> MemberShared {
-        let (signal, closed) = (Signal::default(), AtomicBool::new(false));
-        MemberShared { id, signal, options, state: Mutex::default(), flushing: Mutex::default(), closed }
-    }
-
-    /// Tells the desks what was acknowledged.
-    pub(super) fn flush(&self, group: &GroupShared) {
-        let flushing = lock(&self.flushing);
-        let mut acked = {
-            let mut state = lock(&self.state);
-            state.acked_records = 0;
-            std::mem::take(&mut state.acked)
-        };
-        if acked.is_empty() {
-            return;
-        }
-        acked.sort_by_key(|acked| (acked.partition, acked.resets, acked.offsets.start));
-        let is_like = |one: &Acked, other: &Acked| (one.partition, one.resets) == (other.partition, other.resets);
-        for like in acked.chunk_by(is_like) {
-            let ranges = like.iter().map(|acked| acked.offsets.clone());
-            group.partitions[like[0].partition as usize].finish(like[0].resets, ranges);
-        }
-        drop(flushing);
-        // There is room for more, or the next owner may have its turn.
-        group.arrivals.notify();
-    }
-
-    /// Before the engine closes: everything acknowledged so far goes to the desks, and nothing is any more.
-    pub(super) fn close(&self, group: &GroupShared) {
-        {
-            let _state = lock(&self.state);
-            self.closed.store(true, Ordering::Release);
-        }
-        self.flush(group);
-    }
-
-    /// Ends the leases that have run out; says whether there are new dead letters.
-    pub(super) fn expire(&self, group: &GroupShared, engine: &EngineInner) -> bool {
-        let expired: Vec<_> = {
-            let mut state = lock(&self.state);
-            let expired = state.leases.expire(lease_clock_ms(engine));
-            if canary::sings(Canary::TwoLeases) {
-                expired.iter().for_each(|lease| state.leases.hold(Lease { until_ms: i64::MAX, ..lease.clone() }));
-            }
-            expired.into_iter().map(|lease| Ended::now(group, lease)).collect()
-        };
-        if !expired.is_empty() {
-            // There is room for more.
-            self.signal.notify();
-        }
-        self.end_all(group, engine, expired, Cause::LeaseEnded)
-    }
-
-    fn end_all(&self, group: &GroupShared, engine: &EngineInner, ended: Vec<Ended>, cause: Cause) -> bool {
-        let now_ms = engine.groups.due_now_ms(engine);
-        let mut any_dead = false;
-        for ended in ended {
-            any_dead |= group.give_back(ended, cause, now_ms);
-        }
-        any_dead
-    }
-
-    /// Holds what was taken under this count of resets; says whether it still counts.
-    fn hold(&self, partition: &GroupPartition, resets: u64, lease: Lease) -> bool {
-        let mut state = lock(&self.state);
-        let counts = partition.resets() == resets;
-        if counts {
-            state.leases.hold(lease);
-        }
-        counts
-    }
-
-    /// Takes away what it holds of a partition, whose group begins elsewhere now.
-    pub(super) fn take_back(&self, partition: u32) {
-        let mut state = lock(&self.state);
-        state.leases.take_back(partition, 0..u64::MAX);
-        state.acked.retain(|acked| acked.partition != partition);
-    }
-}
-
-/// The clock that leases go by: it does not jump.
-fn lease_clock_ms(engine: &EngineInner) -> i64 {
-    (engine.clock.monotonic_ns() / 1_000_000) as i64
-}
 
 /// Reads the records of a group as one of its members, and acknowledges them.
 ///
-/// [`GroupConsumer::poll`] needs it alone; everything else may be called from any thread, while it polls too. Each
-/// record is held under a lease. It ends with [`ack`](GroupConsumer::ack), [`nack`](GroupConsumer::nack),
-/// [`reject`](GroupConsumer::reject) or [`release`](GroupConsumer::release), or when it runs out: then the record is
-/// handed to somebody else. What is held when the member goes away is handed out again.
+/// [`GroupConsumer::poll`] needs it alone; its [`Acknowledger`] may be cloned and used on any thread, while it polls too.
+/// Each record is held under a lease. It ends with [`ack`](Acknowledger::ack), [`nack`](Acknowledger::nack),
+/// [`reject`](Acknowledger::reject) or [`release`](Acknowledger::release), or when it runs out: then the record is handed
+/// to somebody else. What is held when the member goes away is handed out again.
 ///
 /// ```
 /// # fn main() -> ringlane::Result<()> {
@@ -302,9 +54,7 @@ fn lease_clock_ms(engine: &EngineInner) -> i64 {
 /// # }
 /// ```
 pub struct GroupConsumer {
-    pub(super) engine: Arc<EngineInner>,
-    pub(super) group: Arc<GroupShared>,
-    pub(super) shared: Arc<MemberShared>,
+    acknowledger: Acknowledger,
     readers: Vec<Option<PartitionReader>>,
     ahead: ReadAhead,
     /// Which partition is first in the next poll: each gets its turn.
@@ -335,9 +85,7 @@ impl GroupConsumer {
         let readers = group.partitions.iter().map(|_| None).collect();
         let turn = shared.id as usize;
         GroupConsumer {
-            engine,
-            group,
-            shared,
+            acknowledger: Acknowledger { engine, group, shared },
             readers,
             ahead: ReadAhead::new(1 << 20),
             turn,
@@ -350,6 +98,11 @@ impl GroupConsumer {
     /// The name of the group.
     pub fn group(&self) -> &str {
         &self.group.name
+    }
+
+    /// For whoever ends its deliveries while it polls.
+    pub fn acknowledger(&self) -> Acknowledger {
+        self.acknowledger.clone()
     }
 
     /// The next records, each under a lease; waits up to `timeout` for the first one. Empty after the timeout.
@@ -556,19 +309,21 @@ impl GroupConsumer {
         deliveries: u32,
         taking: &mut Taking,
     ) -> Result<()> {
-        let partition = self.group.partitions[at].clone();
+        // Apart from the readers, which are borrowed too.
+        let Acknowledger { engine, group, shared } = &self.acknowledger;
+        let partition = group.partitions[at].clone();
         let reader =
             self.readers[at].get_or_insert_with(|| PartitionReader::new(partition.partition.clone(), offsets.start));
         if reader.offset != offsets.start {
             reader.seek(offsets.start, &mut self.ahead);
         }
-        let lease_ms = i64::try_from(self.shared.options.lease.as_millis()).unwrap_or(i64::MAX);
-        let until_ms = lease_clock_ms(&self.engine).saturating_add(lease_ms);
+        let lease_ms = i64::try_from(shared.options.lease.as_millis()).unwrap_or(i64::MAX);
+        let until_ms = lease_clock_ms(engine).saturating_add(lease_ms);
         let hold = |chunk: Chunk, bytes: usize, taking: &mut Taking| {
             let (start, count) = (chunk.first_offset(), u64::from(chunk.count));
             let (offsets, bytes) = (start..start + count, bytes as u64);
             let lease = Lease { partition: at as u32, offsets, until_ms, deliveries, bytes };
-            let counts = self.shared.hold(&partition, resets, lease);
+            let counts = shared.hold(&partition, resets, lease);
             if counts {
                 taking.room = taking.room.saturating_sub(count);
                 taking.deliveries.records.push(partition.partition.clone(), chunk);
@@ -579,14 +334,14 @@ impl GroupConsumer {
         let mut next = offsets.start;
         let mut unwanted = Vec::new();
         let mut failed = Ok(());
-        while next < offsets.end && taking.bytes < self.shared.options.max_poll_bytes {
+        while next < offsets.end && taking.bytes < shared.options.max_poll_bytes {
             let wanted = u32::try_from(offsets.end - next).unwrap_or(u32::MAX);
             match reader.next_chunk(wanted, &mut self.ahead) {
                 Ok(Some(mut chunk)) => {
                     let (start, count, bytes) = (next, chunk.count as usize, chunk.bytes().len());
                     next += count as u64;
                     taking.bytes += bytes;
-                    let Some(filter) = &self.group.options.filter else {
+                    let Some(filter) = &group.options.filter else {
                         match hold(chunk, bytes, taking) {
                             true => continue,
                             false => break,
@@ -615,7 +370,7 @@ impl GroupConsumer {
             }
         }
         if next < offsets.end {
-            let now_ms = self.engine.groups.due_now_ms(&self.engine);
+            let now_ms = engine.groups.due_now_ms(engine);
             drop(partition.give_back(resets, next..offsets.end, Cause::NotDelivered, now_ms));
         }
         unwanted.retain(|range: &Range<u64>| !range.is_empty());
@@ -623,7 +378,7 @@ impl GroupConsumer {
             taking.has_skipped = true;
             partition.finish(resets, unwanted);
             // The next owner may have its turn.
-            self.group.arrivals.notify();
+            group.arrivals.notify();
         }
         failed
     }
@@ -658,218 +413,6 @@ impl GroupConsumer {
         shown.map(|()| deliveries)
     }
 
-    /// Tells the interceptors that deliveries of a partition have ended.
-    #[cold]
-    fn tell_end(&self, at: u32, offsets: Range<u64>, end: DeliveryEnd) {
-        let partition = &self.group.partitions[at as usize].partition;
-        let (group, topic, partition) = (&*self.group.name, &*partition.topic, partition.partition);
-        let ended = EndedDeliveries { group, topic, partition, offsets, end };
-        self.shared.options.interceptors.on_end(&ended, &self.engine.interceptor_failures);
-    }
-
-    // ----- ending deliveries -----
-
-    /// The member's state, with the leases ended that have run out.
-    fn state(&self) -> Result<MutexGuard<'_, State>> {
-        self.engine.check_fork()?;
-        let now_ms = lease_clock_ms(&self.engine);
-        let is_due = |state: &State| state.leases.next_deadline().is_some_and(|deadline| deadline <= now_ms);
-        let mut state = lock(&self.shared.state);
-        if is_due(&state) {
-            drop(state);
-            self.expire();
-            state = lock(&self.shared.state);
-        }
-        // Looked at while the state is held: what is accepted now is told to the desks before the engine closes.
-        match self.shared.closed.load(Ordering::Acquire) {
-            true => Err(Error::Closed { what: "the member" }),
-            false => self.group.check().map(|()| state),
-        }
-    }
-
-    fn expire(&self) {
-        if self.shared.expire(&self.group, &self.engine) {
-            self.engine.groups.nudge();
-        }
-    }
-
-    fn unheld(&self, id: DeliveryId, unheld: Unheld) -> Error {
-        let Some(partition) = self.group.partitions.get(id.partition as usize) else {
-            let (topic, partition) = (String::new(), id.partition);
-            return Error::NotDelivered { topic, partition, offset: id.offset };
-        };
-        let (topic, offset) = (partition.partition.topic.to_string(), id.offset);
-        let partition = partition.partition.partition;
-        match unheld {
-            Unheld::NotHeld => Error::NotDelivered { topic, partition, offset },
-            Unheld::LeaseLost => Error::LeaseLost { topic, partition, offset },
-            Unheld::AlreadyFinished => Error::AlreadyAcknowledged { topic, partition, offset },
-        }
-    }
-
-    /// The record was processed: it is not handed out again. Durable with the next [`GroupConsumer::flush`], and without
-    /// one within `ack_flush_interval_ms` and `flush_interval_ms`.
-    ///
-    /// # Errors
-    /// `LeaseLost`: the lease ran out or was taken away, somebody else may have the record. `AlreadyAcknowledged`,
-    /// `NotDelivered`, `GroupDeleted`, `Closed`, `Forked`.
-    #[inline]
-    pub fn ack(&self, id: DeliveryId) -> Result<()> {
-        let mut state = self.state()?;
-        state.leases.finish(id.partition, id.offset).map_err(|unheld| self.unheld(id, unheld))?;
-        let resets = self.group.partitions[id.partition as usize].resets();
-        state.push_acked(id.partition, resets, id.offset..id.offset + 1);
-        self.acked(state);
-        if !self.shared.options.interceptors.is_empty() {
-            self.tell_end(id.partition, id.offset..id.offset + 1, DeliveryEnd::Acknowledged);
-        }
-        Ok(())
-    }
-
-    /// All records of the delivery's partition that this member holds were processed up to this one. Returns how many
-    /// below it were lost before, and are somebody else's.
-    ///
-    /// # Errors
-    /// As [`GroupConsumer::ack`], of the record itself.
-    pub fn ack_through(&self, id: DeliveryId) -> Result<u64> {
-        let mut state = self.state()?;
-        let finished = state.leases.finish_to(id.partition, id.offset + 1);
-        let finished = finished.map_err(|unheld| self.unheld(id, unheld))?;
-        let resets = self.group.partitions[id.partition as usize].resets();
-        for range in &finished.ranges {
-            state.push_acked(id.partition, resets, range.clone());
-        }
-        self.acked(state);
-        if !self.shared.options.interceptors.is_empty() {
-            finished.ranges.into_iter().for_each(|range| self.tell_end(id.partition, range, DeliveryEnd::Acknowledged));
-        }
-        Ok(finished.lost)
-    }
-
-    /// All records of a poll were processed.
-    ///
-    /// # Errors
-    /// As [`GroupConsumer::ack`], of the first that is not held any more; those that are are acknowledged all the same.
-    pub fn ack_all(&self, deliveries: &Deliveries) -> Result<()> {
-        deliveries.iter().map(|delivery| self.ack(delivery.id())).fold(Ok(()), Result::and)
-    }
-
-    fn acked(&self, mut state: MutexGuard<'_, State>) {
-        let wakes = std::mem::take(&mut state.waits_for_room);
-        let is_much = state.acked_records >= ACKED_MAX || state.uses_inbox;
-        drop(state);
-        if is_much {
-            self.shared.flush(&self.group);
-        }
-        if wakes {
-            self.shared.signal.notify();
-        }
-    }
-
-    /// Whether a record with the same token was processed before: one that a producer sent twice, or that stands for
-    /// the same work. The token, 1 to 128 bytes, is what the application calls this work by.
-    ///
-    /// After [`Once::Fresh`] the token belongs to the delivery. It is recorded with the delivery's acknowledgement, in
-    /// the same frame of the log; if the delivery ends otherwise, it is free again. Tokens are remembered for each
-    /// partition of the group, as many and as long as its [`GroupOptions::inbox`](crate::GroupOptions::inbox) says: so
-    /// records with the same token must go to the same partition, for example by their key.
-    ///
-    /// # Errors
-    /// `InvalidArgument`: the token is empty or too long, or the delivery has 64 tokens already. Otherwise as
-    /// [`GroupConsumer::ack`].
-    pub fn once(&self, id: DeliveryId, token: &[u8]) -> Result<Once> {
-        let token = Token::new(token)?;
-        // Ends what has run out, and looks at whether the member lives.
-        drop(self.state()?);
-        let Some(partition) = self.group.partitions.get(id.partition as usize) else {
-            return Err(self.unheld(id, Unheld::NotHeld));
-        };
-        let is_held = || {
-            let mut state = lock(&self.shared.state);
-            state.uses_inbox = true;
-            state.leases.check(id.partition, id.offset).map_err(|unheld| self.unheld(id, unheld))
-        };
-        let bounds = self.group.options.inbox_bounds();
-        partition.claim(&token, id.offset, self.engine.clock.wall_ms(), bounds, is_held)
-    }
-
-    fn end_one(&self, id: DeliveryId, cause: Cause, end: DeliveryEnd) -> Result<()> {
-        let ended = {
-            let mut state = self.state()?;
-            let lease = state.leases.release(id.partition, id.offset).map_err(|unheld| self.unheld(id, unheld))?;
-            Ended::now(&self.group, lease)
-        };
-        let now_ms = self.engine.groups.due_now_ms(&self.engine);
-        if self.group.give_back(ended, cause, now_ms) {
-            self.engine.groups.nudge();
-        }
-        self.shared.signal.notify();
-        if !self.shared.options.interceptors.is_empty() {
-            self.tell_end(id.partition, id.offset..id.offset + 1, end);
-        }
-        Ok(())
-    }
-
-    /// The record could not be processed: it is handed out again after `delay`, or after that of the group's retry
-    /// policy. After `max_deliveries` failures it goes to the dead letters.
-    ///
-    /// # Errors
-    /// As [`GroupConsumer::ack`].
-    pub fn nack(&self, id: DeliveryId, delay: Option<Duration>) -> Result<()> {
-        let delay_ms = delay.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
-        self.end_one(id, Cause::Nacked { delay_ms }, DeliveryEnd::Nacked)
-    }
-
-    /// Nobody can process the record: it goes to the dead letters at once.
-    ///
-    /// # Errors
-    /// As [`GroupConsumer::ack`].
-    pub fn reject(&self, id: DeliveryId) -> Result<()> {
-        self.end_one(id, Cause::Rejected, DeliveryEnd::Rejected)
-    }
-
-    /// The record was not worked on: it is handed out again at once, and this was no failure.
-    ///
-    /// # Errors
-    /// As [`GroupConsumer::ack`].
-    pub fn release(&self, id: DeliveryId) -> Result<()> {
-        self.end_one(id, Cause::Released, DeliveryEnd::Released)
-    }
-
-    /// Holds the record for so long from now on.
-    ///
-    /// # Errors
-    /// As [`GroupConsumer::ack`].
-    pub fn extend(&self, id: DeliveryId, lease: Duration) -> Result<()> {
-        let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
-        let until_ms = lease_clock_ms(&self.engine).saturating_add(lease_ms);
-        let mut state = self.state()?;
-        state.leases.extend(id.partition, id.offset, until_ms).map_err(|unheld| self.unheld(id, unheld))
-    }
-
-    /// Returns when everything that was acknowledged before is durable: it is not handed out again, whatever happens.
-    ///
-    /// # Errors
-    /// `UnknownOutcome` and `Poisoned` after an I/O error; `NoSpace`, `GroupDeleted`, `Closed`, `Forked`.
-    pub fn flush(&self) -> Result<()> {
-        self.engine.check_fork()?;
-        self.group.check()?;
-        self.shared.flush(&self.group);
-        let lanes: BTreeSet<usize> =
-            self.group.partitions.iter().map(|partition| partition.partition.lane as usize).collect();
-        let ask = |lane: usize| {
-            let (answer, reply) = Reply::pair();
-            // Behind all that the desks have noted.
-            self.engine.lanes[lane].push(Message::Progress { entries: Vec::new(), reply: Some(answer) });
-            reply
-        };
-        let replies: Vec<_> = lanes.into_iter().map(ask).collect();
-        if canary::sings(Canary::ConfirmEarly) {
-            return Ok(());
-        }
-        replies.into_iter().try_for_each(|reply| reply.wait())
-    }
-
     /// Takes nothing from a partition until it is resumed. What is held stays held. In an ordered group it stays this
     /// member's.
     ///
@@ -895,13 +438,8 @@ impl GroupConsumer {
         self.group.place_of(topic, partition)
     }
 
-    /// Records that this member holds now.
-    pub fn in_flight(&self) -> u64 {
-        lock(&self.shared.state).leases.records()
-    }
-
     /// Leaves the group. What is still held is released: no failure of its. Everything acknowledged goes into the log;
-    /// to know that it is durable, call [`GroupConsumer::flush`] before.
+    /// to know that it is durable, call [`Acknowledger::flush`] before.
     pub fn close(self) {
         self.leave(Cause::Released);
     }
@@ -919,6 +457,14 @@ impl GroupConsumer {
             self.engine.groups.nudge();
         }
         self.group.leave(&self.shared);
+    }
+}
+
+impl Deref for GroupConsumer {
+    type Target = Acknowledger;
+
+    fn deref(&self) -> &Acknowledger {
+        &self.acknowledger
     }
 }
 

@@ -20,14 +20,17 @@
 //! - A delivery ends at its lease first, which says whether it is still held, and then at the desk.
 //! - Times are the wall clock's for a desk, since due times are durable, and a monotonic clock's for leases.
 
+mod acknowledger;
 mod config;
 mod deliveries;
 pub(crate) mod desk;
 mod due_clock;
 pub(crate) mod groups;
+mod held;
 pub(crate) mod in_progress;
 pub(crate) mod leases;
 mod member;
+mod member_options;
 mod next;
 mod partition;
 mod reading;
@@ -39,10 +42,12 @@ pub(crate) mod taken;
 #[cfg(test)]
 mod world;
 
+pub use acknowledger::Acknowledger;
 pub use config::GroupOptions;
 pub use deliveries::{Deliveries, DeliveriesIter, Delivery, DeliveryId, Once};
 pub use groups::{GroupInfo, GroupPartitionInfo};
-pub use member::{GroupConsumer, MemberOptions};
+pub use member::GroupConsumer;
+pub use member_options::MemberOptions;
 pub use next::NextDeliveries;
 pub use redrive::{Redrive, Redriven};
 pub use taken::GroupKind;

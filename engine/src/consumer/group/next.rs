@@ -88,7 +88,7 @@ impl Future for NextDeliveries<'_> {
 
 impl Drop for NextDeliveries<'_> {
     fn drop(&mut self) {
-        let GroupConsumer { group, shared, .. } = &*self.member;
+        let (group, shared) = (&self.member.group, &self.member.shared);
         group.arrivals.forget_task(shared.id);
         shared.signal.forget_task(shared.id);
         self.member.end_waiting();

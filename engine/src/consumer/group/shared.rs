@@ -11,7 +11,7 @@
 
 use super::MemberId;
 use super::config::GroupOptions;
-use super::member::{Ended, MemberShared};
+use super::held::{Ended, MemberShared};
 use super::partition::GroupPartition;
 use super::redrive::Marks;
 use super::taken::{Cause, DeadLetter, GroupKind};
