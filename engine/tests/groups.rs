@@ -4,7 +4,9 @@
 
 mod common;
 
+use common::storage::{is_segment, open_faulty};
 use common::{assert_says, copy_of_a_moment, directory, options, small, wait_until};
+use ringlane::io::faulty::{Effect, Fault, Faults, Operation};
 use ringlane::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -636,6 +638,87 @@ fn after_the_engine_is_closed_nothing_is_acknowledged() {
     let engine = open(directory.path());
     let mut member = join(&engine);
     assert_eq!(first(&take(&mut member, 1)), [1]);
+    drop(member);
+    engine.close().unwrap();
+}
+
+/// A review found it: the id of a delivery was its record's, so who came late, with the lease long lost, ended the next
+/// delivery of it to the same member, on which another worker was at work.
+#[test]
+fn a_call_that_comes_too_late_does_not_end_the_next_delivery_to_the_same_member() {
+    let directory = directory();
+    let (engine, topic) = begin(directory.path(), 1, shared());
+    fill(&engine, &topic, 0..1);
+    let mut member = join(&engine);
+    let late = take(&mut member, 1)[0].2;
+    member.extend(late, Duration::ZERO).unwrap();
+    let (_, count, again) = take(&mut member, 1)[0];
+    assert_eq!(count, 2);
+    let acknowledger = member.acknowledger();
+    let token = b"work";
+    assert_eq!(acknowledger.once(again, token).unwrap(), Once::Fresh);
+    let calls = [
+        acknowledger.ack(late),
+        acknowledger.ack_through(late).map(drop),
+        acknowledger.nack(late, None),
+        acknowledger.reject(late),
+        acknowledger.release(late),
+        acknowledger.extend(late, SOON),
+        acknowledger.once(late, token).map(drop),
+    ];
+    calls.iter().for_each(|called| assert_says(called.as_ref().unwrap_err(), "lease-lost", &["offset 0"]));
+    assert_eq!(member.in_flight(), 1);
+    member.ack(again).unwrap();
+    drop(member);
+    engine.close().unwrap();
+}
+
+/// A review found it: a member that had paused a partition watched for all, was woken for what it would not take, and went
+/// on watching, while those who would take it slept.
+#[test]
+fn a_member_that_has_paused_a_partition_keeps_nothing_from_others() {
+    let directory = directory();
+    let (engine, topic) = begin(directory.path(), 1, shared());
+    let (mut pausing, mut other) = (join(&engine), join(&engine));
+    pausing.pause("t", 0).unwrap();
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(move || while pausing.poll(Duration::from_secs(60)).is_ok() {});
+        let works = scope.spawn(move || take(&mut other, 1)[0].0);
+        // Both wait, the one that has paused first: mostly.
+        std::thread::sleep(Duration::from_millis(50));
+        fill(&engine, &topic, 7..8);
+        assert_eq!(works.join().unwrap(), 7);
+        engine.close().unwrap();
+        waits.join().unwrap();
+    });
+}
+
+/// A review found it: where reading new records failed, those that had been claimed beside them for another try stayed
+/// claimed, and nobody was handed them as long as the member lived.
+#[test]
+fn a_read_that_fails_strands_nothing_that_was_claimed_beside_it() {
+    let directory = directory();
+    let (engine, topic) = begin(directory.path(), 1, shared());
+    fill(&engine, &topic, 0..40);
+    engine.close().unwrap();
+    let faults = Faults::new();
+    let engine = open_faulty(directory.path(), small(), &faults).unwrap();
+    let mut one_by_one = engine.join_group("g", MemberOptions::new().max_poll_records(1)).unwrap();
+    let (number, _, id) = take(&mut one_by_one, 1)[0];
+    one_by_one.nack(id, None).unwrap();
+    one_by_one.close();
+    let mut member = join(&engine);
+    faults.arm(Fault::new(Operation::Read, Effect::Fail(libc::EIO)).on(is_segment).forever());
+    let failed = member.poll(Duration::from_millis(50));
+    faults.disarm();
+    let mut all: BTreeSet<u64> =
+        failed.map(|polled| first(&numbers(&polled)).into_iter().collect()).unwrap_or_default();
+    while all.len() < 40 {
+        let polled = first(&numbers(&member.poll(SOON).unwrap()));
+        assert!(!polled.is_empty(), "{} of 40 came", all.len());
+        all.extend(polled);
+    }
+    assert!(all.contains(&number));
     drop(member);
     engine.close().unwrap();
 }

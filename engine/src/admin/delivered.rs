@@ -150,8 +150,9 @@ impl Ending {
 pub(crate) fn put_id(target: &mut Vec<u8>, id: DeliveryId) {
     target.put_u32(id.partition);
     target.put_u64(id.offset);
+    target.put_u64(id.serial);
 }
 
 pub(crate) fn take_id(reader: &mut Reader<'_>) -> Option<DeliveryId> {
-    Some(DeliveryId { partition: reader.u32()?, offset: reader.u64()? })
+    Some(DeliveryId { partition: reader.u32()?, offset: reader.u64()?, serial: reader.u64()? })
 }

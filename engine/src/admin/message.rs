@@ -863,7 +863,10 @@ mod tests {
             Request::Redrive { group: name(), what: Redrive::Record { topic: name(), partition: 7, offset: 1 } },
             Request::JoinGroup { name: name(), options: MemberOptions::new().lease(Duration::from_millis(7)) },
             Request::Poll,
-            Request::EndDeliveries { ending: Ending::Failed(None), ids: vec![DeliveryId { partition: 1, offset: 2 }] },
+            Request::EndDeliveries {
+                ending: Ending::Failed(None),
+                ids: vec![DeliveryId { partition: 1, offset: 2, serial: 3 }],
+            },
             Request::EndDeliveries { ending: Ending::Failed(Some(0)), ids: Vec::new() },
             Request::EndDeliveries { ending: Ending::Acknowledged, ids: Vec::new() },
             Request::EndDeliveries { ending: Ending::Rejected, ids: Vec::new() },

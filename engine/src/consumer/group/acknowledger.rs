@@ -95,6 +95,13 @@ impl Acknowledger {
         }
     }
 
+    /// The record is held, and by this delivery: not by a later one of the same member.
+    #[inline]
+    fn check_held(&self, state: &State, id: DeliveryId) -> Result<()> {
+        let held = state.leases.check_serial(id.partition, id.offset, id.serial);
+        held.map_err(|unheld| self.unheld(id, unheld))
+    }
+
     fn unheld(&self, id: DeliveryId, unheld: Unheld) -> Error {
         let Some(partition) = self.group.partitions.get(id.partition as usize) else {
             let (topic, partition) = (String::new(), id.partition);
@@ -118,6 +125,7 @@ impl Acknowledger {
     #[inline]
     pub fn ack(&self, id: DeliveryId) -> Result<()> {
         let mut state = self.state()?;
+        self.check_held(&state, id)?;
         state.leases.finish(id.partition, id.offset).map_err(|unheld| self.unheld(id, unheld))?;
         let resets = self.group.partitions[id.partition as usize].resets();
         state.push_acked(id.partition, resets, id.offset..id.offset + 1);
@@ -135,6 +143,7 @@ impl Acknowledger {
     /// As [`Acknowledger::ack`], of the record itself.
     pub fn ack_through(&self, id: DeliveryId) -> Result<u64> {
         let mut state = self.state()?;
+        self.check_held(&state, id)?;
         let finished = state.leases.finish_to(id.partition, id.offset + 1);
         let finished = finished.map_err(|unheld| self.unheld(id, unheld))?;
         let resets = self.group.partitions[id.partition as usize].resets();
@@ -189,7 +198,7 @@ impl Acknowledger {
         let is_held = || {
             let mut state = lock(&self.shared.state);
             state.uses_inbox = true;
-            state.leases.check(id.partition, id.offset).map_err(|unheld| self.unheld(id, unheld))
+            self.check_held(&state, id)
         };
         let bounds = self.group.options.inbox_bounds();
         partition.claim(&token, id.offset, self.engine.clock.wall_ms(), bounds, is_held)
@@ -198,6 +207,7 @@ impl Acknowledger {
     fn end_one(&self, id: DeliveryId, cause: Cause, end: DeliveryEnd) -> Result<()> {
         let ended = {
             let mut state = self.state()?;
+            self.check_held(&state, id)?;
             let lease = state.leases.release(id.partition, id.offset).map_err(|unheld| self.unheld(id, unheld))?;
             Ended::now(&self.group, lease)
         };
@@ -246,6 +256,7 @@ impl Acknowledger {
         let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
         let until_ms = lease_clock_ms(&self.engine).saturating_add(lease_ms);
         let mut state = self.state()?;
+        self.check_held(&state, id)?;
         state.leases.extend(id.partition, id.offset, until_ms).map_err(|unheld| self.unheld(id, unheld))
     }
 

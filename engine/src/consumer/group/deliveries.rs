@@ -8,6 +8,8 @@ pub struct DeliveryId {
     /// The place of the partition in its group.
     pub(crate) partition: u32,
     pub(crate) offset: u64,
+    /// Tells it from another delivery of the record to the same member.
+    pub(crate) serial: u64,
 }
 
 /// Whether something was processed under a token: the answer of [`Acknowledger::once`](crate::Acknowledger::once).
@@ -24,12 +26,22 @@ pub enum Once {
     },
 }
 
+/// What the deliveries of a chunk have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChunkOf {
+    /// The place of its partition in the group.
+    pub(super) partition: u32,
+    /// How often its records were handed out.
+    pub(super) deliveries: u32,
+    pub(super) serial: u64,
+}
+
 /// Deliveries of a poll. Holding them keeps their memory; the leases run whether they are held or not.
 #[derive(Debug, Default)]
 pub struct Deliveries {
     pub(super) records: Records,
     /// Of each chunk of the records: the place of its partition in the group, and how often it was handed out.
-    pub(super) chunks: Vec<(u32, u32)>,
+    pub(super) chunks: Vec<ChunkOf>,
 }
 
 impl Deliveries {
@@ -88,8 +100,9 @@ impl<'a> Iterator for DeliveriesIter<'a> {
     #[inline]
     fn next(&mut self) -> Option<Delivery<'a>> {
         let record = self.records.next()?;
-        let (partition, delivery_count) = self.deliveries.chunks[self.records.chunk()];
-        Some(Delivery { record, delivery_count, id: DeliveryId { partition, offset: record.offset() } })
+        let ChunkOf { partition, deliveries, serial } = self.deliveries.chunks[self.records.chunk()];
+        let id = DeliveryId { partition, offset: record.offset(), serial };
+        Some(Delivery { record, delivery_count: deliveries, id })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -314,7 +314,7 @@ fn run(engine: &Arc<EngineInner>) {
         let is_stopped = !was_stopped && engine.check_usable().is_err();
         let all: Vec<_> = lock(&groups.state).by_name.values().cloned().collect();
         let mut wait = Duration::from_secs(3600);
-        let now_ms = engine.clock.wall_ms();
+        let now_ms = groups.due_now_ms(engine);
         for group in all {
             for member in group.members() {
                 wait = wait.min(interval);
@@ -323,6 +323,10 @@ fn run(engine: &Arc<EngineInner>) {
             }
             if group.has_dead() {
                 group.send_dead_letters(engine);
+                if group.has_dead() {
+                    // The rest after what others wait for.
+                    wait = Duration::ZERO;
+                }
             }
             group.relieve_watcher();
             if let Some(due_ms) = group.ring_alarm(now_ms) {

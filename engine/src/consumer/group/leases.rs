@@ -44,6 +44,8 @@ pub(crate) struct Lease {
     pub(crate) offsets: Range<u64>,
     pub(crate) until_ms: i64,
     pub(crate) deliveries: u32,
+    /// Of the poll that gave it: a record that comes again has another.
+    pub(crate) serial: u64,
     pub(crate) bytes: u64,
 }
 
@@ -60,6 +62,7 @@ struct Held {
     from: u64,
     until_ms: i64,
     deliveries: u32,
+    serial: u64,
     bytes: u64,
 }
 
@@ -81,7 +84,7 @@ pub(crate) struct Leases {
 impl Leases {
     /// A delivery begins. None of the records is held.
     pub(crate) fn hold(&mut self, lease: Lease) {
-        let Lease { partition, offsets, until_ms, deliveries, bytes } = lease;
+        let Lease { partition, offsets, until_ms, deliveries, serial, bytes } = lease;
         if offsets.is_empty() {
             return;
         }
@@ -92,7 +95,7 @@ impl Leases {
         self.lost.forget(partition, &offsets);
         self.records += offsets.end - offsets.start;
         self.bytes += bytes;
-        self.insert((partition, offsets.end), Held { from: offsets.start, until_ms, deliveries, bytes });
+        self.insert((partition, offsets.end), Held { from: offsets.start, until_ms, deliveries, serial, bytes });
     }
 
     /// Finishes one record.
@@ -189,12 +192,32 @@ impl Leases {
         leases
     }
 
-    /// What it says of a record that it would finish.
-    pub(crate) fn check(&self, partition: PartitionId, offset: u64) -> Result<(), Unheld> {
+    /// Whether a record is held by the delivery of this serial. `Err`: it is not, or by a later one.
+    #[inline]
+    pub(crate) fn check_serial(&self, partition: PartitionId, offset: u64, serial: u64) -> Result<(), Unheld> {
+        match self.find(partition, offset) {
+            Some(held) if held.serial == serial => Ok(()),
+            Some(_) => Err(Unheld::LeaseLost),
+            None => Err(self.why_not(partition, offset)),
+        }
+    }
+
+    #[inline]
+    fn find(&self, partition: PartitionId, offset: u64) -> Option<&Held> {
         let contains = |((id, end), held): (&Key, &Held)| *id == partition && held.from <= offset && offset < *end;
-        let is_hot = self.hot.as_ref().is_some_and(|(key, held)| contains((key, held)));
-        let is_held = || self.held.range((partition, offset.saturating_add(1))..).next().is_some_and(contains);
-        if is_hot || is_held() { Ok(()) } else { Err(self.why_not(partition, offset)) }
+        if let Some((key, held)) = &self.hot
+            && contains((key, held))
+        {
+            return Some(held);
+        }
+        let next = self.held.range((partition, offset.saturating_add(1))..).next();
+        next.filter(|(key, held)| contains((key, held))).map(|(_, held)| held)
+    }
+
+    /// What it says of a record that it would finish.
+    #[cfg(test)]
+    pub(crate) fn check(&self, partition: PartitionId, offset: u64) -> Result<(), Unheld> {
+        self.find(partition, offset).map(drop).ok_or_else(|| self.why_not(partition, offset))
     }
 
     /// Records that are held.
@@ -291,8 +314,8 @@ impl Leases {
     }
 
     fn put_back(&mut self, lease: Lease) {
-        let Lease { partition, offsets, until_ms, deliveries, bytes } = lease;
-        self.put((partition, offsets.end), Held { from: offsets.start, until_ms, deliveries, bytes });
+        let Lease { partition, offsets, until_ms, deliveries, serial, bytes } = lease;
+        self.put((partition, offsets.end), Held { from: offsets.start, until_ms, deliveries, serial, bytes });
     }
 
     fn put(&mut self, key: Key, held: Held) {
@@ -303,7 +326,8 @@ impl Leases {
 
     /// Adds a range, and makes it one with those that it touches if they differ in nothing.
     fn insert(&mut self, key: Key, mut held: Held) {
-        let is_same = |other: &Held| (other.until_ms, other.deliveries) == (held.until_ms, held.deliveries);
+        let what = |held: &Held| (held.until_ms, held.deliveries, held.serial);
+        let is_same = |other: &Held| what(other) == what(&held);
         let before = (key.0, held.from);
         if let Some(other) = self.held.get(&before).copied().filter(is_same) {
             self.held.remove(&before);
@@ -311,11 +335,9 @@ impl Leases {
             held = Held { from: other.from, bytes: held.bytes + other.bytes, ..held };
         }
         let behind = self.held.range_mut((key.0, key.1 + 1)..).next();
-        if let Some((_, other)) = behind.filter(|((id, _), other)| {
-            *id == key.0
-                && other.from == key.1
-                && (other.until_ms, other.deliveries) == (held.until_ms, held.deliveries)
-        }) {
+        if let Some((_, other)) =
+            behind.filter(|((id, _), other)| *id == key.0 && other.from == key.1 && what(other) == what(&held))
+        {
             other.from = held.from;
             other.bytes += held.bytes;
             return;
@@ -347,8 +369,8 @@ fn split_front(held: &mut Held, at: u64, end: u64) -> Held {
 }
 
 fn lease(key: Key, held: Held) -> Lease {
-    let Held { from, until_ms, deliveries, bytes } = held;
-    Lease { partition: key.0, offsets: from..key.1, until_ms, deliveries, bytes }
+    let Held { from, until_ms, deliveries, serial, bytes } = held;
+    Lease { partition: key.0, offsets: from..key.1, until_ms, deliveries, serial, bytes }
 }
 
 /// The last ranges that ended in one way, oldest first.
@@ -410,7 +432,7 @@ mod tests {
 
     fn held(partition: PartitionId, offsets: Range<u64>, until_ms: i64) -> Lease {
         let bytes = (offsets.end - offsets.start) * 10;
-        Lease { partition, offsets, until_ms, deliveries: 1, bytes }
+        Lease { partition, offsets, until_ms, deliveries: 1, serial: 1, bytes }
     }
 
     fn with(leases: &[Lease]) -> Leases {
@@ -528,7 +550,7 @@ mod tests {
         let until = 0i64..20;
         prop_oneof![
             4 => (range(), until.clone(), 1u32..3, 0u64..300).prop_map(|(range, until_ms, deliveries, bytes)| {
-                Step::Hold(Lease { partition: range.0, offsets: range.1, until_ms, deliveries, bytes })
+                Step::Hold(Lease { partition: range.0, offsets: range.1, until_ms, deliveries, serial: 1, bytes })
             }),
             3 => place().prop_map(|(id, offset)| Step::Finish(id, offset)),
             3 => (place(), 0u64..12).prop_map(|((id, from), count)| Step::FinishSome(id, from, from + count)),

@@ -6,11 +6,11 @@
 //! - A poll that fails gives back what it had taken, uncounted.
 
 use super::acknowledger::Acknowledger;
-use super::deliveries::Deliveries;
+use super::deliveries::{ChunkOf, Deliveries};
 use super::held::{Ended, MemberShared, lease_clock_ms};
 use super::leases::Lease;
 use super::member_options::MemberOptions;
-use super::partition::Given;
+use super::partition::{Given, GroupPartition};
 use super::shared::{GroupShared, Place};
 use super::taken::Cause;
 use crate::consumer::filter;
@@ -61,6 +61,8 @@ pub struct GroupConsumer {
     turn: usize,
     /// Partitions that nothing is taken from.
     paused: BTreeSet<usize>,
+    /// Of deliveries: one for each time that it looked for some.
+    serial: u64,
     /// An error that waits for the next poll, because this one had records.
     pending: Option<Error>,
     /// The partition that the next poll says the losses of, for the same reason.
@@ -90,6 +92,7 @@ impl GroupConsumer {
             ahead: ReadAhead::new(1 << 20),
             turn,
             paused: BTreeSet::new(),
+            serial: 0,
             pending: None,
             pending_lost: None,
         }
@@ -150,7 +153,7 @@ impl GroupConsumer {
                 Nothing::Full => self.shared.signal.wait(seen_own, left.min(Duration::from_millis(100))),
                 Nothing::Wait(wait) => {
                     let left = wait.map_or(left, |wait| left.min(wait.max(Duration::from_millis(1))));
-                    match self.group.begin_waiting(&self.shared, seen_arrivals) {
+                    match self.group.begin_waiting(&self.shared, seen_arrivals, self.takes_everything()) {
                         Place::Watches => self.group.arrivals.wait(seen_arrivals, left),
                         Place::Sleeps => self.shared.signal.wait(seen_own, left),
                     }
@@ -178,6 +181,7 @@ impl GroupConsumer {
         if let Some(at) = self.pending_lost.take() {
             self.tell_lost(at)?;
         }
+        self.serial += 1;
         let options = &self.shared.options;
         let in_flight = {
             let mut state = lock(&self.shared.state);
@@ -250,10 +254,19 @@ impl GroupConsumer {
         }
     }
 
+    /// Whatever comes is for it as well as for others.
+    pub(super) fn takes_everything(&self) -> bool {
+        self.paused.is_empty()
+    }
+
     /// How long until a record is due that waits for its time.
     fn until_due(&self) -> Option<Duration> {
         let now_ms = self.engine.groups.due_now_ms(&self.engine);
-        let due_ms = self.group.partitions.iter().filter_map(|partition| partition.next_due(now_ms)).min()?;
+        let is_mine = |(at, partition): &(usize, &Arc<GroupPartition>)| {
+            !self.paused.contains(at) && partition.topic.check().is_ok() && partition.is_for(self.shared.id)
+        };
+        let mine = self.group.partitions.iter().enumerate().filter(is_mine);
+        let due_ms = mine.filter_map(|(_, partition)| partition.next_due(now_ms)).min()?;
         Some(Duration::from_millis(due_ms.saturating_sub(now_ms).max(0) as u64))
     }
 
@@ -273,6 +286,10 @@ impl GroupConsumer {
         while let Some(range) = ranges.next() {
             if let Err(error) = self.read(at, resets, range, 1, taking) {
                 ranges.for_each(|rest| drop(partition.give_back(resets, rest, Cause::NotDelivered, now_ms)));
+                if counting.is_some() {
+                    // What was claimed beside them is nobody's either.
+                    partition.member_left(self.shared.id);
+                }
                 return Err(error);
             }
         }
@@ -322,12 +339,13 @@ impl GroupConsumer {
         let hold = |chunk: Chunk, bytes: usize, taking: &mut Taking| {
             let (start, count) = (chunk.first_offset(), u64::from(chunk.count));
             let (offsets, bytes) = (start..start + count, bytes as u64);
-            let lease = Lease { partition: at as u32, offsets, until_ms, deliveries, bytes };
+            let (partition_at, serial) = (at as u32, self.serial);
+            let lease = Lease { partition: partition_at, offsets, until_ms, deliveries, serial, bytes };
             let counts = shared.hold(&partition, resets, lease);
             if counts {
                 taking.room = taking.room.saturating_sub(count);
                 taking.deliveries.records.push(partition.partition.clone(), chunk);
-                taking.deliveries.chunks.push((at as u32, deliveries));
+                taking.deliveries.chunks.push(ChunkOf { partition: partition_at, deliveries, serial });
             }
             counts
         };
@@ -397,7 +415,7 @@ impl GroupConsumer {
         let failures = &self.engine.interceptor_failures;
         let shown = self.shared.options.interceptors.on_deliver(&self.group.name, &deliveries, failures);
         if shown.is_err() {
-            for ((_, chunk), (partition, _)) in deliveries.records.chunks().zip(&deliveries.chunks) {
+            for ((_, chunk), ChunkOf { partition, .. }) in deliveries.records.chunks().zip(&deliveries.chunks) {
                 let offsets = chunk.first_offset()..chunk.first_offset() + u64::from(chunk.count);
                 let held = {
                     let mut state = lock(&self.shared.state);

@@ -42,7 +42,7 @@ impl GroupConsumer {
                 Err(Nothing::Wait(wait)) => Some(wait),
                 Err(Nothing::Full) => None,
             };
-            let place = wait.map(|_| self.group.begin_waiting(&self.shared, seen_arrivals));
+            let place = wait.map(|_| self.group.begin_waiting(&self.shared, seen_arrivals, self.takes_everything()));
             let waits = match place {
                 Some(Place::Watches) => {
                     let due_ms = wait.flatten().map(|wait| self.due_ms(wait));
@@ -59,10 +59,11 @@ impl GroupConsumer {
         }
     }
 
-    /// The time of the wall clock that is so far ahead.
+    /// The time that is so far ahead, by the clock of delays.
     fn due_ms(&self, wait: Duration) -> i64 {
         let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-        self.engine.clock.wall_ms().saturating_add(wait_ms)
+        // Not at once: what is due and cannot be taken would be looked for again and again.
+        self.engine.groups.due_now_ms(&self.engine).saturating_add(wait_ms.max(1))
     }
 }
 

@@ -121,7 +121,9 @@ impl GroupPartition {
         let mut state = self.lock();
         let untold = state.lost.untold().filter(|_| !state.closed)?;
         state.lost.told(untold.end);
-        self.log(vec![ProgressChange::Told { to: untold.end }], false);
+        // What went behind it was finished, or it would be untold too; the log may not have known that yet.
+        let to = untold.end.max(state.first_offset);
+        self.log(vec![ProgressChange::Told { to }], false);
         Some(untold)
     }
 
@@ -343,6 +345,12 @@ impl GroupPartition {
         state.closed = true;
         let changes = state.desk.close(now_ms);
         self.log(changes, false);
+    }
+
+    /// A member may take from it. Of an ordered group's partition that is one, or nobody.
+    pub(super) fn is_for(&self, member: MemberId) -> bool {
+        let state = self.lock();
+        state.desk.kind() == GroupKind::Shared || state.wanted_by == Some(member)
     }
 
     /// When something waits to be due.

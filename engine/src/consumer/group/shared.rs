@@ -17,7 +17,7 @@ use super::redrive::Marks;
 use super::taken::{Cause, DeadLetter, GroupKind};
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
-use crate::producer::{Producer, ProducerOptions};
+use crate::producer::{Producer, ProducerOptions, SendHandle};
 use crate::record::{Header, Record};
 use crate::sync::{Signal, lock};
 use crate::topic::{Topic, TopicOptions};
@@ -44,6 +44,9 @@ pub(crate) struct GroupShared {
     pub(super) redriven: Mutex<Marks>,
     pub(super) deleted: AtomicBool,
 }
+
+/// Dead letters that are sent before the thread looks after everything else again.
+const DEAD_LETTERS_MAX: usize = 256;
 
 /// A record that goes to the dead letters: its partition, and under which count of resets it failed there.
 struct Dying {
@@ -166,9 +169,15 @@ impl GroupShared {
 
     // ----- waiting -----
 
-    /// A member has found nothing since it saw this of the arrivals: how it waits.
-    pub(super) fn begin_waiting(&self, member: &Arc<MemberShared>, seen: u32) -> Place {
+    /// A member has found nothing since it saw this of the arrivals: how it waits. One that leaves something to others
+    /// watches for itself, and not for them.
+    pub(super) fn begin_waiting(&self, member: &Arc<MemberShared>, seen: u32, takes_everything: bool) -> Place {
         if self.options.kind == GroupKind::Ordered {
+            return Place::Watches;
+        }
+        if !takes_everything {
+            self.end_waiting(member);
+            self.pass_on();
             return Place::Watches;
         }
         let mut waiting = lock(&self.waiting);
@@ -266,7 +275,12 @@ impl GroupShared {
     /// Sends the records that failed for good to the dead letters, and finishes them when they are there. One that is
     /// sent again because nobody knows whether it arrived is not written twice: it has a message id.
     pub(super) fn send_dead_letters(&self, engine: &Arc<EngineInner>) {
-        let dead: Vec<_> = lock(&self.dead).drain(..).collect();
+        let dead: Vec<_> = {
+            let mut dead = lock(&self.dead);
+            let count = dead.len().min(DEAD_LETTERS_MAX);
+            dead.drain(..count).collect()
+        };
+        let mut sent = Vec::new();
         // First their failures are durable: who has a dead letter is never handed out again, whatever happens.
         let mut synced = BTreeMap::new();
         for Dying { partition, resets, dead_letter } in dead {
@@ -279,33 +293,38 @@ impl GroupShared {
                 partition.dead_letter_failed(dead_letter.offset);
                 continue;
             }
-            match self.send_dead_letter(engine, partition, &dead_letter) {
+            sent.push((partition, resets, dead_letter.offset, self.send_dead_letter(engine, partition, &dead_letter)));
+        }
+        // All of them behind few flushes.
+        for (partition, resets, offset, handle) in sent {
+            match handle.and_then(|handle| handle.map_or(Ok(()), |handle| handle.wait().map(drop))) {
                 Ok(()) => {
-                    partition.finish(resets, std::iter::once(dead_letter.offset..dead_letter.offset + 1));
+                    partition.finish(resets, std::iter::once(offset..offset + 1));
                     self.arrivals.notify();
                 }
                 // It is told of again by the next one who takes from the partition.
-                Err(_) => partition.dead_letter_failed(dead_letter.offset),
+                Err(_) => partition.dead_letter_failed(offset),
             }
         }
     }
 
+    /// On its way; `None`: there is nothing to be sent.
     fn send_dead_letter(
         &self,
         engine: &Arc<EngineInner>,
         partition: &GroupPartition,
         dead_letter: &DeadLetter,
-    ) -> Result<()> {
+    ) -> Result<Option<SendHandle>> {
         let DeadLetter { offset, attempts } = *dead_letter;
         let records = match super::reading::read_one(&partition.partition, offset) {
             // Nothing is left of it to be sent.
-            Err(Error::Truncated { .. }) => return Ok(()),
+            Err(Error::Truncated { .. }) => return Ok(None),
             records => records?,
         };
-        let Some(record) = records.iter().next() else { return Ok(()) };
+        let Some(record) = records.iter().next() else { return Ok(None) };
         // It may have been handed out when the engine was killed, as far as the log knows. Nobody wanted it.
         if self.options.filter.as_ref().is_some_and(|filter| !filter.matches(&record)) {
-            return Ok(());
+            return Ok(None);
         }
         let topic = self.dead_letter_topic(engine)?;
         let source = &partition.partition;
@@ -333,7 +352,7 @@ impl GroupShared {
             ..Record::default()
         };
         let producer = Producer::new(engine.clone(), &ProducerOptions::new(), Default::default());
-        producer.send(&topic, dead)?.wait().map(drop)
+        producer.send(&topic, dead).map(Some)
     }
 
     /// The topic of the dead letters; made, where it is missing.

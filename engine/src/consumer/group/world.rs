@@ -180,7 +180,14 @@ impl World {
 
     fn hold(&mut self, member: usize, offsets: Range<u64>, deliveries: u32) {
         let (until_ms, bytes) = (self.now_ms + LEASE_MS, offsets.end - offsets.start);
-        self.members[member].leases.hold(Lease { partition: PARTITION, offsets, until_ms, deliveries, bytes });
+        self.members[member].leases.hold(Lease {
+            partition: PARTITION,
+            offsets,
+            until_ms,
+            deliveries,
+            serial: 1,
+            bytes,
+        });
     }
 
     /// So many more entries of the log are durable.

@@ -191,6 +191,10 @@ impl Desk {
         next_offset.saturating_sub(self.cursor) + self.returned.offsets() + listed
     }
 
+    pub(crate) fn kind(&self) -> GroupKind {
+        self.options.kind
+    }
+
     /// Every offset below is finished.
     pub(crate) fn position(&self) -> u64 {
         self.progress.position()
