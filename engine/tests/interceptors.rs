@@ -273,7 +273,8 @@ fn what_is_under_way_when_the_engine_closes_is_told() {
     let gap = producer.send(&topic, Record::new(b"x").partition(0).sequence(5)).unwrap();
     let sent = producer.send(&topic, Record::new(b"y").partition(0)).unwrap();
     engine.close().unwrap();
-    let mut told = calls.take()[2..].to_vec();
+    // The first may be told before the second is sent.
+    let mut told: Vec<String> = calls.take().into_iter().filter(|call| !call.contains(" sends ")).collect();
     told.sort();
     assert_eq!(told, ["a 0 to t: sequence-gap", "a 1 is at 0"]);
     assert_eq!(gap.wait().unwrap_err().code(), "sequence-gap");
