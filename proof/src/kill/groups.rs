@@ -326,9 +326,12 @@ impl<'a> Member<'a> {
         let operations: Vec<_> = taken.iter().map(|(_, taken)| (invoke(taken.lease), taken.at_least_ns)).collect();
         let result = self.consumer.ack_through(id);
         let now_ns = self.witness.at_ns();
-        for (operation, at_least_ns) in operations {
+        let last = operations.len() - 1;
+        for (place, (operation, at_least_ns)) in operations.into_iter().enumerate() {
             // What was lost is not told by name; what still lives is done.
             let outcome = match &result {
+                // It is about the record itself; those below are held as before.
+                Err(Error::LeaseLost { .. }) if place < last => Outcome::Failed { code: "not-tried".to_owned() },
                 Err(error) => refusal(error),
                 Ok(0) if now_ns < at_least_ns => Outcome::done(),
                 Ok(_) => Outcome::Unknown { code: "perhaps-lost".to_owned() },
