@@ -185,6 +185,38 @@ pub(crate) fn refusal(error: &Error) -> Outcome {
     if error.is_unknown_outcome() { Outcome::Unknown { code } } else { Outcome::Failed { code } }
 }
 
+/// A cumulative acknowledgement, as the history has it: as many acknowledgements as there were records.
+pub(crate) struct Cumulative {
+    /// How many were lost before; or what the refusal means.
+    answer: Result<u64, Outcome>,
+    /// It was refused for the record that it named alone: those below are held as before.
+    leaves_below: bool,
+}
+
+impl Cumulative {
+    /// The `result` of the call, and what an error of it means.
+    pub(crate) fn new(result: ringlane::Result<u64>, refusal: impl FnOnce(&Error) -> Outcome) -> Cumulative {
+        let leaves_below = matches!(result, Err(Error::LeaseLost { .. }));
+        Cumulative { answer: result.map_err(|error| refusal(&error)), leaves_below }
+    }
+
+    /// What it did to the record that it named, or to one below.
+    pub(crate) fn outcome(&self, is_named: bool, was_in_time: bool) -> Outcome {
+        match &self.answer {
+            Err(_) if !self.ends(is_named) => Outcome::Failed { code: "not-tried".to_owned() },
+            Err(refused) => refused.clone(),
+            Ok(0) if was_in_time => Outcome::done(),
+            // What was lost is not told by name; what still lives is done.
+            Ok(_) => Outcome::Unknown { code: "perhaps-lost".to_owned() },
+        }
+    }
+
+    /// Whether the record that it named, or one below, is not held afterwards.
+    pub(crate) fn ends(&self, is_named: bool) -> bool {
+        is_named || !self.leaves_below
+    }
+}
+
 pub(crate) fn wall_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

@@ -12,7 +12,7 @@ use super::message::{Lie, say_trouble};
 use crate::history::{
     Answer, Call, DeadLetter, Delivery, GroupNumber, Happening, LeaseNumber, Outcome, Placed, Settling, TopicNumber,
 };
-use crate::witness::{cause_of, refusal, wall_ms};
+use crate::witness::{Cumulative, cause_of, refusal, wall_ms};
 use ringlane::{
     Acknowledger, ConsumerOptions, DeliveryId, Engine, Error, GroupConsumer, GroupInfo, GroupOptions, MemberOptions,
     Producer, RecordView, Start,
@@ -324,21 +324,15 @@ impl<'a> Member<'a> {
             self.witness.invoke(self.process, call)
         };
         let operations: Vec<_> = taken.iter().map(|(_, taken)| (invoke(taken.lease), taken.at_least_ns)).collect();
-        let result = self.consumer.ack_through(id);
+        let cumulative = Cumulative::new(self.consumer.ack_through(id), refusal);
         let now_ns = self.witness.at_ns();
-        let last = operations.len() - 1;
-        for (place, (operation, at_least_ns)) in operations.into_iter().enumerate() {
-            // What was lost is not told by name; what still lives is done.
-            let outcome = match &result {
-                // It is about the record itself; those below are held as before.
-                Err(Error::LeaseLost { .. }) if place < last => Outcome::Failed { code: "not-tried".to_owned() },
-                Err(error) => refusal(error),
-                Ok(0) if now_ns < at_least_ns => Outcome::done(),
-                Ok(_) => Outcome::Unknown { code: "perhaps-lost".to_owned() },
-            };
-            self.witness.complete(operation, outcome);
+        for ((at, _), (operation, at_least_ns)) in taken.into_iter().zip(operations) {
+            let is_named = at == (partition, offset);
+            self.witness.complete(operation, cumulative.outcome(is_named, now_ns < at_least_ns));
+            if cumulative.ends(is_named) {
+                self.taken.remove(&at);
+            }
         }
-        self.taken.retain(|at, _| *at < (partition, 0) || *at > (partition, offset));
     }
 
     /// Makes what it acknowledged durable; or says so.

@@ -9,6 +9,7 @@ use crate::sim::payload::examine;
 use crate::sim::random::Random;
 use crate::sim::shape::{NAMES, ORIGINALS_MANY, Shape};
 use crate::sim::shared::{Shared, topic_name};
+use crate::witness::Cumulative;
 use ringlane::{DeliveryId, Engine, Error, GroupConsumer, GroupKind, GroupOptions, MemberOptions, Once, Start};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -229,21 +230,12 @@ impl Held {
             })
             .collect();
         let result = self.consumer.ack_through(self.taken[&key].id);
-        let refused = result.as_ref().err().map(|error| shared.judge("acknowledging many", error));
-        let (last, is_lost) = (operations.len() - 1, matches!(result, Err(Error::LeaseLost { .. })));
-        for (place, (operation, at_least_ns)) in operations.into_iter().enumerate() {
-            // What was lost is not told by name; what still lives is done.
-            let outcome = match &refused {
-                // It is about the record itself; those below are held as before.
-                Some(_) if is_lost && place < last => Outcome::Failed { code: "not-tried".to_owned() },
-                Some(outcome) => outcome.clone(),
-                None if result.as_ref().is_ok_and(|lost| *lost == 0) && now_ns() < at_least_ns => Outcome::done(),
-                None => Outcome::Unknown { code: "perhaps-lost".to_owned() },
-            };
-            shared.recorder.complete(operation, outcome);
-        }
-        for key in keys {
-            self.taken.remove(&key);
+        let cumulative = Cumulative::new(result, |error| shared.judge("acknowledging many", error));
+        for (at, (operation, at_least_ns)) in keys.into_iter().zip(operations) {
+            shared.recorder.complete(operation, cumulative.outcome(at == key, now_ns() < at_least_ns));
+            if cumulative.ends(at == key) {
+                self.taken.remove(&at);
+            }
         }
     }
 
