@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::group::{begin, fill, join, ordered, shared};
 use common::storage::{is_segment, open_faulty};
 use common::{assert_says, copy_of_a_moment, directory, options, small, wait_until};
 use ringlane::io::faulty::{Effect, Fault, Faults, Operation};
@@ -18,36 +19,6 @@ const SOON: Duration = Duration::from_secs(20);
 
 fn open(path: &Path) -> Engine {
     Engine::open(path, small()).unwrap()
-}
-
-/// An engine with topic `t`, of which the group `g` reads everything.
-fn begin(path: &Path, partitions: u32, group: GroupOptions) -> (Engine, Topic) {
-    let engine = open(path);
-    let topic = engine.create_topic("t", TopicOptions::new().partitions(partitions)).unwrap();
-    engine.create_group("g", group.topic("t", Start::Beginning)).unwrap();
-    (engine, topic)
-}
-
-fn shared() -> GroupOptions {
-    GroupOptions::shared().retry_delay(Duration::ZERO, Duration::ZERO)
-}
-
-fn ordered() -> GroupOptions {
-    GroupOptions::ordered().retry_delay(Duration::ZERO, Duration::ZERO)
-}
-
-/// Sends the numbers as values, round the partitions.
-fn fill(engine: &Engine, topic: &Topic, numbers: std::ops::Range<u64>) {
-    let producer = engine.producer(ProducerOptions::new()).unwrap();
-    let values: Vec<_> = numbers.map(|number| (number, number.to_string())).collect();
-    let partition = |number: u64| (number % u64::from(topic.partitions())) as u32;
-    let records: Vec<_> =
-        values.iter().map(|(number, text)| Record::new(text.as_bytes()).partition(partition(*number))).collect();
-    producer.send_batch(topic, &records).unwrap().wait_done().unwrap();
-}
-
-fn join(engine: &Engine) -> GroupConsumer {
-    engine.join_group("g", MemberOptions::new()).unwrap()
 }
 
 /// The number that a record has for its value, how often it was delivered, and its delivery.

@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::group::{begin, ordered, shared};
 use common::{assert_says, copy_of_a_moment, directory, options, small};
 use ringlane::*;
 use std::path::Path;
@@ -13,15 +14,6 @@ const SOON: Duration = Duration::from_secs(20);
 
 fn open(path: &Path) -> Engine {
     Engine::open(path, small()).unwrap()
-}
-
-/// An engine with topic `t`, of which the group `g` reads everything.
-fn begin(path: &Path, group: GroupOptions) -> (Engine, Topic) {
-    let engine = open(path);
-    let topic = engine.create_topic("t", TopicOptions::new().partitions(2)).unwrap();
-    let group = group.topic("t", Start::Beginning).retry_delay(Duration::ZERO, Duration::ZERO);
-    engine.create_group("g", group).unwrap();
-    (engine, topic)
 }
 
 fn member(engine: &Engine) -> GroupConsumer {
@@ -50,7 +42,7 @@ fn ask(member: &mut GroupConsumer) -> (DeliveryId, Once) {
 #[test]
 fn a_repeated_record_is_recognised_in_its_partition() {
     let directory = directory();
-    let (engine, topic) = begin(directory.path(), GroupOptions::ordered());
+    let (engine, topic) = begin(directory.path(), 2, ordered());
     ["a", "b", "a"].iter().for_each(|token| send(&engine, &topic, 0, token));
     let mut member = member(&engine);
     let mut answers = Vec::new();
@@ -76,7 +68,7 @@ fn a_repeated_record_is_recognised_in_its_partition() {
 #[test]
 fn a_token_belongs_to_one_delivery_until_that_ends() {
     let directory = directory();
-    let (engine, topic) = begin(directory.path(), GroupOptions::shared());
+    let (engine, topic) = begin(directory.path(), 2, shared());
     ["a", "a"].iter().for_each(|token| send(&engine, &topic, 0, token));
     let (mut first, mut second) = (member(&engine), member(&engine));
     let (of_first, answer) = ask(&mut first);
@@ -98,7 +90,7 @@ fn a_token_belongs_to_one_delivery_until_that_ends() {
 #[test]
 fn a_lost_lease_frees_its_tokens_and_cannot_claim_more() {
     let directory = directory();
-    let (engine, topic) = begin(directory.path(), GroupOptions::shared());
+    let (engine, topic) = begin(directory.path(), 2, shared());
     send(&engine, &topic, 0, "a");
     let mut first = member(&engine);
     let (lost, answer) = ask(&mut first);
@@ -121,7 +113,7 @@ fn a_lost_lease_frees_its_tokens_and_cannot_claim_more() {
 #[test]
 fn tokens_survive_a_kill_with_the_acknowledgement_and_a_close_and_another_number_of_lanes() {
     let directory = directory();
-    let (engine, topic) = begin(directory.path(), GroupOptions::shared());
+    let (engine, topic) = begin(directory.path(), 2, shared());
     ["done", "open"].iter().for_each(|token| send(&engine, &topic, 0, token));
     let mut member_before = member(&engine);
     let (done, _) = ask(&mut member_before);
@@ -156,7 +148,7 @@ fn tokens_survive_a_kill_with_the_acknowledgement_and_a_close_and_another_number
 #[test]
 fn an_inbox_is_bounded_by_count_and_by_time() {
     let directory = directory();
-    let (engine, topic) = begin(directory.path(), GroupOptions::ordered().inbox(2, Duration::from_secs(3600)));
+    let (engine, topic) = begin(directory.path(), 2, ordered().inbox(2, Duration::from_secs(3600)));
     ["a", "b", "c", "b", "a"].iter().for_each(|token| send(&engine, &topic, 0, token));
     let mut member_of_two = member(&engine);
     let mut answers = Vec::new();
@@ -191,7 +183,7 @@ fn an_inbox_is_bounded_by_count_and_by_time() {
 #[test]
 fn tokens_that_cannot_be_are_refused() {
     let directory = directory();
-    let (engine, topic) = begin(directory.path(), GroupOptions::shared());
+    let (engine, topic) = begin(directory.path(), 2, shared());
     send(&engine, &topic, 0, "a");
     let mut first = member(&engine);
     let (_, id) = take(&mut first);
@@ -213,7 +205,7 @@ fn tokens_that_cannot_be_are_refused() {
 #[test]
 fn a_group_that_is_sent_back_keeps_its_tokens_and_frees_those_that_were_claimed() {
     let directory = directory();
-    let (engine, topic) = begin(directory.path(), GroupOptions::ordered());
+    let (engine, topic) = begin(directory.path(), 2, ordered());
     ["a", "b"].iter().for_each(|token| send(&engine, &topic, 0, token));
     let mut member = member(&engine);
     let (id, _) = ask(&mut member);
@@ -232,7 +224,7 @@ fn a_group_that_is_sent_back_keeps_its_tokens_and_frees_those_that_were_claimed(
 #[test]
 fn a_full_inbox_goes_through_many_segments() {
     let directory = directory();
-    let (engine, topic) = begin(directory.path(), GroupOptions::shared().inbox(3000, Duration::from_secs(3600)));
+    let (engine, topic) = begin(directory.path(), 2, shared().inbox(3000, Duration::from_secs(3600)));
     let producer = engine.producer(ProducerOptions::new()).unwrap();
     let mut worker = engine.join_group("g", MemberOptions::new()).unwrap();
     let value = vec![7; 2000];

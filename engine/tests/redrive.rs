@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::group::{fill, join, ordered, shared};
 use common::{assert_says, copy_of_a_moment, directory, small, values, wait_until};
 use ringlane::*;
 use std::path::Path;
@@ -15,30 +16,11 @@ fn open(path: &Path) -> Engine {
     Engine::open(path, small()).unwrap()
 }
 
-fn shared() -> GroupOptions {
-    GroupOptions::shared().retry_delay(Duration::ZERO, Duration::ZERO)
-}
-
-fn ordered() -> GroupOptions {
-    GroupOptions::ordered().retry_delay(Duration::ZERO, Duration::ZERO)
-}
-
 /// An engine with topic `t`, and so many records in it, whose values are their numbers; group `g` reads it.
 fn begin(path: &Path, partitions: u32, records: u64, group: GroupOptions) -> Engine {
-    let engine = open(path);
-    let topic = engine.create_topic("t", TopicOptions::new().partitions(partitions)).unwrap();
-    engine.create_group("g", group.topic("t", Start::Beginning)).unwrap();
-    let producer = engine.producer(ProducerOptions::new()).unwrap();
-    for number in 0..records {
-        let value = number.to_string();
-        let record = Record::new(value.as_bytes()).partition((number % u64::from(partitions)) as u32);
-        producer.send(&topic, record).unwrap().wait().unwrap();
-    }
+    let (engine, topic) = common::group::begin(path, partitions, group);
+    fill(&engine, &topic, 0..records);
     engine
-}
-
-fn join(engine: &Engine) -> GroupConsumer {
-    engine.join_group("g", MemberOptions::new()).unwrap()
 }
 
 /// Value and delivery count of what a poll gives, each ended as `end` says.

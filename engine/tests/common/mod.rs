@@ -3,6 +3,7 @@
 
 pub(crate) mod child;
 pub(crate) mod clock;
+pub(crate) mod group;
 pub(crate) mod ledger;
 pub(crate) mod ring;
 pub(crate) mod storage;

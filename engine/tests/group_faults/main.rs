@@ -11,7 +11,7 @@ mod deleted;
 mod full_disk;
 mod poison;
 
-use common::small;
+use common::group::{begin, create, fill, join};
 use ringlane::*;
 use std::path::Path;
 use std::time::Duration;
@@ -25,33 +25,6 @@ fn child() {
     let Some((word, argument)) = common::child::order() else { return };
     assert_eq!(word, "work");
     poison::work(Path::new(&argument));
-}
-
-/// Topic `t`, of which the group `g` reads everything.
-fn create(engine: &Engine, partitions: u32, group: GroupOptions) -> Topic {
-    let topic = engine.create_topic("t", TopicOptions::new().partitions(partitions)).unwrap();
-    engine.create_group("g", group.topic("t", Start::Beginning)).unwrap();
-    topic
-}
-
-fn begin(path: &Path, partitions: u32, group: GroupOptions) -> (Engine, Topic) {
-    let engine = Engine::open(path, small()).unwrap();
-    let topic = create(&engine, partitions, group);
-    (engine, topic)
-}
-
-/// Sends the numbers as values, round the partitions.
-fn fill(engine: &Engine, topic: &Topic, numbers: std::ops::Range<u64>) {
-    let producer = engine.producer(ProducerOptions::new()).unwrap();
-    let values: Vec<_> = numbers.map(|number| (number, number.to_string())).collect();
-    let partition = |number: u64| (number % u64::from(topic.partitions())) as u32;
-    let records: Vec<_> =
-        values.iter().map(|(number, text)| Record::new(text.as_bytes()).partition(partition(*number))).collect();
-    producer.send_batch(topic, &records).unwrap().wait_done().unwrap();
-}
-
-fn join(engine: &Engine) -> GroupConsumer {
-    engine.join_group("g", MemberOptions::new()).unwrap()
 }
 
 /// A delivery: the number that the record has for its value, and how often it was delivered.

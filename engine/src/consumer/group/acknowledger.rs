@@ -7,7 +7,6 @@
 use super::deliveries::{Deliveries, DeliveryId, Once};
 use super::held::{Ended, MemberShared, State, lease_clock_ms};
 use super::leases::Unheld;
-
 use super::shared::GroupShared;
 use super::taken::Cause;
 use crate::canary::{self, Canary};
@@ -60,15 +59,6 @@ pub struct Acknowledger {
 }
 
 impl Acknowledger {
-    /// Tells the interceptors that deliveries of a partition have ended.
-    #[cold]
-    fn tell_end(&self, at: u32, offsets: Range<u64>, end: DeliveryEnd) {
-        let partition = &self.group.partitions[at as usize].partition;
-        let (group, topic, partition) = (&*self.group.name, &*partition.topic, partition.partition);
-        let ended = EndedDeliveries { group, topic, partition, offsets, end };
-        self.shared.options.interceptors.on_end(&ended, &self.engine.interceptor_failures);
-    }
-
     // ----- ending deliveries -----
 
     /// The member's state, with the leases ended that have run out.
@@ -90,15 +80,13 @@ impl Acknowledger {
     }
 
     pub(super) fn expire(&self) {
-        if self.shared.expire(&self.group, &self.engine) {
-            self.engine.groups.nudge();
-        }
+        self.shared.expire(&self.group, &self.engine);
     }
 
     /// The record is held, and by this delivery: not by a later one of the same member.
     #[inline]
     fn check_held(&self, state: &State, id: DeliveryId) -> Result<()> {
-        let held = state.leases.check_serial(id.partition, id.offset, id.serial);
+        let held = state.leases.check(id.partition, id.offset, id.serial);
         held.map_err(|unheld| self.unheld(id, unheld))
     }
 
@@ -125,8 +113,8 @@ impl Acknowledger {
     #[inline]
     pub fn ack(&self, id: DeliveryId) -> Result<()> {
         let mut state = self.state()?;
-        self.check_held(&state, id)?;
-        state.leases.finish(id.partition, id.offset).map_err(|unheld| self.unheld(id, unheld))?;
+        let finished = state.leases.finish(id.partition, id.offset, id.serial);
+        finished.map_err(|unheld| self.unheld(id, unheld))?;
         let resets = self.group.partitions[id.partition as usize].resets();
         state.push_acked(id.partition, resets, id.offset..id.offset + 1);
         self.acked(state);
@@ -201,20 +189,28 @@ impl Acknowledger {
             self.check_held(&state, id)
         };
         let bounds = self.group.options.inbox_bounds();
-        partition.claim(&token, id.offset, self.engine.clock.wall_ms(), bounds, is_held)
+        partition.claim(&token, id.offset, self.engine.groups.due_now_ms(&self.engine), bounds, is_held)
+    }
+
+    /// Tells the interceptors that deliveries of a partition have ended.
+    #[cold]
+    fn tell_end(&self, at: u32, offsets: Range<u64>, end: DeliveryEnd) {
+        let partition = &self.group.partitions[at as usize].partition;
+        let (group, topic, partition) = (&*self.group.name, &*partition.topic, partition.partition);
+        let ended = EndedDeliveries { group, topic, partition, offsets, end };
+        self.shared.options.interceptors.on_end(&ended, &self.engine.interceptor_failures);
+    }
+
+    /// Takes the lease of a delivery from the member.
+    pub(super) fn release_held(&self, id: DeliveryId) -> Result<Ended> {
+        let mut state = self.state()?;
+        let released = state.leases.release(id.partition, id.offset, id.serial);
+        Ok(Ended::now(&self.group, released.map_err(|unheld| self.unheld(id, unheld))?))
     }
 
     fn end_one(&self, id: DeliveryId, cause: Cause, end: DeliveryEnd) -> Result<()> {
-        let ended = {
-            let mut state = self.state()?;
-            self.check_held(&state, id)?;
-            let lease = state.leases.release(id.partition, id.offset).map_err(|unheld| self.unheld(id, unheld))?;
-            Ended::now(&self.group, lease)
-        };
-        let now_ms = self.engine.groups.due_now_ms(&self.engine);
-        if self.group.give_back(ended, cause, now_ms) {
-            self.engine.groups.nudge();
-        }
+        let ended = self.release_held(id)?;
+        self.group.end_all(&self.engine, vec![ended], cause);
         self.shared.signal.notify();
         if !self.shared.options.interceptors.is_empty() {
             self.tell_end(id.partition, id.offset..id.offset + 1, end);
@@ -256,8 +252,8 @@ impl Acknowledger {
         let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
         let until_ms = lease_clock_ms(&self.engine).saturating_add(lease_ms);
         let mut state = self.state()?;
-        self.check_held(&state, id)?;
-        state.leases.extend(id.partition, id.offset, until_ms).map_err(|unheld| self.unheld(id, unheld))
+        let extended = state.leases.extend(id.partition, id.offset, id.serial, until_ms);
+        extended.map_err(|unheld| self.unheld(id, unheld))
     }
 
     /// Returns when everything that was acknowledged before is durable: it is not handed out again, whatever happens.

@@ -110,8 +110,8 @@ impl MemberShared {
         self.flush(group);
     }
 
-    /// Ends the leases that have run out; says whether there are new dead letters.
-    pub(super) fn expire(&self, group: &GroupShared, engine: &EngineInner) -> bool {
+    /// Ends the leases that have run out.
+    pub(super) fn expire(&self, group: &GroupShared, engine: &EngineInner) {
         let expired: Vec<_> = {
             let mut state = lock(&self.state);
             let expired = state.leases.expire(lease_clock_ms(engine));
@@ -123,17 +123,8 @@ impl MemberShared {
         if !expired.is_empty() {
             // There is room for more.
             self.signal.notify();
+            group.end_all(engine, expired, Cause::LeaseEnded);
         }
-        self.end_all(group, engine, expired, Cause::LeaseEnded)
-    }
-
-    pub(super) fn end_all(&self, group: &GroupShared, engine: &EngineInner, ended: Vec<Ended>, cause: Cause) -> bool {
-        let now_ms = engine.groups.due_now_ms(engine);
-        let mut any_dead = false;
-        for ended in ended {
-            any_dead |= group.give_back(ended, cause, now_ms);
-        }
-        any_dead
     }
 
     /// Holds what was taken under this count of resets; says whether it still counts.

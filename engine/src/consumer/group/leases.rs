@@ -100,10 +100,10 @@ impl Leases {
 
     /// Finishes one record.
     #[inline]
-    pub(crate) fn finish(&mut self, partition: PartitionId, offset: u64) -> Result<(), Unheld> {
-        let is_front = self.hot.as_ref().is_some_and(|((id, _), hot)| *id == partition && hot.from == offset);
-        if !is_front {
-            self.heat(partition, offset)?;
+    pub(crate) fn finish(&mut self, partition: PartitionId, offset: u64, serial: u64) -> Result<(), Unheld> {
+        let is_front = |((id, _), hot): &(Key, Held)| (*id, hot.from, hot.serial) == (partition, offset, serial);
+        if !self.hot.as_ref().is_some_and(is_front) {
+            self.heat(partition, offset, serial)?;
         }
         self.shrink_hot();
         self.finished.add(partition, offset..offset + 1);
@@ -126,10 +126,10 @@ impl Leases {
     }
 
     /// The member gives a record back; it returns the lease that this was.
-    pub(crate) fn release(&mut self, partition: PartitionId, offset: u64) -> Result<Lease, Unheld> {
+    pub(crate) fn release(&mut self, partition: PartitionId, offset: u64, serial: u64) -> Result<Lease, Unheld> {
+        self.check(partition, offset, serial)?;
         self.cool();
-        let lease = self.remove(partition, offset..offset.saturating_add(1)).pop();
-        lease.ok_or_else(|| self.why_not(partition, offset))
+        Ok(self.remove(partition, offset..offset + 1).pop().expect("it is held"))
     }
 
     /// Takes records away from the member, as far as it holds them.
@@ -143,8 +143,14 @@ impl Leases {
     }
 
     /// Sets the time until which a record is held.
-    pub(crate) fn extend(&mut self, partition: PartitionId, offset: u64, until_ms: i64) -> Result<(), Unheld> {
-        let mut lease = self.release(partition, offset)?;
+    pub(crate) fn extend(
+        &mut self,
+        partition: PartitionId,
+        offset: u64,
+        serial: u64,
+        until_ms: i64,
+    ) -> Result<(), Unheld> {
+        let mut lease = self.release(partition, offset, serial)?;
         lease.until_ms = until_ms;
         self.put_back(lease);
         Ok(())
@@ -194,7 +200,7 @@ impl Leases {
 
     /// Whether a record is held by the delivery of this serial. `Err`: it is not, or by a later one.
     #[inline]
-    pub(crate) fn check_serial(&self, partition: PartitionId, offset: u64, serial: u64) -> Result<(), Unheld> {
+    pub(crate) fn check(&self, partition: PartitionId, offset: u64, serial: u64) -> Result<(), Unheld> {
         match self.find(partition, offset) {
             Some(held) if held.serial == serial => Ok(()),
             Some(_) => Err(Unheld::LeaseLost),
@@ -214,12 +220,6 @@ impl Leases {
         next.filter(|(key, held)| contains((key, held))).map(|(_, held)| held)
     }
 
-    /// What it says of a record that it would finish.
-    #[cfg(test)]
-    pub(crate) fn check(&self, partition: PartitionId, offset: u64) -> Result<(), Unheld> {
-        self.find(partition, offset).map(drop).ok_or_else(|| self.why_not(partition, offset))
-    }
-
     /// Records that are held.
     pub(crate) fn records(&self) -> u64 {
         self.records
@@ -232,13 +232,16 @@ impl Leases {
 
     /// Makes the range whose front a record is the hot one; splits it if it is not the front.
     #[cold]
-    fn heat(&mut self, partition: PartitionId, offset: u64) -> Result<(), Unheld> {
+    fn heat(&mut self, partition: PartitionId, offset: u64, serial: u64) -> Result<(), Unheld> {
         self.cool();
         let range = self.held.range((partition, offset.saturating_add(1))..).next();
         let range = range.filter(|((id, _), held)| *id == partition && held.from <= offset);
         let Some((key, mut held)) = range.map(|(key, held)| (*key, *held)) else {
             return Err(self.why_not(partition, offset));
         };
+        if held.serial != serial {
+            return Err(Unheld::LeaseLost);
+        }
         self.held.remove(&key);
         if held.from < offset {
             // The front stays behind; nothing else in it changes.
@@ -445,11 +448,11 @@ mod tests {
     fn finishing_in_order_only_shrinks_a_range() {
         let mut leases = with(&[held(1, 0..100_000, 50)]);
         for offset in 0..99_999 {
-            leases.finish(1, offset).unwrap();
+            leases.finish(1, offset, 1).unwrap();
             assert_eq!((leases.held.len(), leases.deadlines.len(), leases.finished.ranges.len()), (0, 1, 1));
         }
         assert_eq!((leases.records(), leases.bytes()), (1, 10));
-        leases.finish(1, 99_999).unwrap();
+        leases.finish(1, 99_999, 1).unwrap();
         assert_eq!((leases.records(), leases.bytes(), leases.next_deadline()), (0, 0, None));
     }
 
@@ -457,7 +460,7 @@ mod tests {
     fn finishing_out_of_order_splits() {
         let mut leases = with(&[held(1, 0..10, 50)]);
         for offset in [5, 6, 2] {
-            leases.finish(1, offset).unwrap();
+            leases.finish(1, offset, 1).unwrap();
         }
         let ranges: Vec<Range<u64>> = leases.drain().into_iter().map(|lease| lease.offsets).collect();
         assert_eq!(ranges, [0..2, 3..5, 7..10]);
@@ -466,28 +469,39 @@ mod tests {
     #[test]
     fn each_outcome_is_told_from_the_others() {
         let mut leases = with(&[held(1, 0..10, 50), held(2, 0..10, 90)]);
-        assert_eq!(leases.finish(1, 3), Ok(()));
-        assert_eq!(leases.finish(1, 3), Err(Unheld::AlreadyFinished));
-        assert_eq!(leases.finish(1, 10), Err(Unheld::NotHeld));
-        assert_eq!(leases.finish(3, 3), Err(Unheld::NotHeld));
-        assert_eq!(leases.release(1, 4).unwrap().offsets, 4..5);
-        assert_eq!(leases.finish(1, 4), Err(Unheld::NotHeld), "the member itself gave it back");
+        assert_eq!(leases.finish(1, 3, 1), Ok(()));
+        assert_eq!(leases.finish(1, 3, 1), Err(Unheld::AlreadyFinished));
+        assert_eq!(leases.finish(1, 10, 1), Err(Unheld::NotHeld));
+        assert_eq!(leases.finish(3, 3, 1), Err(Unheld::NotHeld));
+        assert_eq!(leases.release(1, 4, 1).unwrap().offsets, 4..5);
+        assert_eq!(leases.finish(1, 4, 1), Err(Unheld::NotHeld), "the member itself gave it back");
         assert_eq!(leases.take_back(1, 5..6).len(), 1);
-        assert_eq!(leases.finish(1, 5), Err(Unheld::LeaseLost));
+        assert_eq!(leases.finish(1, 5, 1), Err(Unheld::LeaseLost));
         leases.expire(50);
-        for outcome in [leases.finish(1, 0), leases.extend(1, 9, 99), leases.release(1, 8).map(drop)] {
+        for outcome in [leases.finish(1, 0, 1), leases.extend(1, 9, 1, 99), leases.release(1, 8, 1).map(drop)] {
             assert_eq!(outcome, Err(Unheld::LeaseLost));
         }
-        assert_eq!(leases.finish(2, 0), Ok(()));
+        assert_eq!(leases.finish(2, 0, 1), Ok(()));
         leases.hold(held(1, 0..1, 99));
-        assert_eq!(leases.finish(1, 0), Ok(()), "it came again");
-        assert_eq!(leases.finish(1, 0), Err(Unheld::AlreadyFinished));
+        assert_eq!(leases.finish(1, 0, 1), Ok(()), "it came again");
+        assert_eq!(leases.finish(1, 0, 1), Err(Unheld::AlreadyFinished));
+    }
+
+    #[test]
+    fn a_call_for_an_earlier_delivery_does_not_touch_a_later_one() {
+        let mut leases = with(&[Lease { serial: 2, ..held(1, 0..10, 50) }]);
+        for late in [leases.finish(1, 0, 1), leases.extend(1, 0, 1, 99), leases.release(1, 0, 1).map(drop)] {
+            assert_eq!(late, Err(Unheld::LeaseLost));
+        }
+        assert_eq!(leases.finish(1, 0, 2), Ok(()));
+        assert_eq!(leases.finish(1, 1, 1), Err(Unheld::LeaseLost), "where the range is the hot one");
+        assert_eq!((leases.records(), leases.next_deadline()), (9, Some(50)));
     }
 
     #[test]
     fn a_cumulative_acknowledgement_finishes_what_is_held_below() {
         let mut leases = with(&[held(1, 0..10, 50), held(1, 20..30, 60), held(2, 0..5, 50)]);
-        leases.finish(1, 4).unwrap();
+        leases.finish(1, 4, 1).unwrap();
         leases.take_back(1, 6..8);
         assert_eq!(leases.finish_to(1, 25), Ok(FinishedTo { ranges: vec![0..4, 5..6, 8..10, 20..25], lost: 2 }));
         assert_eq!(leases.finish_to(1, 25), Err(Unheld::AlreadyFinished));
@@ -498,8 +512,8 @@ mod tests {
     #[test]
     fn a_lease_runs_out_unless_it_is_extended() {
         let mut leases = with(&[held(1, 0..10, 50), held(2, 0..10, 60)]);
-        leases.extend(1, 5, 70).unwrap();
-        leases.finish(1, 0).unwrap();
+        leases.extend(1, 5, 1, 70).unwrap();
+        leases.finish(1, 0, 1).unwrap();
         assert_eq!((leases.expire(49), leases.next_deadline()), (vec![], Some(50)));
         let expired: Vec<Range<u64>> = leases.expire(50).into_iter().map(|lease| lease.offsets).collect();
         assert_eq!(expired, [1..5, 6..10]);
@@ -517,16 +531,16 @@ mod tests {
             leases.hold(held(1, offset..offset + 1, 50));
         }
         assert_eq!((leases.held.len(), leases.deadlines.len()), (1, 1), "equal neighbours are one");
-        (0..1000).for_each(|offset| leases.extend(1, offset, 60).unwrap());
+        (0..1000).for_each(|offset| leases.extend(1, offset, 1, 60).unwrap());
         assert_eq!((leases.held.len(), leases.deadlines.len()), (1, 1));
         for offset in 0..3 * REMEMBERED_MAX as u64 {
             leases.hold(held(2, offset * 2..offset * 2 + 1, 50));
         }
         leases.expire(50);
         assert_eq!(leases.lost.ranges.len(), REMEMBERED_MAX);
-        assert_eq!(leases.finish(2, 0), Err(Unheld::NotHeld), "long ago");
+        assert_eq!(leases.finish(2, 0, 1), Err(Unheld::NotHeld), "long ago");
         for offset in (0..1000).rev() {
-            leases.finish(1, offset).unwrap();
+            leases.finish(1, offset, 1).unwrap();
         }
         assert!(leases.finished.ranges.len() <= REMEMBERED_MAX);
     }
@@ -620,16 +634,16 @@ mod tests {
                     }
                     Step::Finish(id, offset) => {
                         let held = model.end((id, offset), Unheld::AlreadyFinished);
-                        prop_assert_eq!(leases.check(id, offset), held);
+                        prop_assert_eq!(leases.check(id, offset, 1), held);
                         let before = leases.bytes();
-                        prop_assert_eq!(leases.finish(id, offset), held);
+                        prop_assert_eq!(leases.finish(id, offset, 1), held);
                         bytes_ended += before - leases.bytes();
                     }
                     Step::FinishSome(id, from, to) => {
                         let before = leases.bytes();
                         for offset in from..to {
                             let held = model.end((id, offset), Unheld::AlreadyFinished);
-                            prop_assert_eq!(leases.finish(id, offset), held);
+                            prop_assert_eq!(leases.finish(id, offset, 1), held);
                         }
                         bytes_ended += before - leases.bytes();
                     }
@@ -654,7 +668,7 @@ mod tests {
                     }
                     Step::Release(id, offset) => {
                         let expected = model.held.remove(&(id, offset)).ok_or_else(|| model.why_not((id, offset)));
-                        let lease = leases.release(id, offset);
+                        let lease = leases.release(id, offset, 1);
                         bytes_ended += lease.as_ref().map_or(0, |lease| lease.bytes);
                         prop_assert_eq!(lease.map(|lease| (lease.until_ms, lease.deliveries)), expected);
                     }
@@ -673,7 +687,7 @@ mod tests {
                             }
                             None => Err(model.why_not((id, offset))),
                         };
-                        prop_assert_eq!(leases.extend(id, offset, until_ms), expected);
+                        prop_assert_eq!(leases.extend(id, offset, 1, until_ms), expected);
                     }
                     Step::ExtendRange(id, offsets, until_ms) => {
                         let keys = model.keys(id, offsets.clone());
@@ -703,7 +717,7 @@ mod tests {
                     for offset in 0..60 {
                         let key = (id, offset);
                         let expected = if model.held.contains_key(&key) { Ok(()) } else { Err(model.why_not(key)) };
-                        prop_assert_eq!(leases.check(id, offset), expected, "{:?}", key);
+                        prop_assert_eq!(leases.check(id, offset, 1), expected, "{:?}", key);
                     }
                 }
             }

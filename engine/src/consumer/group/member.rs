@@ -278,9 +278,7 @@ impl GroupConsumer {
         let given = partition.take(kind, self.shared.id, now_ms, taking.room, has_others)?;
         let Given { ranges, counting, limit, dead_letters, pause, has_lost, resets } = given;
         taking.has_lost = has_lost;
-        if self.group.bury(at as u32, resets, dead_letters) {
-            self.engine.groups.nudge();
-        }
+        self.group.bury(&self.engine, at as u32, resets, dead_letters);
         let is_idle = ranges.is_empty() && counting.is_none();
         let mut ranges = ranges.into_iter();
         while let Some(range) = ranges.next() {
@@ -423,9 +421,7 @@ impl GroupConsumer {
                     let held = state.leases.take_back(*partition, offsets);
                     held.into_iter().map(|lease| Ended::now(&self.group, lease)).collect()
                 };
-                if self.shared.end_all(&self.group, &self.engine, held, Cause::NotDelivered) {
-                    self.engine.groups.nudge();
-                }
+                self.group.end_all(&self.engine, held, Cause::NotDelivered);
             }
         }
         shown.map(|()| deliveries)
@@ -471,9 +467,7 @@ impl GroupConsumer {
             let mut state = lock(&self.shared.state);
             state.leases.drain().into_iter().map(|lease| Ended::now(&self.group, lease)).collect()
         };
-        if self.shared.end_all(&self.group, &self.engine, held, cause) {
-            self.engine.groups.nudge();
-        }
+        self.group.end_all(&self.engine, held, cause);
         self.group.leave(&self.shared);
     }
 }

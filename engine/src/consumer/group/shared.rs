@@ -251,21 +251,25 @@ impl GroupShared {
 
     // ----- ends of deliveries -----
 
-    /// Deliveries end unfinished; says whether there are new dead letters.
-    pub(super) fn give_back(&self, ended: Ended, cause: Cause, now_ms: i64) -> bool {
-        let Ended { resets, lease } = ended;
-        let partition = &self.partitions[lease.partition as usize];
-        let dead_letters = partition.give_back(resets, lease.offsets, cause, now_ms);
-        self.arrivals.notify();
-        self.bury(lease.partition, resets, dead_letters)
+    /// Deliveries end unfinished.
+    pub(super) fn end_all(&self, engine: &EngineInner, ended: Vec<Ended>, cause: Cause) {
+        let now_ms = engine.groups.due_now_ms(engine);
+        for Ended { resets, lease } in ended {
+            let partition = &self.partitions[lease.partition as usize];
+            let dead_letters = partition.give_back(resets, lease.offsets, cause, now_ms);
+            self.arrivals.notify();
+            self.bury(engine, lease.partition, resets, dead_letters);
+        }
     }
 
-    /// These go to the dead letters soon; says whether there are any.
-    pub(super) fn bury(&self, partition: u32, resets: u64, dead_letters: Vec<DeadLetter>) -> bool {
-        let any = !dead_letters.is_empty();
+    /// These go to the dead letters soon.
+    pub(super) fn bury(&self, engine: &EngineInner, partition: u32, resets: u64, dead_letters: Vec<DeadLetter>) {
+        if dead_letters.is_empty() {
+            return;
+        }
         let dying = |dead_letter| Dying { partition, resets, dead_letter };
         lock(&self.dead).extend(dead_letters.into_iter().map(dying));
-        any
+        engine.groups.nudge();
     }
 
     pub(super) fn has_dead(&self) -> bool {

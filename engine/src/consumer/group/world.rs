@@ -22,6 +22,7 @@ use std::ops::Range;
 
 /// The id that every member gives the partition.
 const PARTITION: u32 = 7;
+const SERIAL: u64 = 1;
 const LEASE_MS: i64 = 100;
 const MEMBERS: usize = 3;
 
@@ -185,7 +186,7 @@ impl World {
             offsets,
             until_ms,
             deliveries,
-            serial: 1,
+            serial: SERIAL,
             bytes,
         });
     }
@@ -271,13 +272,13 @@ impl World {
 
     /// The member gives one of its records back.
     fn nack(&mut self, member: usize, offset: u64, cause: Cause) {
-        if self.members[member].leases.release(PARTITION, offset).is_ok() {
+        if self.members[member].leases.release(PARTITION, offset, SERIAL).is_ok() {
             self.give_back(offset..offset + 1, cause);
         }
     }
 
     fn acknowledge(&mut self, member: usize, offset: u64) {
-        match self.members[member].leases.finish(PARTITION, offset) {
+        match self.members[member].leases.finish(PARTITION, offset, SERIAL) {
             Ok(()) => self.finished(offset..offset + 1, End::Acknowledged),
             Err(_) => {
                 assert_ne!(self.live.get(&offset), Some(&self.members[member].id), "{offset} is held");
@@ -295,7 +296,7 @@ impl World {
         self.now_ms += ms;
         for member in 0..MEMBERS {
             for lease in self.members[member].leases.expire(self.now_ms) {
-                let late = self.members[member].leases.finish(PARTITION, lease.offsets.start);
+                let late = self.members[member].leases.finish(PARTITION, lease.offsets.start, SERIAL);
                 assert_eq!(late, Err(Unheld::LeaseLost));
                 self.give_back(lease.offsets, Cause::LeaseEnded);
             }
@@ -490,7 +491,7 @@ impl World {
         assert_eq!(held, self.live.len() as u64, "what is in flight is held, once");
         for (offset, id) in &self.live {
             let member = self.members.iter().find(|member| member.id == *id).expect("members live");
-            assert_eq!(member.leases.check(PARTITION, *offset), Ok(()), "{offset}");
+            assert_eq!(member.leases.check(PARTITION, *offset, SERIAL), Ok(()), "{offset}");
         }
         for offset in 0..self.next_offset {
             assert_eq!(self.mirror.is_finished(offset), self.ended.contains_key(&offset), "{offset}");
