@@ -109,6 +109,9 @@ pub(crate) mod lane {
     pub(crate) mod state {
         pub(crate) struct Unseen;
     }
+    pub(crate) mod steps {
+        pub(crate) struct TransactionWork;
+    }
     pub(crate) mod supply {
         pub(crate) struct SegmentSupply;
     }

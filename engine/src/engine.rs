@@ -37,6 +37,7 @@ use crate::producer::{Producer, ProducerInfo, ProducerOptions};
 use crate::sync::lock;
 use crate::sync::thread::Thread;
 use crate::topic::{Retention, Topic, TopicOptions};
+use crate::transaction::registry::Transactions;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -92,6 +93,7 @@ pub(crate) struct EngineInner {
     pub(crate) following: Option<Following>,
     pub(crate) admin: Arc<AdminShared>,
     pub(crate) interceptor_failures: Failures,
+    pub(crate) transactions: Transactions,
 }
 
 /// What opening found.
@@ -243,6 +245,10 @@ impl Engine {
         let directory = DirectoryOptions { backend: options.backend, create: false, ..DirectoryOptions::default() };
         let storage = Directory::open(path, directory, clock.clone()).map_err(|error| open_error(path, &error))?;
         Self::recover(path, Arc::new(storage), clock, options, beginnings)
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<EngineInner> {
+        &self.inner
     }
 
     /// The directory.
@@ -741,6 +747,7 @@ impl EngineInner {
             return result.clone();
         }
         self.closed.store(true, Ordering::Release);
+        self.transactions.checkers.stop();
         Groups::close(self);
         let mut replies = Vec::new();
         for lane in &self.lanes {

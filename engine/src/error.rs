@@ -4,6 +4,7 @@
 //! [`Error::is_fatal`] and [`Error::is_unknown_outcome`] are the three questions a program asks.
 
 use crate::io::IoFailure;
+use crate::transaction::TransactionState;
 use std::path::PathBuf;
 
 /// The result of every fallible call.
@@ -106,6 +107,55 @@ pub enum Error {
         partition: u32,
         /// The record's offset.
         offset: u64,
+    },
+    /// The id is that of a transaction that goes on, or was committed.
+    #[error(
+        "transaction `{id}` is {state} already; if this is the same work, ask `Engine::transaction` how it ended, else \
+         take another id"
+    )]
+    TransactionExists {
+        /// Its id.
+        id: String,
+        /// What is known of it.
+        state: TransactionState,
+    },
+    /// Nothing is known of the transaction.
+    #[error(
+        "no transaction `{id}` is known: it was never prepared, or ended so long ago that its outcome was forgotten \
+         (see `outcomes_max`)"
+    )]
+    UnknownTransaction {
+        /// The id that was asked for.
+        id: String,
+    },
+    /// The transaction ended otherwise.
+    #[error("transaction `{id}` is {actual} already, and that is final")]
+    TransactionConflict {
+        /// Its id.
+        id: String,
+        /// How it ended.
+        actual: TransactionState,
+    },
+    /// The call is for a transaction in another state.
+    #[error("transaction `{id}` is {state}; {advice}")]
+    WrongTransactionState {
+        /// Its id.
+        id: String,
+        /// What it is.
+        state: TransactionState,
+        /// What to do instead.
+        advice: &'static str,
+    },
+    /// The transaction was open for longer than it may be.
+    #[error(
+        "transaction `{id}` was open for more than {timeout_ms} ms, and was rolled back; begin it again, or raise \
+         `TransactionOptions::timeout`"
+    )]
+    TransactionTimedOut {
+        /// Its id.
+        id: String,
+        /// How long it might be open.
+        timeout_ms: u64,
     },
     /// There is no dead letter to be redriven.
     #[error("offset {offset} of partition {partition} of `{topic}` cannot be redriven for group `{group}`: {reason}")]
@@ -456,6 +506,11 @@ impl Error {
             Error::LeaseLost { .. } => "lease-lost",
             Error::NotDelivered { .. } => "not-delivered",
             Error::AlreadyAcknowledged { .. } => "already-acknowledged",
+            Error::TransactionExists { .. } => "transaction-exists",
+            Error::UnknownTransaction { .. } => "unknown-transaction",
+            Error::TransactionConflict { .. } => "transaction-conflict",
+            Error::WrongTransactionState { .. } => "wrong-transaction-state",
+            Error::TransactionTimedOut { .. } => "transaction-timed-out",
             Error::NoDeadLetter { .. } => "no-dead-letter",
             Error::AlreadyRedriven { .. } => "already-redriven",
             Error::OriginalGone { .. } => "original-gone",

@@ -11,6 +11,7 @@ use crate::admin::message::{self, Header as MessageHeader, Reply};
 use crate::engine::Engine;
 use crate::lane::catalog::CatalogChange;
 use crate::lane::checkpoint::{self, Assembly};
+use crate::lane::transactions::Prepared;
 use crate::lane::{entries, progress};
 use crate::log::frame::{
     FRAME_ALIGNMENT, FrameContext, FrameHeader, HEADER_BYTES, HEADER_BYTES_MAX, Kind, u32_at, u64_at,
@@ -88,6 +89,11 @@ pub fn frame(bytes: &[u8]) {
         }
         Kind::Truncate => drop(entries::decode_truncate(body)),
         Kind::Progress => drop(progress::decode_progress(body)),
+        Kind::Prepare => {
+            if let Some(prepared) = Prepared::decode(body) {
+                assert_eq!(Prepared::decode(&prepared.encode()), Some(prepared), "it is read back");
+            }
+        }
         Kind::Mark | Kind::End | Kind::Pad => {}
     }
 }

@@ -57,6 +57,7 @@ mod retention;
 mod stats;
 mod sync;
 mod topic;
+mod transaction;
 mod verify;
 
 #[doc(hidden)]
@@ -96,4 +97,8 @@ pub use record::{Header, Headers, Record, RecordRef, TAG_HEADER, Visibility};
 pub use repair::{LostOffsets, MovedOffsets, RepairProgress, RepairReport, repair};
 pub use stats::{CleanerStats, LaneStats, OutsideLog, OutsideStats, Stats};
 pub use topic::{PartitionInfo, Retention, Topic, TopicOptions};
+pub use transaction::{
+    CheckAnswer, CheckerOptions, Committed, HalfTransaction, LocalOutcome, SentInTransaction, Transaction,
+    TransactionChecker, TransactionInfo, TransactionOptions, TransactionOutcome, TransactionState, TransactionStats,
+};
 pub use verify::{Finding, Severity, VerifyProgress, VerifyReport, verify};

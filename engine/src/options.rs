@@ -4,6 +4,7 @@ use crate::bounds::*;
 use crate::error::{Error, Result};
 use crate::io::{Backend, WriteStrategy};
 use crate::lane::originals::ORIGINALS_CEILING;
+use crate::lane::transactions::OUTCOMES_CEILING;
 
 /// What recovery does when it finds acknowledged data damaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -176,6 +177,10 @@ options! {
     /// sent again is answered with them. They are part of each checkpoint, with 57 bytes and the id each. Default
     /// 50,000; at most 1,000,000.
     originals_max: u64 = 50_000, |text| parse(text, "a number");
+    /// Outcomes of transactions that each lane remembers: a decision that is made again is answered by them, and an id that
+    /// was committed is not taken for new. They are part of each checkpoint, with 33 bytes and the id each. Default
+    /// 50,000; at most 1,000,000.
+    outcomes_max: u64 = 50_000, |text| parse(text, "a number");
     /// Most bytes a second that the cleaner reads and writes. It copies what is kept of segments whose other
     /// records were given up, and puts the records of each partition together where many partitions lie
     /// scattered. While senders come in bulk it takes an eighth of this, and all that it can get while a full disk
@@ -305,6 +310,8 @@ impl Options {
         check((1..=60_000).contains(&interval), "ack_flush_interval_ms", interval.to_string(), "1 ms to 60 s")?;
         let originals = self.originals_max;
         check(originals <= ORIGINALS_CEILING, "originals_max", originals.to_string(), "at most 1,000,000")?;
+        let outcomes = self.outcomes_max;
+        check(outcomes <= OUTCOMES_CEILING, "outcomes_max", outcomes.to_string(), "at most 1,000,000")?;
         check(self.linger_us <= 1_000_000, "linger_us", self.linger_us.to_string(), "at most 1 s")?;
         check(
             (1..=60_000).contains(&self.flush_interval_ms),
@@ -349,6 +356,7 @@ mod tests {
             ("cleaner_bytes_max", "1"),
             ("flush_interval_ms", "0"),
             ("originals_max", "1000001"),
+            ("outcomes_max", "1000001"),
             ("ack_flush_interval_ms", "0"),
         ] {
             let mut options = Options::new();

@@ -303,7 +303,7 @@ fn is_bookkeeping(segment: ManifestSegment, file: Arc<dyn File>) -> bool {
         let Ok((header, _)) = scan.frame(position) else { return false };
         match header.kind {
             Kind::Checkpoint | Kind::Catalog | Kind::Discard | Kind::Truncate | Kind::Progress => {}
-            Kind::Mark | Kind::End | Kind::Pad => {}
+            Kind::Mark | Kind::End | Kind::Pad | Kind::Prepare => {}
             Kind::Records { .. } | Kind::Withheld { .. } | Kind::Publish => return false,
             Kind::Moved { .. } | Kind::Head => return false,
         }

@@ -3,6 +3,7 @@
 use crate::engine::{EngineInner, RecoverySummary};
 use crate::io::{IoReport, WriteStrategy};
 use crate::partition::read_ahead::ColdCounters;
+use crate::transaction::TransactionStats;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -54,6 +55,8 @@ pub struct Stats {
     /// Failures of interceptors that failed no call: of those that are best effort, and panics of those that were told
     /// of what was done already.
     pub interceptor_failures: u64,
+    /// Transactions.
+    pub transactions: TransactionStats,
     /// The disk is full: records are refused, everything else goes on.
     pub no_space: bool,
     /// The first failure, if the engine is poisoned.
@@ -246,6 +249,7 @@ pub(crate) fn collect(inner: &EngineInner) -> Stats {
         withheld_records: lanes.iter().map(|lane| lane.withheld_records).sum::<u64>()
             + outside.as_ref().map_or(0, withheld_outside),
         interceptor_failures: inner.interceptor_failures.load(Ordering::Relaxed),
+        transactions: inner.transactions.stats(inner.clock.wall_ms()),
         no_space: inner.lanes.iter().any(|lane| lane.supply.is_full()),
         poisoned: inner.latch.check().err().map(|cause| cause.to_string()),
         opened_in_us: inner.opened_in_us,

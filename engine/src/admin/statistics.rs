@@ -6,6 +6,7 @@ use super::value::Value;
 use crate::engine::RecoverySummary;
 use crate::io::IoReport;
 use crate::stats::{CleanerStats, LaneStats, OutsideLog, OutsideStats, Stats};
+use crate::transaction::TransactionStats;
 
 /// The admin socket, as the statistics show it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +58,7 @@ impl From<Stats> for Value {
                 withheld_records,
                 clock_ahead_ms,
                 interceptor_failures,
+                transactions,
                 no_space,
                 poisoned,
                 opened_in_us,
@@ -71,6 +73,24 @@ impl From<Stats> for Value {
 impl From<CleanerStats> for Value {
     fn from(stats: CleanerStats) -> Value {
         map!(stats, CleanerStats { bytes, segments, copies, is_idle })
+    }
+}
+
+impl From<TransactionStats> for Value {
+    fn from(stats: TransactionStats) -> Value {
+        map!(
+            stats,
+            TransactionStats {
+                open,
+                prepared,
+                unresolved,
+                oldest_prepared_age_ms,
+                committed,
+                rolled_back,
+                checks,
+                checker_failures
+            }
+        )
     }
 }
 

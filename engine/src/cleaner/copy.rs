@@ -236,7 +236,7 @@ impl Copying {
     fn take_publications(&mut self, scan: &mut SegmentScan, header: &FrameHeader) -> Result<u64, NoCopy> {
         let (_, body) = scan.frame(header.position).map_err(|_| self.damaged())?;
         let mut by_slot: BTreeMap<u32, Vec<PublishEntry>> = BTreeMap::new();
-        for entry in entries::decode_publish(body).ok_or_else(|| self.damaged())? {
+        for entry in entries::decode_publish(body).ok_or_else(|| self.damaged())?.0 {
             let is_kept = |first_offset: u64| entry.base_offset + u64::from(entry.count) > first_offset;
             if self.first_offset(entry.slot).is_some_and(is_kept) {
                 by_slot.entry(entry.slot).or_default().push(entry);
@@ -248,7 +248,7 @@ impl Copying {
             if self.first_offset(slot).is_none() {
                 continue;
             }
-            let body = entries::encode_publish(&entries);
+            let body = entries::encode_publish(&entries, None);
             let (body_bytes, body_checksum) = (body.len() as u32, crc32c::crc32c(&body));
             self.pass.gather(slot, FrameHeader { body_bytes, body_checksum, ..*header }, &body);
             written += self.keep_within_memory()?;

@@ -446,8 +446,14 @@ impl Place {
 /// The withheld frames that a frame publishes or cancels.
 fn decided(state: &LogState, kind: Kind, body: &[u8]) -> Vec<Withheld> {
     let identities: Vec<Identity> = match kind {
-        Kind::Publish => entries::decode_publish(body).into_iter().flatten().map(|entry| entry.identity).collect(),
-        Kind::Discard => entries::decode_discard(body).into_iter().flatten().map(|entry| entry.identity).collect(),
+        Kind::Publish => {
+            let (entries, _) = entries::decode_publish(body).unwrap_or_default();
+            entries.into_iter().map(|entry| entry.identity).collect()
+        }
+        Kind::Discard => {
+            let (entries, _) = entries::decode_discard(body).unwrap_or_default();
+            entries.into_iter().map(|entry| entry.identity).collect()
+        }
         _ => Vec::new(),
     };
     identities.into_iter().filter_map(|identity| state.withheld_frame(identity)).collect()

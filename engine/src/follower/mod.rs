@@ -36,6 +36,7 @@ use crate::producer::dispatcher::Dispatcher;
 use crate::producer::identity::NamedProducers;
 use crate::stats::{OutsideLog, OutsideStats};
 use crate::sync::lock;
+use crate::transaction::registry::Transactions;
 use log::{Context, Effect, LogFollower, Step, take_over};
 use manifest::ManifestWatch;
 pub(crate) use manifest::load_settled;
@@ -134,6 +135,7 @@ pub(crate) fn open(
         lock_file: Mutex::new(None),
         admin: Arc::default(),
         interceptor_failures: Arc::default(),
+        transactions: Transactions::default(),
         following: Some(following),
     };
     inner.refresh()?;

@@ -1,8 +1,11 @@
 //! The bodies of Publish, Discard and Truncate frames.
 //!
+//! Behind the list of a Publish or Discard frame may stand the end of a transaction: see [`super::transactions`].
+//!
 //! Invariant: references name a withheld frame by its identity, the log and position it was first written
 //! at; an identity is never an address, and the segment that the bytes were copied to knows where they stand.
 
+use super::transactions::Ending;
 use crate::log::codec::{Put, Reader};
 use crate::log::position::Identity;
 
@@ -38,7 +41,7 @@ pub(crate) struct TruncateEntry {
     pub(crate) first_offset: u64,
 }
 
-pub(crate) fn encode_publish(entries: &[PublishEntry]) -> Vec<u8> {
+pub(crate) fn encode_publish(entries: &[PublishEntry], ending: Option<&Ending>) -> Vec<u8> {
     let mut body = Vec::with_capacity(4 + entries.len() * PUBLISH_BYTES);
     body.put_u32(entries.len() as u32);
     for entry in entries {
@@ -51,11 +54,15 @@ pub(crate) fn encode_publish(entries: &[PublishEntry]) -> Vec<u8> {
         body.put_i64(entry.timestamp_max_ms);
         body.put_bytes(&entry.extra_headers);
     }
+    if let Some(ending) = ending {
+        ending.encode_into(&mut body);
+    }
     body
 }
 
-pub(crate) fn decode_publish(body: &[u8]) -> Option<Vec<PublishEntry>> {
-    decode_list(body, |reader| {
+/// The publications, and the transaction that ends by them.
+pub(crate) fn decode_publish(body: &[u8]) -> Option<(Vec<PublishEntry>, Option<Ending>)> {
+    decode_list_and_ending(body, |reader| {
         Some(PublishEntry {
             identity: Identity::decode(reader)?,
             slot: reader.u32()?,
@@ -69,17 +76,31 @@ pub(crate) fn decode_publish(body: &[u8]) -> Option<Vec<PublishEntry>> {
     })
 }
 
-pub(crate) fn encode_discard(entries: &[DiscardEntry]) -> Vec<u8> {
+pub(crate) fn encode_discard(entries: &[DiscardEntry], ending: Option<&Ending>) -> Vec<u8> {
     let mut body = Vec::new();
     body.put_u32(entries.len() as u32);
     for entry in entries {
         entry.identity.encode(&mut body);
     }
+    if let Some(ending) = ending {
+        ending.encode_into(&mut body);
+    }
     body
 }
 
-pub(crate) fn decode_discard(body: &[u8]) -> Option<Vec<DiscardEntry>> {
-    decode_list(body, |reader| Some(DiscardEntry { identity: Identity::decode(reader)? }))
+/// What is discarded, and the transaction that ends by that.
+pub(crate) fn decode_discard(body: &[u8]) -> Option<(Vec<DiscardEntry>, Option<Ending>)> {
+    decode_list_and_ending(body, |reader| Some(DiscardEntry { identity: Identity::decode(reader)? }))
+}
+
+fn decode_list_and_ending<'a, T>(
+    body: &'a [u8],
+    one: impl Fn(&mut Reader<'a>) -> Option<T>,
+) -> Option<(Vec<T>, Option<Ending>)> {
+    let mut reader = Reader::new(body);
+    let entries = take_list(&mut reader, body.len(), one)?;
+    let ending = if reader.is_empty() { None } else { Some(Ending::take(&mut reader)?) };
+    reader.is_empty().then_some((entries, ending))
 }
 
 /// Bytes of the body of a Truncate frame with so many entries.
@@ -104,17 +125,28 @@ pub(crate) fn decode_truncate(body: &[u8]) -> Option<Vec<TruncateEntry>> {
 /// A count (u32), and so many entries, up to the body's end.
 pub(crate) fn decode_list<'a, T>(body: &'a [u8], one: impl Fn(&mut Reader<'a>) -> Option<T>) -> Option<Vec<T>> {
     let mut reader = Reader::new(body);
-    let count = reader.u32()?;
-    let mut entries = Vec::with_capacity((count as usize).min(body.len() / 8));
-    for _ in 0..count {
-        entries.push(one(&mut reader)?);
-    }
+    let entries = take_list(&mut reader, body.len(), one)?;
     reader.is_empty().then_some(entries)
+}
+
+/// A count (u32), and so many entries.
+fn take_list<'a, T>(
+    reader: &mut Reader<'a>,
+    bytes_max: usize,
+    one: impl Fn(&mut Reader<'a>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let count = reader.u32()?;
+    let mut entries = Vec::with_capacity((count as usize).min(bytes_max / 8));
+    for _ in 0..count {
+        entries.push(one(reader)?);
+    }
+    Some(entries)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lane::transactions::TransactionKey;
     use crate::log::position::Position;
 
     #[test]
@@ -129,13 +161,21 @@ mod tests {
             timestamp_max_ms: -6,
             extra_headers: vec![1, 2, 3],
         }];
-        let body = encode_publish(&publish);
-        assert_eq!(decode_publish(&body).unwrap(), publish);
+        let ending = Ending::Follows { key: TransactionKey { log: 1, generation: 2, number: 3 } };
+        let body = encode_publish(&publish, None);
+        assert_eq!(decode_publish(&body).unwrap(), (publish.clone(), None));
         for length in 0..body.len() {
             assert_eq!(decode_publish(&body[..length]), None);
         }
+        let with_ending = encode_publish(&publish, Some(&ending));
+        assert_eq!(decode_publish(&with_ending).unwrap(), (publish, Some(ending.clone())));
+        for length in body.len() + 1..with_ending.len() {
+            assert_eq!(decode_publish(&with_ending[..length]), None);
+        }
         let discard = vec![DiscardEntry { identity: Identity { log: 3, position: Position(16) } }];
-        assert_eq!(decode_discard(&encode_discard(&discard)).unwrap(), discard);
+        assert_eq!(decode_discard(&encode_discard(&discard, None)).unwrap(), (discard.clone(), None));
+        let with_ending = encode_discard(&discard, Some(&ending));
+        assert_eq!(decode_discard(&with_ending).unwrap(), (discard, Some(ending)));
         let truncate = vec![TruncateEntry { slot: 3, first_offset: 9 }, TruncateEntry { slot: 4, first_offset: 1 }];
         let body = encode_truncate(&truncate);
         assert_eq!(body.len(), truncate_body_bytes(2));

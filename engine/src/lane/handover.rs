@@ -2,14 +2,18 @@
 //!
 //! Invariants:
 //! - Each partition, and each frame that is withheld for it, goes to exactly one log: that of its new lane. With it go
-//!   the numbers of its producers, the receipts that are remembered, and how far groups have come.
+//!   the numbers of its producers, the receipts that are remembered, how far groups have come, and what transactions that
+//!   are prepared have in it.
 //! - Identities stay what they are; they name the log that a frame was first written to.
 //! - Append times never go back for any partition, whichever log it comes from.
 
 use super::state::LogState;
+use super::transactions::{Prepared, TransactionKey};
 use crate::bounds::WITHHELD_RECORDS_CEILING;
 use crate::canary::{self, Canary};
 use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// The states that the logs of `lanes` lanes begin with; `earlier` is in the order of the lanes before.
 pub(crate) fn hand_over(earlier: &[&LogState], lanes: u32) -> Result<Vec<LogState>> {
@@ -34,6 +38,9 @@ pub(crate) fn hand_over(earlier: &[&LogState], lanes: u32) -> Result<Vec<LogStat
         for (group, slot, _) in state.groups.iter().filter(|(_, slot, _)| was_its(*slot)) {
             states[(slot % lanes) as usize].groups.take_over(&state.groups, group, slot);
         }
+        for decided in state.transactions.decided() {
+            states[lane % lanes as usize].transactions.decide(decided.clone());
+        }
         for (lane, target) in (0..).zip(&mut states) {
             target.cancelled.take_over(&state.cancelled, |slot| was_its(slot) && slot % lanes == lane);
         }
@@ -41,6 +48,7 @@ pub(crate) fn hand_over(earlier: &[&LogState], lanes: u32) -> Result<Vec<LogStat
             target.append_time_ms = target.append_time_ms.max(state.append_time_ms);
         }
     }
+    hand_over_prepared(earlier, &mut states);
     states[0].catalog = earlier[0].catalog.clone();
     match states.iter().map(LogState::withheld_records).max() {
         Some(count) if count > WITHHELD_RECORDS_CEILING => Err(Error::TooMany {
@@ -50,6 +58,41 @@ pub(crate) fn hand_over(earlier: &[&LogState], lanes: u32) -> Result<Vec<LogStat
             advice: "leave `lanes` unset until some of them are due",
         }),
         _ => Ok(states),
+    }
+}
+
+/// The parts of each transaction that is prepared, put together and shared out anew.
+fn hand_over_prepared(earlier: &[&LogState], states: &mut [LogState]) {
+    let mut whole: BTreeMap<TransactionKey, Prepared> = BTreeMap::new();
+    for part in earlier.iter().flat_map(|state| state.transactions.prepared()) {
+        match whole.entry(part.key) {
+            Entry::Vacant(entry) => drop(entry.insert(part.clone())),
+            Entry::Occupied(mut entry) => {
+                let whole = entry.get_mut();
+                whole.frames.extend(&part.frames);
+                whole.acks.extend(part.acks.iter().cloned());
+                whole.prepared_ms = whole.prepared_ms.max(part.prepared_ms);
+            }
+        }
+    }
+    let lanes = states.len() as u32;
+    for whole in whole.into_values() {
+        let part_of = |(lane, state): (u32, &LogState)| Prepared {
+            frames: whole.frames.iter().copied().filter(|frame| state.withheld_frame(*frame).is_some()).collect(),
+            acks: whole.acks.iter().filter(|entry| entry.slot % lanes == lane).cloned().collect(),
+            ..whole.clone()
+        };
+        let parts: Vec<Prepared> = (0..).zip(&*states).map(part_of).collect();
+        let has_part = |part: &Prepared| !part.frames.is_empty() || !part.acks.is_empty();
+        // One whose partitions are all deleted is undecided all the same.
+        let somewhere = parts.iter().any(has_part);
+        let participants = parts.iter().filter(|part| has_part(part)).count().max(1) as u32;
+        for (lane, part) in parts.into_iter().enumerate() {
+            if has_part(&part) || (lane == 0 && !somewhere) {
+                let prepared = states[lane].transactions.prepare(Prepared { participants, ..part });
+                prepared.expect("each transaction is shared out once");
+            }
+        }
     }
 }
 

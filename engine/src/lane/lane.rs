@@ -11,6 +11,7 @@
 //! - A batch is taken on wholly or not at all: room for all of it is there before the first frame.
 
 mod encoding;
+mod transacting;
 
 use super::catalog::CatalogChange;
 use super::checkpoint;
@@ -119,8 +120,10 @@ pub(crate) struct Lane {
     controls: VecDeque<Message>,
     /// How far groups have come, and the log had no room for it. Their desks count on it, so it goes first, in its order.
     unwritten_progress: Vec<ProgressEntry>,
-    /// When that is tried again.
-    retry_progress_at: u64,
+    /// Parts of transactions that were decided elsewhere, and the log had no room for their ends. Nobody else ends them.
+    unended: Vec<Message>,
+    /// When these are tried again.
+    retry_at: u64,
     effects: VecDeque<(Position, Effect)>,
     completions: Vec<Completion>,
     /// Batches of many parts among the effects, at the end, whose indexes are not near yet.
@@ -168,7 +171,8 @@ impl Lane {
             syncs: VecDeque::new(),
             controls: VecDeque::new(),
             unwritten_progress: Vec::new(),
-            retry_progress_at: 0,
+            unended: Vec::new(),
+            retry_at: 0,
             effects: VecDeque::new(),
             completions: Vec::new(),
             far_batches: 0,
@@ -250,6 +254,10 @@ impl Lane {
             }
             self.closing_marked = true;
             return false;
+        }
+        for message in std::mem::take(&mut self.unended) {
+            // Opening ends them.
+            message.refuse(&Error::Closed { what: "the engine" });
         }
         if let Some(answer) = self.closing.take() {
             answer.set(self.parts.shared.latch.check().map_err(poisoned));
@@ -482,14 +490,30 @@ impl Lane {
     // ----- bookkeeping frames -----
 
     fn work_through_controls(&mut self) {
-        if !self.unwritten_progress.is_empty() && self.parts.clock.monotonic_ns() >= self.retry_progress_at {
-            self.controls.push_front(Message::Progress { entries: Vec::new(), reply: None });
+        if self.waits_for_room() && self.parts.clock.monotonic_ns() >= self.retry_at {
+            for message in std::mem::take(&mut self.unended).into_iter().rev() {
+                self.controls.push_front(message);
+            }
+            if !self.unwritten_progress.is_empty() {
+                self.controls.push_front(Message::Progress { entries: Vec::new(), reply: None });
+            }
         }
         while let Some(message) = self.controls.pop_front() {
             let message = self.with_unwritten(message);
-            let total = control_bytes(&message);
+            if let Message::Transact { work, .. } = &message
+                && let Err(error) = self.check_transaction(work)
+            {
+                message.refuse(&error);
+                continue;
+            }
+            let mut total = control_bytes(&message);
             let (purpose, growth) = match &message {
                 Message::Publish { .. } => (Purpose::Publication, 0),
+                Message::Transact { work, .. } => {
+                    let (bytes, growth) = self.transaction_bytes(work);
+                    total = bytes;
+                    (if work.step.ends() { Purpose::Publication } else { Purpose::Records }, growth)
+                }
                 Message::Catalog { change: CatalogChange::Create(topic), .. } => {
                     (Purpose::Bookkeeping, topic.encoded_bytes())
                 }
@@ -508,8 +532,10 @@ impl Lane {
             };
             match has_room {
                 Ok(true) => {
-                    // Before the state changes: a checkpoint must not know what the frame behind it says.
-                    self.roll_if_full(total);
+                    if !matches!(message, Message::Transact { .. }) {
+                        // Before the state changes: a checkpoint must not know what the frame behind it says.
+                        self.roll_if_full(total);
+                    }
                     self.control(message);
                 }
                 Ok(false) => {
@@ -519,6 +545,11 @@ impl Lane {
                 Err(error) => self.refuse_control(message, &error),
             }
         }
+    }
+
+    /// Something that must go into the log found no room in it.
+    fn waits_for_room(&self) -> bool {
+        !self.unwritten_progress.is_empty() || !self.unended.is_empty()
     }
 
     /// What the log had no room for goes before what comes now.
@@ -534,15 +565,17 @@ impl Lane {
     }
 
     fn refuse_control(&mut self, message: Message, error: &Error) {
-        if let Message::Progress { entries, reply } = message {
-            self.unwritten_progress = entries;
-            self.retry_progress_at = self.parts.clock.monotonic_ns() + BLOCKED_RETRY_NS;
-            if let Some(reply) = reply {
-                reply.set(Err(error.clone()));
+        match message {
+            Message::Progress { entries, reply } => {
+                self.unwritten_progress = entries;
+                if let Some(reply) = reply {
+                    reply.set(Err(error.clone()));
+                }
             }
-        } else {
-            message.refuse(error);
+            Message::Transact { ref work, .. } if work.step.must_follow() => self.unended.push(message),
+            message => return message.refuse(error),
         }
+        self.retry_at = self.parts.clock.monotonic_ns() + BLOCKED_RETRY_NS;
     }
 
     fn control(&mut self, message: Message) {
@@ -592,13 +625,19 @@ impl Lane {
                 *lock(&list) = self.state.acknowledged(topic, slot);
                 self.answer_when_durable(reply);
             }
+            Message::Cancel { identity, .. } | Message::Publish { identity, .. }
+                if self.state.waits_for_transaction(identity) =>
+            {
+                message.refuse(&Error::NotWithheld);
+            }
             Message::Cancel { identity, reply } => match self.state.discard(identity) {
                 Some(_) => {
-                    let body = entries::encode_discard(&[DiscardEntry { identity }]);
+                    let body = entries::encode_discard(&[DiscardEntry { identity }], None);
                     self.append_control(Kind::Discard, &body, Some(reply));
                 }
                 None => reply.set(Err(Error::NotWithheld)),
             },
+            Message::Transact { work, reply } => self.transact(*work, reply),
             Message::Publish { identity, extra_headers, reply } => {
                 if self.publish_identities(vec![(identity, extra_headers)]) == 0 {
                     reply.set(Err(Error::NotWithheld));
@@ -675,8 +714,7 @@ impl Lane {
         let mut noted = Vec::with_capacity(entries.len());
         let mut contradiction = None;
         for entry in entries {
-            let first_offset = self.state.partition(entry.slot).first_offset;
-            match self.state.groups.apply(entry, first_offset) {
+            match self.state.apply_progress(entry) {
                 Ok(true) => noted.push(entry.clone()),
                 // Its group was deleted, or it was said before.
                 Ok(false) => {}
@@ -754,7 +792,7 @@ impl Lane {
             return 0;
         }
         let (entries, timestamps): (Vec<_>, Vec<_>) = published.into_iter().unzip();
-        let placed = self.append_control(Kind::Publish, &entries::encode_publish(&entries), None);
+        let placed = self.append_control(Kind::Publish, &entries::encode_publish(&entries, None), None);
         for (index, (entry, timestamp_max_ms)) in entries.iter().zip(timestamps).enumerate() {
             if let Some(partition) = self.parts.table.get(entry.slot) {
                 let run = reference_run(entry, index as u32, placed.position, placed.bytes, timestamp_max_ms);
@@ -879,8 +917,8 @@ impl Lane {
             let wait_ns = u64::try_from(due_ms.saturating_sub(wall)).unwrap_or(0).saturating_mul(1_000_000);
             until(now + if self.blocked { BLOCKED_RETRY_NS } else { wait_ns.min(WALL_CLOCK_CHECK_NS) });
         }
-        if !self.unwritten_progress.is_empty() {
-            until(self.retry_progress_at);
+        if self.waits_for_room() {
+            until(self.retry_at);
         }
         if !writing {
             if self.wants_mark() {
@@ -1057,7 +1095,7 @@ impl Lane {
                 self.refuse(&accumulator, batch, error.clone());
             }
         }
-        for message in std::mem::take(&mut self.controls) {
+        for message in std::mem::take(&mut self.controls).into_iter().chain(std::mem::take(&mut self.unended)) {
             message.refuse(&error);
         }
         for (_, reply) in std::mem::take(&mut self.syncs) {
@@ -1117,6 +1155,8 @@ fn control_bytes(message: &Message) -> u64 {
         | Message::ListAcknowledged { .. }
         | Message::ListWithheld { .. }
         | Message::Sync { .. }
+        // What it takes depends on the state.
+        | Message::Transact { .. }
         | Message::Ready(_)
         | Message::Close { .. } => 0,
     }

@@ -9,7 +9,6 @@ pub(crate) mod cut;
 pub(crate) mod entries;
 pub(crate) mod groups;
 pub(crate) mod handover;
-#[allow(dead_code, reason = "the inbox is built before deliveries use it")]
 pub(crate) mod inbox;
 #[allow(clippy::module_inception)]
 pub(crate) mod lane;
@@ -20,8 +19,11 @@ pub(crate) mod progress;
 pub(crate) mod read_ahead;
 pub(crate) mod recovery;
 pub(crate) mod repeats;
+pub(crate) mod resolving;
 pub(crate) mod shared;
 pub(crate) mod state;
+pub(crate) mod steps;
 pub(crate) mod supply;
 pub(crate) mod thread;
+pub(crate) mod transactions;
 pub(crate) mod writer;

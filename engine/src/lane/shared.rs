@@ -11,6 +11,7 @@ use super::cut::Cut;
 use super::numbers::Last;
 use super::progress::ProgressEntry;
 use super::state::Unseen;
+use super::steps::TransactionWork;
 use super::supply::SegmentSupply;
 use crate::error::{Error, Result};
 use crate::io::{IoFailure, Latch, Wake};
@@ -54,6 +55,8 @@ pub(crate) enum Message {
     /// Note how far groups have come. With a reply: at once, and durably, with all that was noted before; else within the
     /// flush interval. Where the log has no room, the reply says so, and it is noted later all the same.
     Progress { entries: Vec<ProgressEntry>, reply: Option<Answer> },
+    /// Take a step of a transaction. Answered when it is durable, but for records that are only withheld.
+    Transact { work: Box<TransactionWork>, reply: Answer },
     /// Forget a group that was deleted.
     ForgetGroup { group: u32, reply: Answer },
     /// Take back a withheld record, durably.
@@ -82,6 +85,7 @@ impl Message {
             | Message::ForgetProducer { reply, .. }
             | Message::LastSent { reply, .. }
             | Message::ForgetGroup { reply, .. }
+            | Message::Transact { reply, .. }
             | Message::ListUnseen { reply, .. }
             | Message::ListAcknowledged { reply, .. }
             | Message::Cancel { reply, .. }

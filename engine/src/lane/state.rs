@@ -16,7 +16,8 @@ use super::entries::{self, PublishEntry};
 use super::groups::Groups;
 use super::numbers::Numbers;
 use super::originals::{Original, Originals};
-use super::progress;
+use super::progress::{self, ProgressChange, ProgressEntry};
+use super::transactions::{Ending, Prepared, TransactionKey, TransactionOutcome, Transactions};
 use crate::bounds::{RECORD_BYTES_CEILING, SLOTS_MAX};
 use crate::canary::{self, Canary};
 use crate::log::codec::{Put, Reader};
@@ -25,7 +26,7 @@ use crate::log::origin::Origin;
 use crate::log::position::{Identity, Position, Stretch};
 use crate::partition::index::{Publication, Run};
 use crate::record::RecordRef;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// What a partition takes in a checkpoint.
@@ -49,11 +50,15 @@ impl Default for PartitionState {
     }
 }
 
+/// The due time of a frame that waits for its transaction. No delay is so long.
+pub(crate) const UNDECIDED_MS: i64 = i64::MAX;
+
 /// A frame whose records have no offsets yet. Its key is its identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Withheld {
     pub(crate) slot: u32,
     pub(crate) count: u32,
+    /// When it is published, or [`UNDECIDED_MS`].
     pub(crate) due_ms: i64,
     pub(crate) frame_bytes: u32,
     pub(crate) timestamp_max_ms: i64,
@@ -94,6 +99,7 @@ pub(crate) struct LogState {
     pub(crate) originals: Originals,
     pub(crate) cancelled: Cancelled,
     pub(crate) groups: Groups,
+    pub(crate) transactions: Transactions,
 }
 
 impl LogState {
@@ -175,7 +181,9 @@ impl LogState {
     /// Takes a withheld frame in.
     pub(crate) fn withhold(&mut self, identity: Identity, withheld: Withheld) {
         self.withheld_records += u64::from(withheld.count);
-        self.due.insert((withheld.due_ms, identity));
+        if withheld.due_ms != UNDECIDED_MS {
+            self.due.insert((withheld.due_ms, identity));
+        }
         self.withheld.insert(identity, withheld);
     }
 
@@ -247,6 +255,11 @@ impl LogState {
     /// A frame that is withheld.
     pub(crate) fn withheld_frame(&self, identity: Identity) -> Option<Withheld> {
         self.withheld.get(&identity).copied()
+    }
+
+    /// Whether a frame is withheld until its transaction decides.
+    pub(crate) fn waits_for_transaction(&self, identity: Identity) -> bool {
+        self.withheld.get(&identity).is_some_and(|withheld| withheld.due_ms == UNDECIDED_MS)
     }
 
     /// The numbers of a producer in a partition that stand in the log and are not visible.
@@ -348,29 +361,53 @@ impl LogState {
                 );
                 Ok(())
             }
-            Kind::Withheld { slot, count, due_ms, append_time_ms, reason: WithheldReason::Delayed, origin } => {
+            Kind::Withheld { slot, count, due_ms, append_time_ms, reason, origin } => {
                 self.append_time_ms = self.append_time_ms.max(append_time_ms);
                 let identity = Identity { log, position: header.position };
                 let found = look_through(slot, origin, identity, None, body, count)?;
                 self.check_room(slot, count, origin)?;
                 let (frame_bytes, timestamp_max_ms) = (header.total_bytes() as u32, found.timestamp_max_ms);
-                self.take_origin(slot, origin, count, found);
+                let due_ms = match reason {
+                    WithheldReason::Delayed => {
+                        self.take_origin(slot, origin, count, found);
+                        due_ms.min(UNDECIDED_MS - 1)
+                    }
+                    WithheldReason::Transaction => {
+                        // What may never be published is nothing that another record repeats.
+                        self.number(slot, origin, count, found.last_id);
+                        UNDECIDED_MS
+                    }
+                };
                 self.withhold(identity, Withheld { slot, count, due_ms, frame_bytes, timestamp_max_ms, origin });
                 Ok(())
             }
             Kind::Publish => {
-                let entries = entries::decode_publish(body).ok_or("its list cannot be read")?;
+                let (entries, ending) = entries::decode_publish(body).ok_or("its list cannot be read")?;
                 for (entry_index, entry) in entries.iter().enumerate() {
                     let run = self.apply_publish(header, entry_index as u32, entry)?;
                     publish(entry.slot, run);
                 }
+                if let Some(ending) = ending {
+                    self.end_part(&ending, TransactionOutcome::Committed)?;
+                }
                 Ok(())
             }
             Kind::Discard => {
-                for entry in entries::decode_discard(body).ok_or("its list cannot be read")? {
+                let (entries, ending) = entries::decode_discard(body).ok_or("its list cannot be read")?;
+                for entry in entries {
                     self.discard(entry.identity).ok_or("it discards a record that is not withheld")?;
                 }
+                if let Some(ending) = ending {
+                    self.end_part(&ending, TransactionOutcome::RolledBack)?;
+                }
                 Ok(())
+            }
+            Kind::Prepare => {
+                let prepared = Prepared::decode(body).ok_or("its transaction cannot be read")?;
+                for entry in &prepared.acks {
+                    self.check_room(entry.slot, 0, Origin::default())?;
+                }
+                Ok(self.transactions.prepare(prepared)?)
             }
             Kind::Moved { .. } | Kind::Head => Err("only copied segments have such a frame".to_owned()),
             Kind::Catalog => {
@@ -390,8 +427,7 @@ impl LogState {
             Kind::Progress => {
                 for entry in progress::decode_progress(body).ok_or("its list cannot be read")? {
                     self.check_room(entry.slot, 0, Origin::default())?;
-                    let first_offset = self.partition(entry.slot).first_offset;
-                    self.groups.apply(&entry, first_offset)?;
+                    self.apply_progress(&entry)?;
                 }
                 Ok(())
             }
@@ -411,6 +447,67 @@ impl LogState {
         self.check_room(entry.slot, entry.count, released.origin)?;
         let (_, timestamp_max_ms) = self.assign(entry.slot, entry.count, entry.timestamp_max_ms);
         Ok(reference_run(entry, entry_index, header.position, header.total_bytes() as u32, timestamp_max_ms))
+    }
+
+    /// Notes how far a group has come. `Ok(false)`: it changes nothing.
+    pub(crate) fn apply_progress(&mut self, entry: &ProgressEntry) -> Result<bool, &'static str> {
+        let first_offset = self.partition(entry.slot).first_offset;
+        if let ProgressChange::Reset { .. } = entry.change {
+            self.transactions.forget_acks(entry.group, entry.slot);
+        }
+        self.groups.apply(entry, first_offset)
+    }
+
+    /// Ends the part of a transaction in this log; what it had is published or discarded by the same frame. Returns the
+    /// partitions in which groups have come further by it.
+    pub(crate) fn end_part(
+        &mut self,
+        ending: &Ending,
+        outcome: TransactionOutcome,
+    ) -> Result<BTreeSet<u32>, &'static str> {
+        let prepared = self.transactions.end(ending.key());
+        let acks = match (prepared, ending) {
+            (Some(prepared), _) => prepared.acks,
+            (None, Ending::Decides { acks, .. }) => acks.clone(),
+            (None, Ending::Follows { .. }) => return Err("it ends a transaction that is not prepared"),
+        };
+        if let Ending::Decides { decided, .. } = ending {
+            if decided.outcome != outcome {
+                return Err("it decides a transaction otherwise than it ends it");
+            }
+            self.transactions.decide(decided.clone());
+        }
+        let mut slots = BTreeSet::new();
+        if outcome == TransactionOutcome::Committed {
+            for entry in &acks {
+                // What contradicts the log is not finished, and comes again: better than a log that cannot be read.
+                if self.apply_progress(entry) == Ok(true) {
+                    slots.insert(entry.slot);
+                }
+            }
+        }
+        Ok(slots)
+    }
+
+    /// Takes the part of a transaction out that is never to be published, and what it withholds.
+    pub(crate) fn give_up_part(&mut self, key: TransactionKey) {
+        let Some(prepared) = self.transactions.end(key) else { return };
+        for identity in prepared.frames {
+            self.discard(identity);
+        }
+    }
+
+    /// At opening: discards what was withheld for transactions that were never prepared.
+    pub(crate) fn discard_orphans(&mut self) {
+        let prepared: HashSet<Identity> =
+            self.transactions.prepared().flat_map(|prepared| prepared.frames.iter().copied()).collect();
+        let is_orphan = |(identity, withheld): &(&Identity, &Withheld)| {
+            withheld.due_ms == UNDECIDED_MS && !prepared.contains(*identity)
+        };
+        let orphans: Vec<Identity> = self.withheld.iter().filter(is_orphan).map(|(identity, _)| *identity).collect();
+        for identity in orphans {
+            self.discard(identity);
+        }
     }
 
     /// Whether a partition can be, and has room for so many offsets. Whole frames that say otherwise were never
@@ -458,7 +555,8 @@ impl LogState {
         let partitions = self.partitions_used as u64 * PARTITION_BYTES;
         let withheld = self.withheld.len() as u64 * WITHHELD_BYTES;
         let origins = self.numbers.encoded_bytes() + self.originals.encoded_bytes() + self.cancelled.encoded_bytes();
-        self.catalog.encoded_bytes() + partitions + withheld + origins + self.groups.encoded_bytes_max() + 64
+        let delivery = self.groups.encoded_bytes_max() + self.transactions.encoded_bytes_max();
+        self.catalog.encoded_bytes() + partitions + withheld + origins + delivery + 64
     }
 
     /// The state as the body of a checkpoint.
@@ -492,6 +590,7 @@ impl LogState {
         self.originals.encode(&mut body);
         self.cancelled.encode(&mut body);
         self.groups.encode(&mut body);
+        self.transactions.encode(&mut body);
         body
     }
 
@@ -537,6 +636,7 @@ impl LogState {
         state.originals = Originals::decode(&mut reader)?;
         state.cancelled = Cancelled::decode(&mut reader)?;
         state.groups = Groups::decode(&mut reader)?;
+        state.transactions = Transactions::decode(&mut reader)?;
         if canary::sings(Canary::ForgetNumbers) {
             state.numbers = Numbers::default();
         }
@@ -630,7 +730,6 @@ fn look_through(
 mod tests {
     use super::*;
     use crate::lane::catalog::{ProducerEntry, TopicEntry};
-    use crate::lane::progress::{ProgressChange, ProgressEntry};
     use crate::topic::Retention;
 
     fn at(position: u64) -> Identity {

@@ -165,6 +165,11 @@ impl LogWriter {
         self.tail
     }
 
+    /// The checksum of the last frame.
+    pub(crate) fn last_checksum(&self) -> u32 {
+        self.previous_checksum
+    }
+
     pub(crate) fn durable(&self) -> Position {
         self.durable
     }

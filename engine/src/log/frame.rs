@@ -50,11 +50,17 @@ const _: () = assert!(HEADER_BYTES_MAX.is_multiple_of(8) && END_FRAME_BYTES.is_m
 pub(crate) enum WithheldReason {
     /// It becomes visible at a time.
     Delayed = 1,
+    /// Its transaction decides.
+    Transaction = 2,
 }
 
 impl WithheldReason {
     fn decode(code: u32) -> Option<WithheldReason> {
-        (code == WithheldReason::Delayed as u32).then_some(WithheldReason::Delayed)
+        match code {
+            1 => Some(WithheldReason::Delayed),
+            2 => Some(WithheldReason::Transaction),
+            _ => None,
+        }
     }
 }
 
@@ -87,6 +93,8 @@ pub(crate) enum Kind {
     Head,
     /// How far groups have come.
     Progress,
+    /// The part of a transaction in this log is durable, and undecided.
+    Prepare,
 }
 
 impl Kind {
@@ -114,6 +122,7 @@ impl Kind {
             Kind::Truncate => 11,
             Kind::Head => 12,
             Kind::Progress => 13,
+            Kind::Prepare => 14,
         }
     }
 
@@ -133,6 +142,7 @@ impl Kind {
             Kind::Truncate => "truncate",
             Kind::Head => "head",
             Kind::Progress => "progress",
+            Kind::Prepare => "prepare",
         }
     }
 
@@ -153,7 +163,7 @@ impl Kind {
         match code {
             1 => Some(RECORDS_HEADER_BYTES),
             2 | 5 => Some(HEADER_BYTES + WITHHELD_EXTENSION_BYTES),
-            3..=13 => Some(HEADER_BYTES),
+            3..=14 => Some(HEADER_BYTES),
             _ => None,
         }
     }
@@ -330,6 +340,7 @@ impl FrameHeader {
             11 => Kind::Truncate,
             12 => Kind::Head,
             13 => Kind::Progress,
+            14 => Kind::Prepare,
             _ => return Err(BadFrame::Header),
         };
         let distance = u64::from(u32_at(header, 16)) * FRAME_ALIGNMENT;

@@ -21,6 +21,7 @@ use crate::lane::handover::hand_over;
 use crate::lane::lane::LaneParts;
 use crate::lane::progress::Progress;
 use crate::lane::recovery::{self, Hole, Recovered, RecoveryContext};
+use crate::lane::resolving::{LogEnd, MissingPart, Unfinished, resolve};
 use crate::lane::shared::{LaneShared, Message};
 use crate::lane::state::LogState;
 use crate::lane::supply::{Full, Prepared, SegmentSupply};
@@ -40,6 +41,8 @@ use crate::producer::dispatcher::Dispatcher;
 use crate::producer::identity::NamedProducers;
 use crate::reserve::{self, Level};
 use crate::sync::{self, lock};
+use crate::transaction;
+use crate::transaction::registry::Transactions;
 pub(crate) use beginnings::Beginnings;
 use generation::note_ends;
 use std::collections::BTreeMap;
@@ -120,6 +123,11 @@ impl Opening<'_> {
             log.state.retain_known(&catalog);
             self.bound_originals(&mut log.state);
         }
+        // A salvaged log stays as it was found.
+        let unfinished = if salvage { Vec::new() } else { resolve_transactions(&manifest, &mut recovered)? };
+        for log in &mut recovered {
+            self.bound_outcomes(&mut log.state, &unfinished);
+        }
         let summary = RecoverySummary {
             created,
             clean: recovered.iter().all(|log| log.clean),
@@ -128,7 +136,7 @@ impl Opening<'_> {
         };
         let holes: Vec<Hole> = recovered.iter_mut().flat_map(|log| std::mem::take(&mut log.holes)).collect();
         let entered = match &files {
-            Some(files) => self.enter_generation(&mut manifest, files, unsettled, &mut recovered)?,
+            Some(files) => self.enter_generation(&mut manifest, files, unsettled, &mut recovered, &unfinished)?,
             None => {
                 for log in &recovered {
                     note_ends(&mut manifest, log);
@@ -162,13 +170,17 @@ impl Opening<'_> {
             following: None,
             admin: Arc::default(),
             interceptor_failures: Arc::default(),
+            transactions: Transactions::new(&manifest),
             storage: self.storage,
             clock: self.clock,
             options: self.options,
         };
-        let found = progress_of(&recovered);
+        let mut found = progress_of(&recovered);
+        inner.transactions.open(&mut found, &recovered, &unfinished, inner.options.outcomes_max as usize);
+        let unfinished = parts_of(&unfinished, &recovered);
         if let Some(files) = files
             && let Err(error) = start(&mut inner, manifest, files, recovered, entered)
+                .and_then(|()| transaction::registry::finish(&inner, &unfinished))
         {
             // Threads that run hold locks; whoever opens next would wait for them.
             if !lock(&inner.threads).is_empty() {
@@ -242,6 +254,11 @@ impl Opening<'_> {
         state.originals.bound(self.options.originals_max as usize);
     }
 
+    fn bound_outcomes(&self, state: &mut LogState, unfinished: &[Unfinished]) {
+        let is_pending = |key| unfinished.iter().any(|unfinished| unfinished.key == key);
+        state.transactions.bound(self.options.outcomes_max as usize, is_pending);
+    }
+
     /// Seals what was recovered, and makes what is written next. With another number of lanes `recovered` becomes
     /// what the new logs begin with.
     fn enter_generation(
@@ -250,13 +267,17 @@ impl Opening<'_> {
         files: &ManifestFiles,
         unsettled: Option<usize>,
         recovered: &mut Vec<Recovered>,
+        unfinished: &[Unfinished],
     ) -> Result<Entered> {
         self.leave_generation(manifest, files, unsettled, recovered)?;
         let (left, first_segments) = match self.other_lanes(manifest) {
             None => (Vec::new(), self.begin_generation(manifest, files, recovered)?),
             Some(lanes) => {
                 let mut states = hand_over(&recovered.iter().map(|log| &log.state).collect::<Vec<_>>(), lanes)?;
-                states.iter_mut().for_each(|state| self.bound_originals(state));
+                for state in &mut states {
+                    self.bound_originals(state);
+                    self.bound_outcomes(state, unfinished);
+                }
                 let old: Vec<u32> = manifest.logs.iter().map(|log| log.id).collect();
                 let (new, first_segments) = self.change_lanes(manifest, files, states)?;
                 (old.into_iter().zip(std::mem::replace(recovered, new)).collect(), first_segments)
@@ -314,12 +335,46 @@ impl Opening<'_> {
     }
 }
 
+/// Finds out what became of transactions that were on their way.
+fn resolve_transactions(manifest: &Manifest, recovered: &mut [Recovered]) -> Result<Vec<Unfinished>> {
+    let last: Vec<_> = recovered.iter().map(|log| log.used.last().copied()).collect();
+    let mut logs: Vec<LogEnd<'_>> = manifest
+        .logs
+        .iter()
+        .zip(recovered)
+        .map(|(log, found)| LogEnd {
+            log: log.id,
+            end: found.used.last().map(|(_, end)| *end),
+            state: &mut found.state,
+        })
+        .collect();
+    resolve(&mut logs).map_err(|MissingPart { part }| {
+        let at = manifest.logs.iter().position(|log| log.id == part.log).expect("its end is known");
+        let (segment, end) = last[at].expect("its end is known");
+        let reason = format!(
+            "the log ends here, and a transaction was decided when what it had prepared at {} was durable",
+            part.position
+        );
+        segment.damage(end, segment.limit().0.saturating_sub(end.0), reason)
+    })
+}
+
+/// The lanes that have parts to be ended, in the order of the decisions.
+fn parts_of(unfinished: &[Unfinished], recovered: &[Recovered]) -> Vec<(u32, Unfinished)> {
+    let lanes = |part: &Unfinished| -> Vec<(u32, Unfinished)> {
+        let has_it = |(_, log): &(u32, &Recovered)| log.state.transactions.get(part.key).is_some();
+        (0..).zip(recovered).filter(has_it).map(|(lane, _)| (lane, *part)).collect()
+    };
+    unfinished.iter().flat_map(lanes).collect()
+}
+
 /// How far groups had come.
 fn progress_of(recovered: &[Recovered]) -> Found {
     let of = |log: &Recovered| -> Vec<_> {
         let groups = &log.state.groups;
         let found = |(group, slot, progress): (u32, u32, &Progress)| {
-            ((group, slot), FoundProgress { progress: progress.clone(), lost: groups.lost(group, slot) })
+            let (progress, lost) = (progress.clone(), groups.lost(group, slot));
+            ((group, slot), FoundProgress { progress, lost, held: Vec::new() })
         };
         groups.iter().map(found).collect()
     };

@@ -82,7 +82,8 @@ impl CopiedIndex {
                 Ok(())
             }
             Kind::Publish => {
-                for (at, entry) in entries::decode_publish(body).ok_or("its list cannot be read")?.iter().enumerate() {
+                let (entries, _) = entries::decode_publish(body).ok_or("its list cannot be read")?;
+                for (at, entry) in entries.iter().enumerate() {
                     let run = reference_run(entry, at as u32, header.position, bytes, entry.timestamp_max_ms);
                     self.push(entry.slot, run)?;
                 }

@@ -361,7 +361,7 @@ impl PartitionReader {
         let frame = memory.slice(start, start + bytes);
         let body = frame.get(Kind::Publish.header_bytes()..).unwrap_or_default();
         let length = crate::log::frame::u32_at(frame, 4) as usize;
-        let entries = body.get(..length).and_then(entries::decode_publish).unwrap_or_default();
+        let (entries, _) = body.get(..length).and_then(entries::decode_publish).unwrap_or_default();
         Ok(entries.into_iter().nth(entry as usize).map(|entry| entry.extra_headers).unwrap_or_default())
     }
 

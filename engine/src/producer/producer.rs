@@ -115,6 +115,24 @@ impl Producer {
         Producer { engine, identity, accumulators, interceptors, sends }
     }
 
+    pub(crate) fn engine(&self) -> &Arc<EngineInner> {
+        &self.engine
+    }
+
+    pub(crate) fn identity(&self) -> &ProducerIdentity {
+        &self.identity
+    }
+
+    /// Where a record goes, and its size there.
+    pub(crate) fn place_of<'a>(
+        &self,
+        topic: &'a Topic,
+        record: &Record<'_>,
+    ) -> Result<(&'a Arc<TopicShared>, u32, usize)> {
+        let (shared, partition) = self.partition_of(topic, record)?;
+        Ok((shared, partition, record.encoded_size(self.engine.options.record_bytes_max)?))
+    }
+
     /// Its name, if it has one.
     pub fn name(&self) -> Option<&str> {
         self.identity.named.as_ref().map(|named| &*named.name)

@@ -367,7 +367,7 @@ impl<'a> Source<'a> {
                 self.withheld.insert((log, identity), Withheld { slot, count, due_ms, origin });
             }
             Kind::Publish => {
-                for entry in entries::decode_publish(body).ok_or("its list cannot be read")? {
+                for entry in entries::decode_publish(body).ok_or("its list cannot be read")?.0 {
                     let identity = place(entry.identity);
                     self.withheld.remove(&identity);
                     let end = entry.base_offset.checked_add(u64::from(entry.count));
@@ -386,7 +386,7 @@ impl<'a> Source<'a> {
                 }
             }
             Kind::Discard => {
-                for entry in entries::decode_discard(body).ok_or("its list cannot be read")? {
+                for entry in entries::decode_discard(body).ok_or("its list cannot be read")?.0 {
                     if let Some(gone) = self.withheld.remove(&place(entry.identity)) {
                         self.cancelled.note(gone.slot, gone.origin, gone.count);
                     }
@@ -419,7 +419,7 @@ impl<'a> Source<'a> {
                     let _ = self.groups.apply(&entry, 0);
                 }
             }
-            Kind::Mark | Kind::End | Kind::Pad => {}
+            Kind::Mark | Kind::End | Kind::Pad | Kind::Prepare => {}
         }
         Ok(())
     }

@@ -40,6 +40,8 @@ pub(crate) type Found = BTreeMap<(u32, u32), FoundProgress>;
 pub(crate) struct FoundProgress {
     pub(crate) progress: Progress,
     pub(crate) lost: Lost,
+    /// What transactions that are prepared acknowledge: tokens and finished offsets.
+    pub(crate) held: Vec<ProgressChange>,
 }
 
 /// See the module.
@@ -130,6 +132,11 @@ impl Groups {
     /// There is something to be done.
     pub(crate) fn nudge(&self) {
         self.signal.notify();
+    }
+
+    /// A group that was begun everywhere.
+    pub(super) fn find_by_id(engine: &EngineInner, id: u32) -> Option<Arc<GroupShared>> {
+        lock(&engine.groups.state).by_name.values().find(|group| group.id == id).cloned()
     }
 
     fn find(engine: &EngineInner, name: &str) -> Result<Arc<GroupShared>> {
@@ -395,7 +402,7 @@ fn begin(engine: &EngineInner, state: &mut State, group: u32, partitions: &[Read
                 reason: reason.to_owned(),
             })?;
             state.beginning.remove(&(group, slot));
-            state.found.insert((group, slot), FoundProgress { progress, lost: Lost::default() });
+            state.found.insert((group, slot), FoundProgress { progress, lost: Lost::default(), held: Vec::new() });
         }
     }
     Ok(())
@@ -410,11 +417,13 @@ fn build(engine: &EngineInner, state: &mut State, entry: &GroupEntry, options: G
     let desk_options = options.desk();
     let is_clean = state.was_clean;
     let built = partitions.into_iter().filter_map(|(topic, partition, _)| {
-        let FoundProgress { progress, lost } = state.found.remove(&(entry.id, partition.slot))?;
+        let found = state.found.remove(&(entry.id, partition.slot))?;
         let next_offset = partition.index().next_offset;
-        let desk = Desk::open(progress, desk_options, Opening { next_offset, is_clean });
+        let desk = Desk::open(found.progress, desk_options, Opening { next_offset, is_clean });
         let lane = engine.lanes[partition.lane as usize].clone();
-        Some(Arc::new(GroupPartition::new(entry.id, topic, partition, lane, desk, lost)))
+        let built = GroupPartition::new(entry.id, topic, partition, lane, desk, found.lost);
+        built.hold(&found.held);
+        Some(Arc::new(built))
     });
     let built: Vec<_> = built.collect();
     // What is left of the group's are the partitions of its dead letters.

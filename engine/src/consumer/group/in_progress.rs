@@ -49,6 +49,12 @@ impl InProgress {
         Claim::Claimed
     }
 
+    /// At opening: a delivery that goes on has claimed a token.
+    pub(crate) fn restore(&mut self, token: &Token, offset: u64, at_ms: i64) {
+        self.of_delivery.entry(offset).or_default().push((at_ms, token.clone()));
+        self.owners.insert(token.clone(), offset);
+    }
+
     /// A delivery ended: its tokens are free. Returns them in the order of their claims.
     pub(crate) fn end(&mut self, offset: u64) -> Vec<(i64, Token)> {
         if self.of_delivery.is_empty() {
@@ -68,6 +74,11 @@ impl InProgress {
             tokens.append(&mut self.end(offset));
         }
         tokens
+    }
+
+    /// Tokens that deliveries claim, `to` excluded, oldest offset first.
+    pub(crate) fn of_range(&self, from: u64, to: u64) -> impl Iterator<Item = &(i64, Token)> {
+        self.of_delivery.range(from..to.max(from)).flat_map(|(_, tokens)| tokens)
     }
 
     /// Tokens that are claimed.

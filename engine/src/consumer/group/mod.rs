@@ -39,6 +39,7 @@ pub(crate) mod retry;
 mod shared;
 mod spans;
 pub(crate) mod taken;
+pub(crate) mod transacting;
 #[cfg(test)]
 mod world;
 

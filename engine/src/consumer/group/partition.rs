@@ -76,6 +76,26 @@ pub(super) struct Given {
     pub(super) resets: u64,
 }
 
+/// A partition whose desk says nothing else meanwhile.
+pub(super) struct HeldPartition<'a> {
+    state: MutexGuard<'a, State>,
+    resets: u64,
+}
+
+impl HeldPartition<'_> {
+    /// What acknowledges offsets that were taken under this count of resets; `None`: it does not count any more.
+    pub(super) fn changes(&self, resets: u64, offsets: Range<u64>) -> Option<Vec<ProgressChange>> {
+        if self.resets != resets || self.state.closed {
+            return None;
+        }
+        let tokens = self.state.in_progress.of_range(offsets.start, offsets.end);
+        let token = |(at_ms, token): &(i64, Token)| ProgressChange::Token { token: token.clone(), at_ms: *at_ms };
+        let mut changes: Vec<_> = tokens.map(token).collect();
+        changes.push(ProgressChange::Finish { from: offsets.start, to: offsets.end });
+        Some(changes)
+    }
+}
+
 impl GroupPartition {
     pub(super) fn new(
         group: u32,
@@ -229,6 +249,43 @@ impl GroupPartition {
             desk.finish(std::iter::once(range), &mut changes);
         }
         self.log(changes, false);
+    }
+
+    /// Locks the desk for a transaction that is about to go to the lane.
+    pub(super) fn lock_for_transaction(&self) -> HeldPartition<'_> {
+        HeldPartition { state: self.lock(), resets: self.resets() }
+    }
+
+    /// At opening: what transactions that are prepared acknowledge is theirs.
+    pub(super) fn hold(&self, held: &[ProgressChange]) {
+        let mut state = self.lock();
+        let mut tokens = Vec::new();
+        for change in held {
+            match change {
+                ProgressChange::Token { token, at_ms } => tokens.push((token, *at_ms)),
+                ProgressChange::Finish { from, to } => {
+                    state.desk.hold(*from..*to);
+                    for (token, at_ms) in tokens.drain(..) {
+                        // Which of several deliveries claimed it does not matter: they end together.
+                        state.in_progress.restore(token, *from, at_ms);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What a transaction acknowledged stands in the log.
+    pub(super) fn finish_held(&self, resets: u64, offsets: Range<u64>) {
+        let mut state = self.lock();
+        if self.resets() != resets {
+            return;
+        }
+        let State { desk, in_progress, .. } = &mut *state;
+        for (at_ms, token) in in_progress.end_range(offsets.start, offsets.end) {
+            desk.record_token(token, at_ms);
+        }
+        desk.finish(std::iter::once(offsets), &mut Vec::new());
     }
 
     /// Claims a token for a delivery that `is_held`, unless something was processed under it, or is.

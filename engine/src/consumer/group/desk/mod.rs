@@ -170,6 +170,19 @@ impl Desk {
         Ok(change)
     }
 
+    /// At opening: a transaction that is prepared holds these offsets, so they are in flight.
+    pub(crate) fn hold(&mut self, offsets: Range<u64>) {
+        let offsets = offsets.start.max(self.progress.position())..offsets.end;
+        if offsets.is_empty() {
+            return;
+        }
+        self.cursor = self.cursor.max(offsets.end).min(self.progress.handed_out_to());
+        self.open = self.progress.unfinished_below(self.cursor);
+        let (_, tried) = self.parts(offsets.clone());
+        self.forget(offsets);
+        self.retried.extend(tried.into_iter().map(|(offset, _)| offset));
+    }
+
     /// When the first record that waits for its time may be taken; not before now.
     pub(crate) fn next_due(&self, now_ms: i64) -> Option<i64> {
         let due_ms = match self.options.kind {

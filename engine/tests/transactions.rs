@@ -1,0 +1,244 @@
+//! Transactions: what they make visible, when, what survives what, and who decides.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::group::{fill, ordered, shared};
+use common::{assert_says, copy_of_a_moment, directory, small, values, wait_until};
+use ringlane::*;
+use std::path::Path;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn open(path: &Path, lanes: u32) -> Engine {
+    Engine::open(path, small().lanes(Some(lanes))).unwrap()
+}
+
+/// An engine of so many lanes with topic `t` of four partitions.
+fn begin(path: &Path, lanes: u32) -> (Engine, Topic, Producer) {
+    let engine = open(path, lanes);
+    let topic = engine.create_topic("t", TopicOptions::new().partitions(4)).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    (engine, topic, producer)
+}
+
+fn named(id: &str) -> TransactionOptions {
+    TransactionOptions::new().id(id)
+}
+
+/// Sends `count` records of a transaction, round the partitions; their values begin with its name.
+fn send(transaction: &mut Transaction, topic: &Topic, count: u32) {
+    for number in 0..count {
+        let value = format!("{}/{number}", transaction.id());
+        transaction.send(topic, Record::new(value.as_bytes()).partition(number % topic.partitions())).unwrap();
+    }
+}
+
+/// All values of `t`, sorted.
+fn all(engine: &Engine) -> Vec<String> {
+    let topic = engine.topic("t").unwrap();
+    let values = (0..topic.partitions()).flat_map(|partition| values(engine, &topic, partition));
+    let mut found: Vec<String> = values.map(|value| String::from_utf8(value).unwrap()).collect();
+    found.sort();
+    found
+}
+
+fn of(id: &str, count: u32) -> Vec<String> {
+    let mut values: Vec<String> = (0..count).map(|number| format!("{id}/{number}")).collect();
+    values.sort();
+    values
+}
+
+#[test]
+fn a_commit_publishes_all_of_it_and_a_roll_back_nothing() {
+    for lanes in [1, 2, 3] {
+        let directory = directory();
+        let (engine, topic, producer) = begin(directory.path(), lanes);
+        let mut transaction = producer.begin(named("one")).unwrap();
+        send(&mut transaction, &topic, 10);
+        assert_eq!((all(&engine).len(), transaction.state()), (0, TransactionState::Open));
+        let committed = transaction.commit().unwrap();
+        let receipts = committed.receipts().unwrap();
+        assert_eq!(all(&engine), of("one", 10));
+        let places: Vec<_> = receipts.iter().map(|receipt| (receipt.partition, receipt.offset)).collect();
+        assert_eq!(places, (0..10).map(|number| (number % 4, Some(u64::from(number / 4)))).collect::<Vec<_>>());
+        let mut given_up = producer.begin(named("two")).unwrap();
+        send(&mut given_up, &topic, 10);
+        given_up.roll_back().unwrap();
+        drop(given_up);
+        let mut dropped = producer.begin(named("three")).unwrap();
+        send(&mut dropped, &topic, 10);
+        drop(dropped);
+        let receipt = producer.send(&topic, Record::new(b"z").partition(0)).unwrap().wait().unwrap();
+        assert_eq!(receipt.offset, Some(3), "they have no offsets");
+        engine.close().unwrap();
+        let engine = open(directory.path(), lanes);
+        assert_eq!(all(&engine).len(), 11);
+        assert_eq!(engine.transaction("one").unwrap().state, TransactionState::Committed);
+        assert_says(&engine.transaction("two").unwrap_err(), "unknown-transaction", &["two", "never prepared"]);
+        engine.close().unwrap();
+    }
+}
+
+#[test]
+fn what_is_prepared_survives_everything_and_is_decided_by_its_id() {
+    for lanes in [1, 2] {
+        let directory = directory();
+        let (engine, topic, producer) = begin(directory.path(), lanes);
+        for id in ["commit", "back", "later"] {
+            let mut transaction = producer.begin(named(id)).unwrap();
+            send(&mut transaction, &topic, 8);
+            transaction.prepare().unwrap();
+            assert_eq!(transaction.state(), TransactionState::Prepared);
+        }
+        assert_eq!(all(&engine).len(), 0);
+        let copy = copy_of_a_moment(directory.path());
+        engine.close().unwrap();
+        for path in [directory.path(), copy.path()] {
+            let engine = open(path, lanes);
+            let ids: Vec<_> = engine.transactions().into_iter().map(|info| (info.id, info.records)).collect();
+            assert_eq!(ids, ["commit", "back", "later"].map(|id| (id.to_owned(), 8)));
+            engine.commit_transaction("commit").unwrap();
+            engine.commit_transaction("commit").unwrap();
+            engine.roll_back_transaction("back").unwrap();
+            engine.roll_back_transaction("back").unwrap();
+            let conflict = engine.roll_back_transaction("commit").unwrap_err();
+            assert_says(&conflict, "transaction-conflict", &["commit", "committed already"]);
+            let conflict = engine.commit_transaction("back").unwrap_err();
+            assert_says(&conflict, "transaction-conflict", &["back", "rolled back already"]);
+            wait_until("it is visible in all lanes", || all(&engine).len() == 8);
+            assert_eq!(all(&engine), of("commit", 8));
+            engine.close().unwrap();
+            let engine = open(path, 3 - lanes);
+            assert_eq!(all(&engine), of("commit", 8));
+            assert_eq!(engine.transaction("commit").unwrap().state, TransactionState::Committed);
+            assert_eq!(engine.transaction("back").unwrap().state, TransactionState::RolledBack);
+            assert_eq!(engine.transaction("later").unwrap().state, TransactionState::Prepared);
+            engine.commit_transaction("later").unwrap();
+            wait_until("it is visible in all lanes", || all(&engine).len() == 16);
+            engine.close().unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_id_is_one_transaction() {
+    let directory = directory();
+    let (engine, topic, producer) = begin(directory.path(), 1);
+    let mut first = producer.begin(named("a")).unwrap();
+    let exists = producer.begin(named("a")).unwrap_err();
+    assert_says(&exists, "transaction-exists", &["`a` is open"]);
+    send(&mut first, &topic, 1);
+    first.prepare().unwrap();
+    assert_says(&producer.begin(named("a")).unwrap_err(), "transaction-exists", &["`a` is prepared"]);
+    assert_says(&first.prepare().unwrap_err(), "wrong-transaction-state", &["prepared", "begin another"]);
+    assert_says(&first.send(&topic, Record::new(b"x")).unwrap_err(), "wrong-transaction-state", &["`a` is prepared"]);
+    first.roll_back().unwrap();
+    // Rolled back is as if it had never been.
+    let mut again = producer.begin(named("a")).unwrap();
+    assert_says(&first.commit().unwrap_err(), "transaction-conflict", &["rolled back"]);
+    send(&mut again, &topic, 1);
+    again.commit().unwrap();
+    assert_says(&producer.begin(named("a")).unwrap_err(), "transaction-exists", &["`a` is committed"]);
+    assert_eq!(again.commit().unwrap().len(), 1, "the same answer");
+    assert_says(&again.roll_back().unwrap_err(), "transaction-conflict", &["committed"]);
+    assert_eq!(all(&engine), ["a/0"]);
+    engine.close().unwrap();
+}
+
+#[test]
+fn what_was_open_dies_with_the_process() {
+    let directory = directory();
+    let (engine, topic, producer) = begin(directory.path(), 2);
+    let mut transaction = producer.begin(named("big")).unwrap();
+    let value = vec![7; 10_000];
+    for number in 0..200 {
+        transaction.send(&topic, Record::new(&value).partition(number % 4)).unwrap();
+    }
+    producer.send(&topic, Record::new(b"plain")).unwrap().wait().unwrap();
+    assert!(engine.stats().withheld_records > 0, "it is so large that it stands in the log");
+    let copy = copy_of_a_moment(directory.path());
+    let reopened = open(copy.path(), 2);
+    assert_eq!((all(&reopened), reopened.transactions()), (vec!["plain".to_owned()], vec![]));
+    assert_eq!(reopened.stats().withheld_records, 0);
+    reopened.close().unwrap();
+    assert_eq!(transaction.commit().unwrap().receipts().unwrap().len(), 200);
+    let (topic, engine) = (engine.topic("t").unwrap(), engine);
+    let count: usize = (0..4).map(|partition| values(&engine, &topic, partition).len()).sum();
+    assert_eq!(count, 201);
+    engine.close().unwrap();
+}
+
+#[test]
+fn a_transaction_has_its_time() {
+    let directory = directory();
+    let (engine, topic, producer) = begin(directory.path(), 1);
+    let mut transaction = producer.begin(named("slow").timeout(Duration::from_millis(50))).unwrap();
+    send(&mut transaction, &topic, 1);
+    std::thread::sleep(Duration::from_millis(60));
+    for error in [transaction.send(&topic, Record::new(b"x")).unwrap_err(), transaction.commit().unwrap_err()] {
+        assert_says(&error, "transaction-timed-out", &["slow", "50 ms"]);
+    }
+    transaction.roll_back().unwrap();
+    assert_eq!(transaction.state(), TransactionState::RolledBack);
+    engine.close().unwrap();
+    let mut closed = producer.begin(named("x"));
+    assert_says(&closed.as_mut().map(drop).unwrap_err().clone(), "closed", &[]);
+}
+
+/// Consume, transform, produce: what is acknowledged in a transaction is finished if it commits, and comes again if not.
+#[test]
+fn deliveries_are_acknowledged_with_the_records() {
+    for lanes in [1, 2] {
+        for group in [shared(), ordered()] {
+            let directory = directory();
+            let (engine, topic, producer) = begin(directory.path(), lanes);
+            let source = engine.create_topic("source", TopicOptions::new().partitions(2)).unwrap();
+            fill(&engine, &source, 0..6);
+            engine.create_group("g", group.topic("source", Start::Beginning)).unwrap();
+            let mut member = engine.join_group("g", MemberOptions::new().lease(Duration::from_millis(200))).unwrap();
+            let mut taken = Vec::new();
+            while taken.len() < 6 {
+                let polled = member.poll(SOON).unwrap();
+                taken.extend(polled.iter().map(|delivery| delivery.id()));
+            }
+            let mut transaction = producer.begin(named("ctp")).unwrap();
+            send(&mut transaction, &topic, 4);
+            taken.iter().for_each(|id| transaction.ack(&member, *id).unwrap());
+            assert_says(&member.ack(taken[0]).unwrap_err(), "not-delivered", &[]);
+            // No lease of what it holds runs out.
+            std::thread::sleep(Duration::from_millis(300));
+            assert_eq!(member.poll(Duration::from_millis(50)).unwrap().len(), 0);
+            transaction.prepare().unwrap();
+            let copy = copy_of_a_moment(directory.path());
+            drop(member);
+            transaction.commit().unwrap();
+            let position = |engine: &Engine| -> Vec<u64> {
+                engine.groups()[0].partitions.iter().map(|partition| partition.position).collect()
+            };
+            assert_eq!(position(&engine), [3, 3]);
+            engine.close().unwrap();
+            let engine = open(directory.path(), lanes);
+            assert_eq!(position(&engine), [3, 3]);
+            engine.close().unwrap();
+            // After a crash it is still held, and comes again when it is rolled back.
+            let engine = open(copy.path(), lanes);
+            let mut member = engine.join_group("g", MemberOptions::new()).unwrap();
+            assert_eq!(member.poll(Duration::from_millis(100)).unwrap().len(), 0);
+            assert_eq!(engine.transaction("ctp").unwrap().acknowledged, 6);
+            engine.roll_back_transaction("ctp").unwrap();
+            let mut again = 0;
+            while again < 6 {
+                for delivery in &member.poll(SOON).unwrap() {
+                    assert_eq!(delivery.delivery_count, 2);
+                    member.ack(delivery.id()).unwrap();
+                    again += 1;
+                }
+            }
+            assert_eq!(all(&engine).len(), 0);
+            engine.close().unwrap();
+        }
+    }
+}
