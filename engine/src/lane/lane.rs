@@ -500,6 +500,11 @@ impl Lane {
         }
         while let Some(message) = self.controls.pop_front() {
             let message = self.with_unwritten(message);
+            if !self.unended.is_empty() && is_end_elsewhere(&message) {
+                // They end in the order of the decisions.
+                self.unended.push(message);
+                continue;
+            }
             if let Message::Transact { work, .. } = &message
                 && let Err(error) = self.check_transaction(work)
             {
@@ -572,7 +577,7 @@ impl Lane {
                     reply.set(Err(error.clone()));
                 }
             }
-            Message::Transact { ref work, .. } if work.step.must_follow() => self.unended.push(message),
+            message if is_end_elsewhere(&message) => self.unended.push(message),
             message => return message.refuse(error),
         }
         self.retry_at = self.parts.clock.monotonic_ns() + BLOCKED_RETRY_NS;
@@ -1117,6 +1122,11 @@ impl Lane {
         counters.withheld_records.store(self.state.withheld_records(), Ordering::Relaxed);
         counters.streaming.store(self.writer.is_streaming(), Ordering::Relaxed);
     }
+}
+
+/// It ends what was decided in another log.
+fn is_end_elsewhere(message: &Message) -> bool {
+    matches!(message, Message::Transact { work, .. } if work.step.must_follow())
 }
 
 fn part_frame_bytes(part: &Part) -> u64 {

@@ -1,9 +1,11 @@
 //! How a transaction that is prepared is decided: once, by whoever comes first.
 //!
-//! Over several logs the decision is one frame in the log of the first of its lanes; when that is durable it is decided,
-//! and the others follow. So a decision costs one flush, however many lanes take part.
+//! Over several logs the decision is one frame, always in the log of the first lane, also where that takes no part: so all
+//! decisions over several lanes have one order, and the others follow in it. When the frame is durable it is decided; so
+//! a decision costs one flush, however many lanes take part.
 //!
 //! Invariants:
+//! - Of two transactions over several lanes one comes first in every partition that they share.
 //! - Nobody is told of a decision before it is durable, also not who repeats it.
 //! - A decision that could not be made leaves the transaction prepared.
 
@@ -16,7 +18,11 @@ use crate::lane::shared::{Message, Reply};
 use crate::lane::steps::{TransactionDone, TransactionStep};
 use crate::lane::transactions::{Participant, TransactionKey, TransactionOutcome};
 use crate::sync::{Mutex, lock};
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+/// The lane that decides over several.
+const DECIDER: u32 = 0;
 
 /// A lane that was asked for a step.
 pub(super) struct Asked {
@@ -85,7 +91,7 @@ fn state_of_open() -> super::TransactionState {
     super::TransactionState::Open
 }
 
-/// Has the first lane decide, and the others follow. Returns when the decision is durable.
+/// Decides a transaction with parts in these lanes. Returns when the decision is durable; the others follow.
 pub(super) fn decide_parts(
     engine: &EngineInner,
     key: TransactionKey,
@@ -93,19 +99,83 @@ pub(super) fn decide_parts(
     lanes: &[(u32, Participant)],
     outcome: TransactionOutcome,
 ) -> Result<Vec<Asked>> {
-    let ask = |lane: u32, what: TransactionStep| {
-        let (work, done) = step(key, what);
-        let (answer, reply) = Reply::pair();
-        engine.lanes[lane as usize].push(Message::Transact { work: Box::new(work), reply: answer });
-        Asked { lane, done, reply }
-    };
-    let (first, others) = lanes.split_first().expect("a transaction has a part somewhere");
-    let participants = others.iter().map(|(_, participant)| *participant).collect();
-    let decider = ask(first.0, TransactionStep::Decide { id: id.clone(), outcome, participants });
-    decider.reply.wait_shared()?;
+    if let [(lane, _)] = lanes {
+        let what = TransactionStep::Decide { id: id.clone(), outcome, participants: Vec::new() };
+        let (decider, message) = Asked::new(*lane, key, what);
+        engine.lanes[*lane as usize].push(message);
+        decider.reply.wait_shared()?;
+        return Ok(vec![decider]);
+    }
+    let others = || lanes.iter().filter(|(lane, _)| *lane != DECIDER);
+    let participants = others().map(|(_, participant)| *participant).collect();
+    let what = TransactionStep::Decide { id: id.clone(), outcome, participants };
+    let (decider, message) = Asked::new(DECIDER, key, what);
+    let turn = engine.transactions.order.decide(engine, message);
+    let decided = decider.reply.wait_shared();
     let mut asked = vec![decider];
-    asked.extend(others.iter().map(|(lane, _)| ask(*lane, TransactionStep::Follow { outcome })));
-    engine.transactions.settle_later(first.0, key, asked[1..].iter().map(|asked| asked.reply.clone()).collect());
+    let mut follow = Vec::new();
+    if decided.is_ok() {
+        for (lane, _) in others() {
+            let (follower, message) = Asked::new(*lane, key, TransactionStep::Follow { outcome });
+            asked.push(follower);
+            follow.push((*lane, message));
+        }
+    }
+    engine.transactions.order.follow(engine, turn, follow);
+    decided?;
+    engine.transactions.settle_later(DECIDER, key, asked[1..].iter().map(|asked| asked.reply.clone()).collect());
     engine.transactions.settle(engine);
     Ok(asked)
+}
+
+impl Asked {
+    /// What is to be sent to a lane, and where its answer comes.
+    fn new(lane: u32, key: TransactionKey, what: TransactionStep) -> (Asked, Message) {
+        let (work, done) = step(key, what);
+        let (answer, reply) = Reply::pair();
+        (Asked { lane, done, reply }, Message::Transact { work: Box::new(work), reply: answer })
+    }
+}
+
+/// The order of decisions over several lanes: the others follow in the order in which the first one decides.
+#[derive(Debug, Default)]
+pub(crate) struct Order {
+    turns: Mutex<Turns>,
+}
+
+#[derive(Default)]
+struct Turns {
+    /// The number of the first that waits.
+    first: u64,
+    /// Those that were asked for and of which the others know nothing yet; what these are to be told, when it is known.
+    waiting: VecDeque<Option<Vec<(u32, Message)>>>,
+}
+
+impl Order {
+    /// Asks for a decision; returns its turn.
+    fn decide(&self, engine: &EngineInner, message: Message) -> u64 {
+        let mut turns = lock(&self.turns);
+        engine.lanes[DECIDER as usize].push(message);
+        turns.waiting.push_back(None);
+        turns.first + turns.waiting.len() as u64 - 1
+    }
+
+    /// The decision is there: what the others are to be told, when those before it were.
+    fn follow(&self, engine: &EngineInner, turn: u64, messages: Vec<(u32, Message)>) {
+        let mut turns = lock(&self.turns);
+        let at = (turn - turns.first) as usize;
+        turns.waiting[at] = Some(messages);
+        while let Some(Some(_)) = turns.waiting.front() {
+            turns.first += 1;
+            for (lane, message) in turns.waiting.pop_front().flatten().into_iter().flatten() {
+                engine.lanes[lane as usize].push(message);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Turns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} decisions from {} on", self.waiting.len(), self.first)
+    }
 }

@@ -7,6 +7,7 @@
 //! - A transaction is told to be prepared, committed or rolled back when that is durable.
 
 use super::checking::Checkers;
+use super::deciding::Order;
 use super::info::{TransactionInfo, TransactionState};
 use super::open::OpenTransaction;
 use crate::consumer::group::groups::Found;
@@ -55,7 +56,7 @@ pub(crate) enum Phase {
 /// What a transaction that is prepared has.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Parts {
-    /// By lane, the one that decides first.
+    /// By lane.
     pub(crate) lanes: Vec<(u32, Participant)>,
     pub(crate) held: Vec<HeldAck>,
     pub(crate) records: u64,
@@ -134,6 +135,7 @@ pub(crate) struct Transactions {
     next_number: AtomicU64,
     pub(super) state: Mutex<State>,
     pub(crate) checkers: Checkers,
+    pub(super) order: Order,
     /// When the time of an open one is over next, as far as the thread that sees to it knows.
     next_late_ns: AtomicU64,
 }

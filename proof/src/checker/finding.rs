@@ -127,6 +127,10 @@ anomalies! {
     TornTransaction = "torn-transaction";
     /// A transaction was committed and rolled back.
     DecidedTwice = "decided-twice";
+    /// A transaction is decided, and nobody had asked for that.
+    DecidedByItself = "decided-by-itself";
+    /// A transaction that was prepared is gone, or a decision that was acknowledged.
+    LostTransaction = "lost-transaction";
     /// Transactions' writes are ordered in a circle.
     G0 = "g0";
     /// Transactions' writes and reads are ordered in a circle.

@@ -64,6 +64,8 @@ pub(super) struct Lease {
     pub(super) ends_asked: u32,
     /// Its member went, or its group was sent elsewhere.
     pub(super) taken_away: bool,
+    /// The place of the transaction that acknowledges it.
+    pub(super) held_by: Option<usize>,
 }
 
 /// Whether a record is acknowledged in a group.

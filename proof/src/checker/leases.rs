@@ -59,6 +59,10 @@ impl World<'_> {
             let message = format!("lease {} was handed out before", delivery.lease);
             self.findings.push(sighting.finding(Anomaly::TwoLeases, message));
         }
+        if let Some((lease, transaction)) = self.held_beside(taking, record) {
+            let message = format!("transaction {transaction} holds it since event {lease}, and is undecided");
+            self.findings.push(sighting.finding(Anomaly::TwoLeases, message));
+        }
         if let Some(other) = self.lives_beside(taking, delivery, record) {
             let message = format!("member {} holds it since event {}, and nothing ended that lease", other.0, other.1);
             self.findings.push(sighting.finding(Anomaly::TwoLeases, message));
@@ -89,6 +93,13 @@ impl World<'_> {
             let message = format!("delivery {new} comes after delivery {count}");
             self.findings.push(sighting.finding(Anomaly::DeliveryCountWentBack, message));
         }
+    }
+
+    /// An undecided transaction that has the record: since when, and its number.
+    fn held_beside(&self, taking: &Taking, record: usize) -> Option<(usize, TransactionNumber)> {
+        let lease = self.groups.records.get(&(taking.group, record))?.lease?;
+        let taken = self.groups.leases[lease].taken;
+        (taken < taking.invocation).then_some((taken, self.held_at(lease, taking.index)?))
     }
 
     /// Member and event of a lease on the same record that certainly lives while this one does.
@@ -176,6 +187,7 @@ impl World<'_> {
             time_ms,
             ends_asked: 0,
             taken_away: false,
+            held_by: None,
         });
         self.groups.by_number.insert((taking.group, delivery.lease), lease);
         self.groups.members.entry((taking.group, taking.member)).or_default().push(lease);
@@ -200,6 +212,7 @@ impl World<'_> {
         group: GroupNumber,
         number: LeaseNumber,
         settling: Settling,
+        in_transaction: bool,
     ) {
         let Some(place) = self.groups.by_number.get(&(group, number)).copied() else {
             let message = format!("lease {number} was never handed out");
@@ -227,7 +240,8 @@ impl World<'_> {
         }
         let is_the_last = lease.delivery_count >= known.delivery_count;
         known.count_may_repeat |= is_the_last && settling == Settling::Release;
-        let acknowledges = matches!(settling, Settling::Acknowledge | Settling::AcknowledgeLater);
+        // In a transaction its commit asks for it.
+        let acknowledges = !in_transaction && matches!(settling, Settling::Acknowledge | Settling::AcknowledgeLater);
         known.asked += u32::from(acknowledges);
         if acknowledges {
             self.groups.tokens.acknowledging(place);
@@ -250,7 +264,7 @@ impl World<'_> {
         (invocation, index): (usize, usize),
         group: GroupNumber,
         number: LeaseNumber,
-        settling: Settling,
+        (settling, in_transaction): (Settling, bool),
         code: &str,
     ) {
         let Some(place) = self.groups.by_number.get(&(group, number)).copied() else { return };
@@ -267,7 +281,7 @@ impl World<'_> {
             self.findings.push(finding.of_value(self.records.all[lease.record].value));
         }
         let known = self.groups.records.entry((group, lease.record)).or_default();
-        if matches!(settling, Settling::Acknowledge | Settling::AcknowledgeLater) {
+        if !in_transaction && matches!(settling, Settling::Acknowledge | Settling::AcknowledgeLater) {
             known.asked = known.asked.saturating_sub(1);
         }
     }
@@ -295,7 +309,9 @@ impl World<'_> {
                     .at_offset(lease.offset)
                     .of_value(self.records.all[lease.record].value),
             );
-        } else if !in_transaction && !self.groups.is_dubious(group, lease.place, lease.invoked) {
+        } else if let Some(transaction) = in_transaction {
+            self.groups.leases[place].held_by = self.records.find_transaction(transaction);
+        } else if !self.groups.is_dubious(group, lease.place, lease.invoked) {
             self.settle((invocation, index), group, place, settling);
         }
     }
@@ -356,7 +372,8 @@ impl World<'_> {
         for lease in self.groups.members.remove(&(group, member)).unwrap_or_default() {
             self.steps += 1;
             self.groups.leases[lease].may_have_ended = true;
-            self.groups.leases[lease].taken_away = true;
+            // What a transaction has is not the member's any more.
+            self.groups.leases[lease].taken_away |= self.groups.leases[lease].held_by.is_none();
         }
     }
 
@@ -379,6 +396,7 @@ impl World<'_> {
             if let Some(lease) = self.groups.by_number.get(&(*group, *lease)) {
                 let record = self.groups.leases[*lease].record;
                 self.groups.records.entry((*group, record)).or_default().asked += 1;
+                self.groups.tokens.acknowledging(*lease);
             }
         }
     }
@@ -389,20 +407,7 @@ impl World<'_> {
         if self.records.transactions[place].committed != Some(index) {
             return;
         }
-        let records = std::mem::take(&mut self.records.transactions[place].records);
-        for record in &records {
-            self.steps += 1;
-            self.records.all[*record].kept = true;
-        }
-        self.records.transactions[place].records = records;
-        let leases = std::mem::take(&mut self.records.transactions[place].leases);
-        for (group, lease) in &leases {
-            self.steps += 1;
-            if let Some(lease) = self.groups.by_number.get(&(*group, *lease)).copied() {
-                self.acknowledge(index, *group, lease);
-            }
-        }
-        self.records.transactions[place].leases = leases;
+        self.keep_transaction(index, place);
         if let Answer::Committed { placed } = answer {
             for placed in placed {
                 let witness = Witness::Receipt { durable: true };
@@ -473,5 +478,5 @@ pub(super) struct SettledLease {
     pub(super) group: GroupNumber,
     pub(super) number: LeaseNumber,
     pub(super) settling: Settling,
-    pub(super) in_transaction: bool,
+    pub(super) in_transaction: Option<TransactionNumber>,
 }

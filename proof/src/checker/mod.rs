@@ -27,6 +27,7 @@ mod reading;
 mod records;
 mod sighting;
 mod tokens;
+mod transactions;
 mod truncation;
 mod whole;
 mod world;

@@ -124,7 +124,7 @@ impl World<'_> {
         }
         let record = &mut self.records.all[number];
         record.origin = Some((origin, index));
-        if record.visible_at_ms.is_some() {
+        if record.is_withheld() {
             *self.numbers.delayed.entry(record.topic).or_default() += 1;
         }
         let bound = Bound { record: number, epoch: origin.epoch, since: index };
@@ -265,7 +265,7 @@ impl World<'_> {
 
     fn may_be_missing(&self, place: usize, index: usize, first_offset: u64, producer: u32, sequence: u64) -> bool {
         match self.bound_record(place, producer, sequence) {
-            Some(record) if record.visible_at_ms.is_some() => true,
+            Some(record) if record.is_withheld() => true,
             Some(record) => {
                 let is_given_up = record.place.is_some_and(|(_, offset)| offset < first_offset);
                 // One that was deleted with its topic, or is lost, was found before.
@@ -287,19 +287,25 @@ impl World<'_> {
         let topic = partition.topic;
         let record = self.bound_record(place, producer, sequence);
         let is_delayed = match record {
-            Some(record) => record.visible_at_ms.is_some(),
+            Some(record) => record.is_withheld(),
             None => self.has_unknown_delayed(topic),
         };
         let wrong = |why: &str| Some((Anomaly::WrongReason, why.to_owned()));
         match reason {
             Reason::Corrupt | Reason::Unknown => Some((Anomaly::NumberLost, "and nothing is damaged".to_owned())),
-            Reason::Pending | Reason::Cancelled if !is_delayed => wrong("and was not delayed"),
+            Reason::Pending | Reason::Cancelled if !is_delayed => {
+                wrong("and was neither delayed nor sent in a transaction")
+            }
             Reason::Pending => match record.map(|record| record.cancel) {
                 Some(Cancel::Done { index: cancelled }) if cancelled < index => wrong("and was cancelled"),
                 _ => None,
             },
-            Reason::Cancelled => match record.map(|record| record.cancel) {
-                Some(Cancel::No) => wrong("and nobody cancelled it"),
+            Reason::Cancelled => match record.map(|record| (record.transaction, record.cancel)) {
+                Some((Some(place), _)) => {
+                    let committed = self.records.transactions[place].committed.filter(|committed| *committed < index);
+                    committed.and_then(|_| wrong("and its transaction was committed"))
+                }
+                Some((None, Cancel::No)) => wrong("and nobody cancelled it"),
                 _ => None,
             },
             Reason::Expired => {

@@ -73,6 +73,13 @@ pub(super) struct Record {
     pub(super) repeated: Option<usize>,
 }
 
+impl Record {
+    /// It stands in the log before it has a place among the others, and perhaps never has one.
+    pub(super) fn is_withheld(&self) -> bool {
+        self.visible_at_ms.is_some() || self.transaction.is_some()
+    }
+}
+
 /// A transaction.
 #[derive(Debug, Default)]
 pub(super) struct Transaction {
@@ -89,6 +96,11 @@ pub(super) struct Transaction {
     pub(super) commit_unknown: bool,
     pub(super) committed: Option<usize>,
     pub(super) rolled_back: Option<usize>,
+    /// The events that said that it is prepared, and that asked to roll it back, as far as the history was read.
+    pub(super) prepared: Option<usize>,
+    pub(super) roll_back_asked: Option<usize>,
+    /// It is known to be committed, as far as the history was read.
+    pub(super) is_kept: bool,
 }
 
 /// All records and transactions, in the order in which they were first named.
@@ -100,7 +112,7 @@ pub(super) struct Records {
     by_transaction: HashMap<TransactionNumber, usize>,
     /// How many records were sent to a topic: offsets are below.
     pub(super) sent_to: HashMap<TopicNumber, u64>,
-    /// How many of a topic were delayed, and may be there.
+    /// How many of a topic were delayed, or sent in a transaction, and may be there.
     pub(super) delayed_to: HashMap<TopicNumber, u64>,
     /// How many a named producer sent to a topic: its numbers are below.
     pub(super) sent_by: HashMap<(ProducerNumber, TopicNumber), u64>,
@@ -241,7 +253,7 @@ impl Records {
             self.transactions[place].records.push(record);
         }
         *self.sent_to.entry(topic).or_default() += 1;
-        if visible_at_ms.is_some() && !matches!(fate, Fate::Failed { .. }) {
+        if (visible_at_ms.is_some() || transaction.is_some()) && !matches!(fate, Fate::Failed { .. }) {
             *self.delayed_to.entry(topic).or_default() += 1;
         }
         self.by_value.insert(value, record);

@@ -22,7 +22,7 @@ impl World<'_> {
                     && record.visible_at_ms.is_none()
                     && record.first_seen.is_none()
                     && !self.logs.delete_asked(record.topic);
-                if !must_be_there {
+                if !must_be_there || self.may_be_given_up(record) {
                     continue;
                 }
                 if !self.was_listed(record, since) {
@@ -39,6 +39,24 @@ impl World<'_> {
             if unlisted {
                 self.partly_seen.push(place);
             }
+        }
+    }
+
+    /// It was given up, or is reported; where nobody knows its place, it may be among those that are.
+    fn may_be_given_up(&self, record: &Record) -> bool {
+        let may_be = |partition: u32| {
+            let place = self.logs.find(record.topic, partition);
+            place.map(|place| &self.logs.partitions[place]).is_some_and(|partition| {
+                let is_unknown = |offset| partition.slot(offset).is_none_or(|slot| slot.bound.is_none());
+                !partition.reported.is_empty() || (0..partition.truncated).any(is_unknown)
+            })
+        };
+        match record.place {
+            Some((place, offset)) => {
+                let partition = &self.logs.partitions[place];
+                offset < partition.truncated || partition.is_reported(offset)
+            }
+            None => record.partition.is_some_and(may_be),
         }
     }
 

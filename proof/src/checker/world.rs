@@ -119,7 +119,9 @@ impl<'a> World<'a> {
                 let topic = self.logs.topics.entry(topic).or_default();
                 (topic.partitions, topic.dead_letters_of) = (partitions, dead_letters_of);
             }
-            Call::Settle { group, lease, settling, .. } => self.settling(index, process, group, lease, settling),
+            Call::Settle { group, lease, settling, transaction } => {
+                self.settling(index, process, group, lease, settling, transaction.is_some());
+            }
             Call::Leave { group, member } => self.leaving(group, member),
             Call::Redrive { group, value } => self.redriving(group, value),
             Call::CreateGroup { group, ordered, max_deliveries, dead_letters_kept } => {
@@ -135,6 +137,7 @@ impl<'a> World<'a> {
                 self.asking_position(index, group, topic, partition);
             }
             Call::Commit { transaction } => self.committing(index, transaction),
+            Call::RollBack { transaction } => self.rolling_back(index, transaction),
             Call::Repeat { value, .. } => {
                 if let Some(record) = self.records.find(value) {
                     self.records.all[record].repeated.get_or_insert(index);
@@ -184,6 +187,7 @@ impl<'a> World<'a> {
                 self.polled(invocation, index, process, reads, *wall_ms);
             }
             (Call::Commit { transaction }, answer) => self.committed(index, process, *transaction, answer),
+            (Call::Prepare { transaction }, _) => self.prepared(index, *transaction),
             (Call::Take { group, member }, Answer::Taken { deliveries, wall_ms }) => {
                 let taking = Taking { invocation, index, process, group: *group, member: *member };
                 self.taken(&taking, deliveries, *wall_ms);
@@ -196,7 +200,7 @@ impl<'a> World<'a> {
                     group: *group,
                     number: *lease,
                     settling: *settling,
-                    in_transaction: transaction.is_some(),
+                    in_transaction: *transaction,
                 });
             }
             (Call::Once { group, lease, token }, Answer::Token { seen }) => {
@@ -230,8 +234,9 @@ impl<'a> World<'a> {
             // It is there, and nobody's unknown attempt took it.
             self.logs.topics.entry(*topic).or_default().delete_asked = None;
         }
-        if let (Call::Settle { group, lease, settling, .. }, Outcome::Failed { code }) = (call, outcome) {
-            self.settling_refused((invocation, index), *group, *lease, *settling, code);
+        if let (Call::Settle { group, lease, settling, transaction }, Outcome::Failed { code }) = (call, outcome) {
+            let settling = (*settling, transaction.is_some());
+            self.settling_refused((invocation, index), *group, *lease, settling, code);
         }
         if let Call::ResetGroup { group, topic, partition } = call {
             self.reset(invocation, index, (*group, *topic, *partition), None);
@@ -283,6 +288,7 @@ impl<'a> World<'a> {
                 let asked = (*group, *topic, *partition);
                 self.group_contents(index, asked, *first_offset, pending, dead_lettered);
             }
+            Happening::TransactionAt { transaction, state } => self.transaction_at(index, *transaction, *state),
             Happening::GroupThere { group } => self.group_there(index, *group),
             Happening::GroupMissing { group } => self.group_missing(index, *group),
             Happening::GroupAt { group, topic, partition, position } => {

@@ -321,6 +321,20 @@ pub enum Call {
     },
 }
 
+/// What is seen of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransactionSeen {
+    /// Nothing is known of it.
+    Missing,
+    /// It is durable, and undecided.
+    Prepared,
+    /// It was committed.
+    Committed,
+    /// It was rolled back.
+    RolledBack,
+}
+
 /// What an inbox says of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -711,6 +725,13 @@ pub enum Happening {
     GroupMissing {
         /// The group.
         group: GroupNumber,
+    },
+    /// What the engine knows of a transaction after an opening.
+    TransactionAt {
+        /// The transaction.
+        transaction: TransactionNumber,
+        /// What it is.
+        state: TransactionSeen,
     },
     /// All records of a partition below an offset are finished for a group, says the engine. The first time it is
     /// where the group begins there.

@@ -16,6 +16,7 @@ use super::run::play;
 use super::scheduler::{Scheduler, Turn};
 use super::shape::NAMES;
 use super::shared::{Allowed, Shared};
+use super::transactions;
 use crate::checker::{Anomaly, Finding, check};
 use crate::history::{Call, CrashKind, Happening, History, Outcome};
 use ringlane::Error;
@@ -125,10 +126,12 @@ impl Task {
         shared.recorder.listen();
         shared.recorder.happen(Happening::Reopened);
         let there = contents::list(&engine, shared, &machine, expected);
+        transactions::list(&engine, shared);
         groups::list(&engine, shared);
         if !self.is_damaged {
             outbox::ask(&engine, shared, there);
         }
+        transactions::decide_all(&engine, shared);
         // What is due becomes visible, and only that.
         director::settle(shared);
         let wall_ms = shared.recorder.wall_ms();

@@ -20,6 +20,7 @@ use super::scheduler::{self, TaskId};
 use super::shape::NAMES;
 use super::shared::Shared;
 use super::storage::SimulatedStorage;
+use super::transactions;
 use super::workload::{self, Actor};
 use crate::history::{Call, CrashKind, Happening, Outcome};
 use ringlane::{Engine, Options};
@@ -263,6 +264,8 @@ impl Director {
                 self.shared.recorder.happen(Happening::Reopened);
                 let there = contents::list(&engine, &self.shared, &self.machine, expected);
                 *self.topics.borrow_mut() = there;
+                // First what was decided: what it acknowledged is finished.
+                transactions::list(&engine, &self.shared);
                 groups::list(&engine, &self.shared);
             }
             outbox::begin_life(&engine, &self.shared);
@@ -305,6 +308,10 @@ impl Director {
         self.probe();
         if !self.live() {
             return self.end_life();
+        }
+        if let Some(engine) = self.engine() {
+            transactions::decide_all(engine, &self.shared);
+            let _ = engine.sync();
         }
         settle(&self.shared);
         self.wait_for_clients();

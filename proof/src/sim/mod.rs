@@ -32,6 +32,7 @@ pub mod shape;
 pub mod shared;
 pub mod shrink;
 pub mod storage;
+pub mod transactions;
 pub mod view;
 pub mod workload;
 

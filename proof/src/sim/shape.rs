@@ -45,6 +45,8 @@ pub struct Shape {
     pub identifies: bool,
     /// Consumer groups work.
     pub groups: bool,
+    /// There are transactions.
+    pub transacts: bool,
 }
 
 /// The stream that chooses [`Shape::recycles`]: one of its own, so that all other seeds stay what they were, and
@@ -78,6 +80,9 @@ const IDENTIFIES_ONE_IN: u64 = 3;
 /// The stream that chooses [`Shape::groups`] and how often their progress is written.
 const GROUPS_STREAM: u64 = (1 << 42) + 400;
 const GROUPS_ONE_IN: u64 = 2;
+/// The stream that chooses [`Shape::transacts`].
+const TRANSACTS_STREAM: u64 = (1 << 42) + 500;
+const TRANSACTS_ONE_IN: u64 = 2;
 /// So many receipts are never forgotten in a run.
 pub const ORIGINALS_MANY: u64 = 50_000;
 
@@ -182,6 +187,7 @@ impl Shape {
             names,
             identifies,
             groups,
+            transacts: random.fork(TRANSACTS_STREAM).one_in(TRANSACTS_ONE_IN),
         }
     }
 }

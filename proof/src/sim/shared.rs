@@ -7,6 +7,7 @@ use super::plan::Plan;
 use super::random::Random;
 use super::recorder::Recorder;
 use super::shape::NAMES;
+use super::transactions::Transactions;
 use crate::history::{Call, Event, History, Outcome};
 use ringlane::{Error, Receipt, RecordId};
 use std::cell::{Cell, RefCell};
@@ -90,6 +91,8 @@ pub struct Shared {
     pub ids: RefCell<BTreeMap<(u32, u32), Vec<Identified>>>,
     /// Consumer groups.
     pub groups: RefCell<Registry>,
+    /// Transactions.
+    pub transactions: RefCell<Transactions>,
     /// Due times, to wait for at the end.
     pub due_max_ms: Cell<i64>,
     /// How many lanes the last opening had; 0: there was none.
@@ -116,6 +119,7 @@ impl Shared {
             producers: RefCell::default(),
             ids: RefCell::default(),
             groups: RefCell::default(),
+            transactions: RefCell::default(),
             due_max_ms: Cell::new(i64::MIN),
             lanes: Cell::new(0),
             next_value: Cell::new(1),

@@ -154,9 +154,14 @@ impl Lane {
             }
             TransactionStep::Decide { id, outcome, participants } => {
                 let decided = Decided { key, id, outcome, decided_ms: self.append_time(), participants };
-                self.end_prepared(&Ending::Decides { decided, acks: Vec::new() }, outcome, &mut did)
+                // It may have no part here.
+                let frames = self.frames_of(key).unwrap_or_default();
+                self.end_transaction(frames, &Ending::Decides { decided, acks: Vec::new() }, outcome, &mut did)
             }
-            TransactionStep::Follow { outcome } => self.end_prepared(&Ending::Follows { key }, outcome, &mut did),
+            TransactionStep::Follow { outcome } => match self.frames_of(key) {
+                Some(frames) => self.end_transaction(frames, &Ending::Follows { key }, outcome, &mut did),
+                None => Err("it is not prepared"),
+            },
             TransactionStep::GiveUp { written } => {
                 let was_urgent = self.urgent;
                 self.discard_all(written, None).expect("no transaction ends by it");
@@ -247,15 +252,9 @@ impl Lane {
         Ok(())
     }
 
-    fn end_prepared(
-        &mut self,
-        ending: &Ending,
-        outcome: TransactionOutcome,
-        did: &mut TransactionDone,
-    ) -> Result<(), &'static str> {
-        let prepared = self.state.transactions.get(ending.key()).ok_or("it is not prepared")?;
-        let frames = prepared.frames.clone();
-        self.end_transaction(frames, ending, outcome, did)
+    /// What a transaction that is prepared here withholds.
+    fn frames_of(&self, key: TransactionKey) -> Option<Vec<Identity>> {
+        self.state.transactions.get(key).map(|prepared| prepared.frames.clone())
     }
 
     /// Publishes or discards what a transaction has in this log, with what it acknowledges, in one frame.

@@ -10,7 +10,9 @@ use crate::sim::random::Random;
 use crate::sim::shape::{NAMES, ORIGINALS_MANY, Shape};
 use crate::sim::shared::{Shared, topic_name};
 use crate::witness::Cumulative;
-use ringlane::{DeliveryId, Engine, Error, GroupConsumer, GroupKind, GroupOptions, MemberOptions, Once, Start};
+use ringlane::{
+    DeliveryId, Engine, Error, GroupConsumer, GroupKind, GroupOptions, MemberOptions, Once, Start, Transaction,
+};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
@@ -25,6 +27,7 @@ const DELAY_MS_MAX: u64 = 3_000;
 const TOKENS: u64 = 9;
 
 /// A delivery that a member has, as far as it knows.
+#[derive(Clone, Copy)]
 struct Taken {
     number: LeaseNumber,
     id: DeliveryId,
@@ -139,6 +142,26 @@ impl Held {
             }
         };
         shared.recorder.complete(operation, outcome);
+    }
+
+    /// Acknowledges some of what it has in a transaction.
+    pub(super) fn settle_in(&mut self, shared: &Shared, number: u64, transaction: &mut Transaction, count_max: u64) {
+        let keys: Vec<_> = self.taken.keys().copied().take(count_max as usize).collect();
+        for key in keys {
+            let Taken { number: lease, id, .. } = self.taken[&key];
+            let settling = Settling::Acknowledge;
+            let call = Call::Settle { group: self.group, lease, settling, transaction: Some(number) };
+            let operation = shared.recorder.invoke(self.process(), call);
+            let outcome = match transaction.ack(&self.consumer, id) {
+                Ok(()) => {
+                    shared.count("deliveries acknowledged in transactions");
+                    Outcome::done()
+                }
+                Err(error) => shared.judge("acknowledging in a transaction", &error),
+            };
+            shared.recorder.complete(operation, outcome);
+            self.taken.remove(&key);
+        }
     }
 
     /// Asks whether the work was done; says whether it is to be acknowledged.
@@ -268,6 +291,13 @@ impl Held {
 /// What a client has of groups.
 #[derive(Default)]
 pub(crate) struct Members(Vec<Held>);
+
+impl Members {
+    /// Each of them.
+    pub(super) fn each(&mut self) -> impl Iterator<Item = &mut Held> {
+        self.0.iter_mut()
+    }
+}
 
 /// All of a client's members leave.
 pub(crate) fn leave_all(client: &mut Client, drops: bool) {

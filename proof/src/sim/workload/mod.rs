@@ -25,6 +25,7 @@ mod send;
 mod space;
 mod sync;
 mod topics;
+mod transactions;
 mod turnover;
 
 use super::client::Client;
@@ -109,6 +110,7 @@ pub const BESIDE: &[Beside] = &[
     Beside { name: "send under a name", one_in: |shape| if shape.names { 3 } else { 0 }, make: named::make },
     Beside { name: "send with an id", one_in: |shape| if shape.identifies { 8 } else { 0 }, make: identified::make },
     Beside { name: "work in a group", one_in: groups::one_in, make: groups::make },
+    Beside { name: "transact", one_in: |shape| if shape.transacts { 6 } else { 0 }, make: transactions::make },
 ];
 
 /// A topic's name.
