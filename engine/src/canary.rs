@@ -53,11 +53,21 @@ pub enum Canary {
     TwoLeases,
     /// An acknowledgement goes into the log without its tokens.
     ForgetTokens,
+    /// Records of a transaction are shown as soon as they stand in the log.
+    PublishHalf,
+    /// What a transaction acknowledges is finished when it is prepared.
+    FinishEarly,
+    /// Opening knows of no decision that was made in another log.
+    ForgetDecision,
+    /// Opening gives up transactions that were prepared.
+    ForgetPrepared,
+    /// A transaction that was decided is decided otherwise.
+    DecideAgain,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 22] = [
+    pub const ALL: [Canary; 27] = [
         Canary::SkipFlush,
         Canary::AcknowledgeEarly,
         Canary::SkipChecksum,
@@ -80,6 +90,11 @@ impl Canary {
         Canary::ConfirmEarly,
         Canary::TwoLeases,
         Canary::ForgetTokens,
+        Canary::PublishHalf,
+        Canary::FinishEarly,
+        Canary::ForgetDecision,
+        Canary::ForgetPrepared,
+        Canary::DecideAgain,
     ];
 
     /// Its name, for people.
@@ -107,6 +122,11 @@ impl Canary {
             Canary::ConfirmEarly => "confirm-early",
             Canary::TwoLeases => "two-leases",
             Canary::ForgetTokens => "forget-tokens",
+            Canary::PublishHalf => "publish-half",
+            Canary::FinishEarly => "finish-early",
+            Canary::ForgetDecision => "forget-decision",
+            Canary::ForgetPrepared => "forget-prepared",
+            Canary::DecideAgain => "decide-again",
         }
     }
 }

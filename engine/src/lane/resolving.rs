@@ -12,6 +12,7 @@
 
 use super::state::LogState;
 use super::transactions::{Decided, Participant, TransactionKey, TransactionOutcome};
+use crate::canary::{self, Canary};
 use crate::log::position::Position;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -38,6 +39,9 @@ pub(crate) struct MissingPart {
 /// Decides what nobody was told of, and says what is left to be ended, in the order of the decisions.
 pub(crate) fn resolve(logs: &mut [LogEnd<'_>]) -> Result<Vec<Unfinished>, MissingPart> {
     let mut decisions: Vec<Decided> = logs.iter().flat_map(|log| log.state.transactions.decided().cloned()).collect();
+    if canary::sings(Canary::ForgetDecision) {
+        decisions.clear();
+    }
     decisions.sort_by_key(|decided| decided.decided_ms);
     let ends: HashMap<u32, Position> = logs.iter().filter_map(|log| Some((log.log, log.end?))).collect();
     for Decided { participants, .. } in &decisions {
@@ -55,7 +59,8 @@ pub(crate) fn resolve(logs: &mut [LogEnd<'_>]) -> Result<Vec<Unfinished>, Missin
     }
     for (key, at) in parts.iter().filter(|(key, _)| !decided.contains(key)) {
         let first = logs[at[0]].state.transactions.get(*key).expect("just seen");
-        if at.len() >= first.participants as usize && !first.commits {
+        let is_prepared = at.len() >= first.participants as usize && !first.commits;
+        if is_prepared && !canary::sings(Canary::ForgetPrepared) {
             continue;
         }
         let (id, decided_ms, outcome) = (first.id.clone(), first.prepared_ms, TransactionOutcome::RolledBack);

@@ -66,7 +66,12 @@ mod with_canaries {
             | Canary::ForgetProgress
             | Canary::ConfirmEarly
             | Canary::TwoLeases
-            | Canary::ForgetTokens => 200,
+            | Canary::ForgetTokens
+            | Canary::PublishHalf
+            | Canary::FinishEarly
+            | Canary::ForgetDecision
+            | Canary::ForgetPrepared
+            | Canary::DecideAgain => 200,
             // It needs a crash between the manifest and the checkpoints.
             Canary::SwitchEarly => 1_000,
         }

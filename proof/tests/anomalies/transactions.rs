@@ -98,6 +98,63 @@ pub fn cases() -> Vec<Case> {
                 script.done(1, Call::Commit { transaction: 5 });
             }
         }),
+        Case(&[DecidedByItself], |script, bad| {
+            script.done(0, Call::Begin { transaction: 5 });
+            script.done(0, Call::Prepare { transaction: 5 });
+            if !bad {
+                script.call(0, Call::Commit { transaction: 5 });
+            }
+            script.crash();
+            script.happen(at(TransactionSeen::Committed));
+        }),
+        // Only one that was never said to be prepared may be rolled back by a crash.
+        Case(&[DecidedByItself], |script, bad| {
+            script.done(0, Call::Begin { transaction: 5 });
+            if bad {
+                script.done(0, Call::Prepare { transaction: 5 });
+            } else {
+                script.call(0, Call::Prepare { transaction: 5 });
+            }
+            script.crash();
+            script.happen(at(TransactionSeen::RolledBack));
+        }),
+        Case(&[LostTransaction], |script, bad| {
+            script.done(0, Call::Begin { transaction: 5 });
+            script.done(0, Call::Prepare { transaction: 5 });
+            script.crash();
+            script.happen(at(if bad { TransactionSeen::Missing } else { TransactionSeen::Prepared }));
+        }),
+        Case(&[LostTransaction], |script, bad| {
+            script.transaction(0, 5, &[]);
+            script.crash();
+            script.happen(at(if bad { TransactionSeen::Prepared } else { TransactionSeen::Committed }));
+        }),
+        // The answer of its commit was lost; afterwards it is promised.
+        Case(&[Unseen], |script, bad| {
+            script.done(0, Call::Begin { transaction: 5 });
+            script.sent_in(0, 5, 0, 1);
+            script.call(0, Call::Commit { transaction: 5 });
+            script.crash();
+            if bad {
+                script.happen(at(TransactionSeen::Committed));
+            }
+            script.settled();
+            script.contents(0, &[]);
+        }),
+        // What an undecided transaction acknowledges is handed to nobody else.
+        Case(&[TwoLeases], |script, bad| {
+            script.sent(0, 0, 0, 0);
+            script.take(1, &[delivery(0, 70, 1)]);
+            script.done(1, Call::Begin { transaction: 6 });
+            let (group, settling) = (GROUP, Settling::Acknowledge);
+            script.done(1, Call::Settle { group, lease: 70, settling, transaction: Some(6) });
+            script.done(1, Call::Prepare { transaction: 6 });
+            script.crash();
+            if !bad {
+                script.call(1, Call::RollBack { transaction: 6 });
+            }
+            script.take(2, &[delivery(0, 71, 2)]);
+        }),
         Case(&[G0], |script, bad| {
             script.transaction(0, 5, &[(0, 1), (1, 2)]);
             script.transaction(1, 6, &[(0, 3), (1, 4)]);
@@ -139,4 +196,8 @@ pub fn cases() -> Vec<Case> {
             script.contents(1, if bad { &[(0, 4), (1, 2)] } else { &[(0, 2), (1, 4)] });
         }),
     ]
+}
+
+fn at(state: TransactionSeen) -> Happening {
+    Happening::TransactionAt { transaction: 5, state }
 }

@@ -8,6 +8,7 @@
 //!   barrier.
 
 use super::{Effect, Lane, part_frame_bytes};
+use crate::canary::{self, Canary};
 use crate::error::{Error, Result};
 use crate::lane::entries::{self, DiscardEntry, PUBLISH_BYTES};
 use crate::lane::numbers::{NUMBER_BYTES, NUMBERS_MAX};
@@ -203,6 +204,9 @@ impl Lane {
         if !self.parts.shared.has_records() {
             self.parts.shared.records_since_ms.store(append_time_ms, Ordering::Release);
         }
+        if canary::sings(Canary::PublishHalf) {
+            self.publish_identities(withheld.iter().map(|(identity, _)| (*identity, Vec::new())).collect());
+        }
         self.count_group(records, payload);
         self.last_activity = self.parts.clock.monotonic_ns();
         withheld
@@ -240,6 +244,9 @@ impl Lane {
         did: &mut TransactionDone,
     ) -> Result<(), &'static str> {
         let PrepareStep { id, checker, participants, commits, acks } = step;
+        if canary::sings(Canary::FinishEarly) {
+            self.note_progress(&acks, None);
+        }
         let prepared_ms = self.append_time();
         let prepared = Prepared { key, id, checker, prepared_ms, participants, commits, frames, acks };
         let body = prepared.encode();
