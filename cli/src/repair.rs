@@ -52,9 +52,10 @@ pub fn run(arguments: &RepairArguments) -> Result {
             }
         }
         output.line(format_args!(
-            "{} records and {} delayed ones of {} topics are in {}",
+            "{} records, {} delayed ones and {} of transactions that are prepared, of {} topics, are in {}",
             text::grouped(report.records),
             text::grouped(report.withheld_records),
+            text::grouped(report.transaction_records),
             report.topics,
             arguments.to.display(),
         ))?;

@@ -242,3 +242,53 @@ fn deliveries_are_acknowledged_with_the_records() {
         }
     }
 }
+
+/// A repaired directory has what was decided, and what is undecided is undecided there.
+#[test]
+fn transactions_come_through_a_repair() {
+    for lanes in [1, 2] {
+        let (source, target) = (directory(), directory());
+        let (engine, topic, producer) = begin(source.path(), lanes);
+        for id in ["done", "back", "left"] {
+            let mut transaction = producer.begin(named(id).checker("c")).unwrap();
+            send(&mut transaction, &topic, 8);
+            transaction.prepare().unwrap();
+        }
+        engine.create_group("g", shared().topic("t", Start::Beginning)).unwrap();
+        engine.commit_transaction("done").unwrap();
+        engine.roll_back_transaction("back").unwrap();
+        let mut member = engine.join_group("g", MemberOptions::new()).unwrap();
+        let mut holding = producer.begin(named("holding")).unwrap();
+        let mut held = 0;
+        while held < 8 {
+            let polled = member.poll(SOON).unwrap();
+            holding.ack_all(&member, &polled).unwrap();
+            held += polled.len();
+        }
+        holding.prepare().unwrap();
+        let copy = copy_of_a_moment(source.path());
+        engine.close().unwrap();
+        let repaired = target.path().join("repaired");
+        let report = repair(copy.path(), &repaired, small(), &mut |_| {}).unwrap();
+        assert_eq!((report.records, report.transactions, report.transaction_records), (8, 2, 8));
+        let engine = open(&repaired, lanes);
+        assert_eq!(all(&engine), of("done", 8));
+        let state = |id: &str| engine.transaction(id).unwrap().state;
+        assert_eq!((state("done"), state("back")), (TransactionState::Committed, TransactionState::RolledBack));
+        let left = engine.transaction("left").unwrap();
+        assert_eq!((left.state, left.records, left.checker.as_deref()), (TransactionState::Prepared, 8, Some("c")));
+        assert_eq!(engine.transaction("holding").unwrap().acknowledged, 8);
+        let mut member = engine.join_group("g", MemberOptions::new()).unwrap();
+        assert_eq!(member.poll(Duration::from_millis(100)).unwrap().len(), 0, "a transaction holds them");
+        engine.commit_transaction("holding").unwrap();
+        engine.commit_transaction("left").unwrap();
+        let mut rest = 0;
+        while rest < 8 {
+            let polled = member.poll(SOON).unwrap();
+            member.ack_all(&polled).unwrap();
+            rest += polled.len();
+        }
+        assert_eq!(all(&engine).len(), 16);
+        engine.close().unwrap();
+    }
+}

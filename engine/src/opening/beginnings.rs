@@ -9,6 +9,7 @@ use crate::lane::lost::Lost;
 use crate::lane::numbers::{Last, Numbers};
 use crate::lane::progress::{Progress, ProgressChange};
 use crate::lane::recovery::Recovered;
+use crate::lane::transactions::Decided;
 use std::collections::{BTreeMap, HashMap};
 
 /// See the module. Slots are those of the new engine.
@@ -24,6 +25,8 @@ pub(crate) struct Beginnings {
     pub(crate) progress: Groups,
     pub(crate) groups: BTreeMap<u32, GroupEntry>,
     pub(crate) last_group: u32,
+    /// How transactions ended, oldest first.
+    pub(crate) decided: Vec<Decided>,
     pub(crate) producers: BTreeMap<u32, ProducerEntry>,
     pub(crate) last_producer: u32,
 }
@@ -92,6 +95,9 @@ impl Beginnings {
             state.groups.take_over(&self.progress, group, slot);
             // Of what a repair could not save each group is told.
             state.groups.truncate(slot, state.partition(slot).first_offset);
+        }
+        for decided in &self.decided {
+            recovered[0].state.transactions.decide(decided.clone());
         }
         if self.last_group > 0 {
             recovered[0].state.catalog.take_over_groups(&self.groups, self.last_group);

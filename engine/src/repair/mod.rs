@@ -9,6 +9,7 @@
 //! - The target has its name only when it is whole.
 
 mod scan;
+mod transactions;
 mod write;
 
 use crate::error::{Error, Result};
@@ -77,6 +78,10 @@ pub struct RepairReport {
     pub records: u64,
     /// Delayed records that were written, with the time at which they are due.
     pub withheld_records: u64,
+    /// Transactions that are prepared and undecided, as they were.
+    pub transactions: u64,
+    /// Their records.
+    pub transaction_records: u64,
     /// What is wrong with the files; see [`verify`](crate::verify()).
     pub findings: Vec<Finding>,
     /// Offsets that are lost.
@@ -192,6 +197,8 @@ fn report(source: Source<'_>, partitions: &[Partition], counts: write::Counts) -
         partitions: partitions.len() as u64,
         records: counts.records,
         withheld_records: counts.withheld_records,
+        transactions: counts.transactions,
+        transaction_records: counts.transaction_records,
         withheld_lost: source.withheld_lost,
         records_without_topic: source.records_without_topic,
         findings: source.findings,

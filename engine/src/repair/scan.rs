@@ -7,6 +7,7 @@
 //! Invariants: nothing is written; a frame counts only with both its checksums; each bad place is a finding.
 
 use super::RepairProgress;
+use super::transactions::Known;
 use crate::error::{Error, Result};
 use crate::io::{Access, Block, Directory, File, PAGE, Storage};
 use crate::lane::cancelled::Cancelled;
@@ -16,8 +17,9 @@ use crate::lane::entries;
 use crate::lane::groups::Groups;
 use crate::lane::numbers::Numbers;
 use crate::lane::progress;
-use crate::lane::state::LogState;
-use crate::log::frame::{BadFrame, FrameHeader, Kind};
+use crate::lane::state::{LogState, UNDECIDED_MS};
+use crate::lane::transactions::Prepared;
+use crate::log::frame::{BadFrame, FrameHeader, Kind, WithheldReason};
 use crate::log::judge;
 use crate::log::manifest::{Manifest, ManifestSegment, SegmentState};
 use crate::log::origin::Origin;
@@ -66,7 +68,7 @@ pub(super) struct Withheld {
     pub(super) slot: u32,
     pub(super) count: u32,
     pub(super) due_ms: i64,
-    origin: Origin,
+    pub(super) origin: Origin,
 }
 
 /// What is known of a partition beside its runs.
@@ -93,6 +95,7 @@ pub(super) struct Source<'a> {
     pub(super) groups: Groups,
     pub(super) runs: Vec<Run>,
     pub(super) withheld: BTreeMap<Place, Withheld>,
+    pub(super) transactions: Known,
     /// Whole frames of delayed records, wherever they stand.
     withheld_seen: BTreeSet<Place>,
     /// Where frames of delayed records stand that the cleaner has moved.
@@ -104,6 +107,14 @@ pub(super) struct Source<'a> {
     pub(super) record_bytes_max: usize,
     pub(super) done: RepairProgress,
     scans: HashMap<u32, SegmentScan>,
+}
+
+/// When a frame is due, as the state of a log has it.
+fn due_of(due_ms: i64, reason: WithheldReason) -> i64 {
+    match reason {
+        WithheldReason::Delayed => due_ms.min(UNDECIDED_MS - 1),
+        WithheldReason::Transaction => UNDECIDED_MS,
+    }
 }
 
 fn lanes_of(manifest: &Manifest) -> HashMap<u32, (u32, u32)> {
@@ -136,6 +147,7 @@ impl<'a> Source<'a> {
             groups: Groups::default(),
             runs: Vec::new(),
             withheld: BTreeMap::new(),
+            transactions: Known::default(),
             withheld_seen: BTreeSet::new(),
             moved: BTreeMap::new(),
             findings: Vec::new(),
@@ -355,19 +367,25 @@ impl<'a> Source<'a> {
                 self.reaches(slot, run.end_offset());
                 self.runs.push(run);
             }
-            Kind::Withheld { slot, count, due_ms, origin, .. } => {
+            Kind::Withheld { slot, count, due_ms, reason, origin, .. } => {
+                let due_ms = due_of(due_ms, reason);
                 self.counts(slot, origin, count);
                 self.withheld_seen.insert(address);
                 self.withheld.insert(address, Withheld { slot, count, due_ms, origin });
             }
-            Kind::Moved { slot, count, due_ms, identity, origin, .. } => {
+            Kind::Moved { slot, count, due_ms, identity, reason, origin } => {
+                let due_ms = due_of(due_ms, reason);
                 self.counts(slot, origin, count);
                 self.withheld_seen.insert(address);
                 self.moved.insert((log, identity), address);
                 self.withheld.insert((log, identity), Withheld { slot, count, due_ms, origin });
             }
             Kind::Publish => {
-                for entry in entries::decode_publish(body).ok_or("its list cannot be read")?.0 {
+                let (entries, ending) = entries::decode_publish(body).ok_or("its list cannot be read")?;
+                for entry in ending.map_or(Vec::new(), |ending| self.transactions.end(log, ending)) {
+                    let _ = self.groups.apply(&entry, 0);
+                }
+                for entry in entries {
                     let identity = place(entry.identity);
                     self.withheld.remove(&identity);
                     let end = entry.base_offset.checked_add(u64::from(entry.count));
@@ -386,7 +404,11 @@ impl<'a> Source<'a> {
                 }
             }
             Kind::Discard => {
-                for entry in entries::decode_discard(body).ok_or("its list cannot be read")?.0 {
+                let (entries, ending) = entries::decode_discard(body).ok_or("its list cannot be read")?;
+                if let Some(ending) = ending {
+                    self.transactions.end(log, ending);
+                }
+                for entry in entries {
                     if let Some(gone) = self.withheld.remove(&place(entry.identity)) {
                         self.cancelled.note(gone.slot, gone.origin, gone.count);
                     }
@@ -419,7 +441,10 @@ impl<'a> Source<'a> {
                     let _ = self.groups.apply(&entry, 0);
                 }
             }
-            Kind::Mark | Kind::End | Kind::Pad | Kind::Prepare => {}
+            Kind::Prepare => {
+                self.transactions.prepare(log, Prepared::decode(body).ok_or("its transaction cannot be read")?);
+            }
+            Kind::Mark | Kind::End | Kind::Pad => {}
         }
         Ok(())
     }
@@ -448,6 +473,7 @@ impl<'a> Source<'a> {
         self.withheld.retain(|_, withheld| withheld.slot % lanes != lane);
         self.groups.retain(|_, slot| slot % lanes != lane);
         state.groups.iter().for_each(|(group, slot, _)| self.groups.take_over(&state.groups, group, slot));
+        self.transactions.take_checkpoint(log, &state.transactions);
         self.cancelled.retain(|slot| slot % lanes != lane);
         self.cancelled.take_over(&state.cancelled, |slot| slot % lanes == lane);
         for (identity, withheld) in state.withheld() {

@@ -9,16 +9,20 @@
 //! Invariant: each receipt has the offset that was planned.
 
 use super::RepairProgress;
-use super::scan::{Run, Source};
+use super::scan::{Run, Source, Withheld};
+use super::transactions::Fate;
 use crate::bounds::{RECORD_BYTES_CEILING, WITHHELD_RECORDS_CEILING};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::lane::progress::ProgressEntry;
+use crate::lane::state::UNDECIDED_MS;
 use crate::log::origin::Origin;
 use crate::opening::Beginnings;
 use crate::options::Options;
 use crate::producer::{Producer, ProducerOptions, SendHandle};
 use crate::record::{Header, Headers, Record, RecordRef};
 use crate::topic::{Retention, Topic, TopicOptions};
+use crate::transaction::TransactionOptions;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 use std::path::Path;
@@ -43,6 +47,8 @@ pub(super) struct Partition {
 pub(super) struct Counts {
     pub(super) records: u64,
     pub(super) withheld_records: u64,
+    pub(super) transactions: u64,
+    pub(super) transaction_records: u64,
 }
 
 /// Decides the offsets of all partitions, and leaves only the runs that are to be written, in their order.
@@ -97,6 +103,7 @@ pub(super) fn plan(source: &mut Source<'_>) -> Vec<Partition> {
     in_log_order.sort_by_key(|run| run.order);
     source.runs = if follows_offsets(&in_log_order) { in_log_order } else { runs };
     let lost = |source: &Source<'_>, place, slot| known(source, slot) && !source.has_bytes(place);
+    settle_transactions(source);
     let gone: Vec<_> =
         source.withheld.iter().filter(|(place, withheld)| lost(source, **place, withheld.slot)).collect();
     source.withheld_lost = gone.iter().map(|(_, withheld)| u64::from(withheld.count)).sum();
@@ -108,6 +115,22 @@ pub(super) fn plan(source: &mut Source<'_>) -> Vec<Partition> {
         .collect();
     source.withheld = waiting;
     partitions
+}
+
+/// What waits for a transaction that is decided, or was never prepared, waits no more.
+fn settle_transactions(source: &mut Source<'_>) {
+    let of_transactions = source.withheld.iter().filter(|(_, withheld)| withheld.due_ms == UNDECIDED_MS);
+    let of_transactions: Vec<_> = of_transactions.map(|(place, withheld)| (*place, *withheld)).collect();
+    for (place, withheld) in of_transactions {
+        match source.transactions.fate(place) {
+            Fate::Keep => {}
+            Fate::Publish => drop(source.withheld.insert(place, Withheld { due_ms: 0, ..withheld })),
+            Fate::Discard => {
+                source.withheld.remove(&place);
+                source.cancelled.note(withheld.slot, withheld.origin, withheld.count);
+            }
+        }
+    }
 }
 
 /// Runs by offset from `first` on, each record once.
@@ -183,7 +206,9 @@ pub(super) fn write(
         }
     }
     let Source { catalog, numbers, sequences, cancelled, .. } = &*source;
-    let mut beginnings = Beginnings { offsets, ..Beginnings::of(catalog, numbers, sequences, cancelled, &slots) };
+    let decided = source.transactions.outcomes();
+    let mut beginnings =
+        Beginnings { offsets, decided, ..Beginnings::of(catalog, numbers, sequences, cancelled, &slots) };
     for partition in partitions {
         for (group, slot, progress) in source.groups.iter().filter(|(_, slot, _)| *slot == partition.slot) {
             let lost = source.groups.lost(group, slot);
@@ -194,7 +219,7 @@ pub(super) fn write(
     drop(made);
     let engine = Engine::open_with_beginnings(path, options, beginnings)?;
     // Retention begins when everything is there.
-    let counts = fill(&engine, source, partitions, progress).and_then(|counts| {
+    let counts = fill(&engine, source, partitions, &slots, progress).and_then(|counts| {
         for topic in source.catalog.topics.values().filter(|topic| topic.retention != Retention::new()) {
             engine.set_retention(&topic.name, topic.retention)?;
         }
@@ -210,6 +235,7 @@ fn fill(
     engine: &Engine,
     source: &mut Source<'_>,
     partitions: &[Partition],
+    slots: &HashMap<u32, u32>,
     progress: &mut dyn FnMut(&RepairProgress),
 ) -> Result<Counts> {
     let mut sending = Sending { producer: engine.producer(ProducerOptions::new())?, handles: VecDeque::new() };
@@ -234,7 +260,9 @@ fn fill(
         progress(&source.done);
     }
     // Delayed records last: those that are overdue become visible at once, behind all others.
-    for (place, withheld) in std::mem::take(&mut source.withheld) {
+    let (of_transactions, delayed): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        std::mem::take(&mut source.withheld).into_iter().partition(|(_, withheld)| withheld.due_ms == UNDECIDED_MS);
+    for (place, withheld) in delayed {
         let (origin, body) = source.body(place)?;
         let (topic, partition, _) = &places[&withheld.slot];
         for (index, record) in (0..).zip(records(&body)).take(withheld.count as usize) {
@@ -245,6 +273,29 @@ fn fill(
         }
     }
     sending.wait_for_all()?;
+    let has_moved = |slot: u32| partitions.iter().any(|of| of.slot == slot && !of.moved.is_empty());
+    for undecided in source.transactions.undecided() {
+        let options = TransactionOptions {
+            checker: Some(undecided.checker).filter(|name| !name.is_empty()),
+            ..TransactionOptions::new().id(undecided.id)
+        };
+        let mut transaction = sending.producer.begin(options)?;
+        for place in undecided.frames {
+            let Some(withheld) = of_transactions.get(&place) else { continue };
+            let (origin, body) = source.body(place)?;
+            let (topic, partition, _) = &places[&withheld.slot];
+            for (index, record) in (0..).zip(records(&body)).take(withheld.count as usize) {
+                let headers: Vec<Header<'_>> = record.headers().collect();
+                transaction.send_from(topic, record_of(&record, &headers, *partition), Some(origin.plus(index)))?;
+                counts.transaction_records += 1;
+            }
+        }
+        // Where records have other offsets now, the group is given them again.
+        let here = |entry: ProgressEntry| Some(ProgressEntry { slot: *slots.get(&entry.slot)?, ..entry });
+        let acks = undecided.acks.into_iter().filter(|entry| !has_moved(entry.slot)).filter_map(here);
+        transaction.restore(acks.collect())?;
+        counts.transactions += 1;
+    }
     Ok(counts)
 }
 

@@ -108,7 +108,7 @@ impl Contents {
         self.is_over = true;
         let lane = |(lane, mut part): (u32, LanePart)| {
             let contents = if part.content.parts.is_empty() { Vec::new() } else { vec![take_content(&mut part)] };
-            (lane, TakenLane { contents, written: part.written })
+            (lane, TakenLane { contents, written: part.written, restored: Vec::new() })
         };
         let mut lanes: BTreeMap<u32, TakenLane> = whole.lanes.into_iter().map(lane).collect();
         for lane in whole.acks.lanes() {
@@ -141,6 +141,8 @@ impl Taken {
 struct TakenLane {
     contents: Vec<Content>,
     written: Vec<(Identity, Origin)>,
+    /// What it acknowledged in the directory that was repaired.
+    restored: Vec<ProgressEntry>,
 }
 
 impl Transaction {
@@ -183,6 +185,11 @@ impl Transaction {
     /// `WrongTransactionState`. `Poisoned`, `Closed`, `Forked`.
     pub fn send(&mut self, topic: &Topic, record: Record<'_>) -> Result<()> {
         check_record(&record)?;
+        self.send_from(topic, record, None)
+    }
+
+    /// Adds a record that was written by somebody: for repair.
+    pub(crate) fn send_from(&mut self, topic: &Topic, record: Record<'_>, given: Option<Origin>) -> Result<()> {
         let (shared, partition, size) = self.producer.place_of(topic, &record)?;
         let timestamp_ms = record.timestamp_ms.unwrap_or_else(|| self.engine.clock.wall_ms());
         let of = &shared.partitions[partition as usize];
@@ -192,8 +199,9 @@ impl Transaction {
         }
         let part = contents.lanes.entry(of.lane).or_default();
         let known = part.parts.get(&of.slot).copied();
+        let known = known.filter(|at| given.is_none() || part.content.parts[*at as usize].next_given() == given);
         let place = (shared, partition, of.slot);
-        let (at, index) = part.content.push(known, place, &record, size, timestamp_ms, None, None);
+        let (at, index) = part.content.push(known, place, &record, size, timestamp_ms, None, given);
         part.parts.insert(of.slot, at);
         let frame = part.written.len() + at as usize;
         let is_full = part.content.len() >= self.engine.options.batch_bytes;
@@ -265,6 +273,19 @@ impl Transaction {
         *lock(&self.shared.entry.phase) = Phase::Prepared(parts);
         self.engine.transactions.prepared(&self.shared.entry);
         self.written = taken.written();
+        Ok(())
+    }
+
+    /// Prepares it with what it acknowledged before: for repair.
+    pub(crate) fn restore(&mut self, acks: Vec<ProgressEntry>) -> Result<()> {
+        let mut taken = self.open()?.take();
+        for entry in acks {
+            let lane = entry.slot % self.engine.lanes.len() as u32;
+            taken.lanes.entry(lane).or_default().restored.push(entry);
+        }
+        let parts = self.prepare_taken(&mut taken, false)?;
+        *lock(&self.shared.entry.phase) = Phase::Prepared(parts);
+        self.engine.transactions.prepared(&self.shared.entry);
         Ok(())
     }
 
@@ -384,7 +405,9 @@ impl Transaction {
         let asked = acks.with_entries(|mut entries| {
             let ask = |(lane, part): (&u32, &mut TakenLane)| {
                 let written = part.written.iter().map(|(identity, _)| *identity).collect();
-                let step = step(written, entries.remove(lane).unwrap_or_default());
+                let mut acks = entries.remove(lane).unwrap_or_default();
+                acks.append(&mut part.restored);
+                let step = step(written, acks);
                 self.ask(*lane, std::mem::take(&mut part.contents), step)
             };
             lanes.iter_mut().map(ask).collect()
