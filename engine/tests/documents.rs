@@ -1,4 +1,4 @@
-//! The examples of README.md and docs/DELIVERY.md: they stand here too, are run, and do what is said of them.
+//! The examples of README.md, docs/DELIVERY.md and docs/TRANSACTIONS.md: they stand here too, are run, and do what is said of them.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,6 +9,7 @@ use ringlane::*;
 
 const README: &str = include_str!("../../README.md");
 const DELIVERY: &str = include_str!("../../docs/DELIVERY.md");
+const TRANSACTIONS: &str = include_str!("../../docs/TRANSACTIONS.md");
 const HERE: &str = include_str!("documents.rs");
 
 /// What stands in the documents, example by example.
@@ -403,6 +404,127 @@ mod example {
         }
     }
 
+    pub(crate) mod all_or_nothing {
+        use ringlane::{Error, Producer, Record, Result, Topic, TransactionOptions};
+
+        /// An order and its invoice: nobody ever sees one without the other.
+        fn order(producer: &Producer, orders: &Topic, invoices: &Topic, number: &str) -> Result<()> {
+            let mut transaction = producer.begin(TransactionOptions::new().id(number))?;
+            transaction.send(orders, Record::new(number.as_bytes()).key(number.as_bytes()))?;
+            transaction.send(invoices, Record::new(number.as_bytes()).key(number.as_bytes()))?;
+            match transaction.commit() {
+                Ok(_) => Ok(()),
+                // Whether it happened is known when the engine is open again: ask `engine.transaction(number)` then.
+                Err(error @ Error::UnknownOutcome { .. }) => Err(error),
+                // It did not happen: nobody sees anything of it.
+                Err(error) => Err(error),
+            }
+        }
+
+        pub(crate) fn run(producer: &Producer, orders: &Topic, invoices: &Topic, number: &str) -> Result<()> {
+            order(producer, orders, invoices, number)
+        }
+    }
+
+    pub(crate) mod transforming {
+        use ringlane::{GroupConsumer, Producer, Record, Result, Topic, TransactionOptions};
+        use std::time::Duration;
+
+        /// Works off what a poll gives; each record of the group's topics has one result in `results`, whatever happens.
+        fn transform(member: &mut GroupConsumer, producer: &Producer, results: &Topic) -> Result<usize> {
+            let deliveries = member.poll(Duration::from_secs(1))?;
+            if deliveries.is_empty() {
+                return Ok(0);
+            }
+            let mut transaction = producer.begin(TransactionOptions::new())?;
+            for delivery in &deliveries {
+                let result = delivery.record.value().unwrap_or_default().to_ascii_uppercase();
+                transaction.send(results, Record::new(&result))?;
+                transaction.ack(member, delivery.id())?;
+            }
+            transaction.commit()?;
+            Ok(deliveries.len())
+        }
+
+        pub(crate) fn run(member: &mut GroupConsumer, producer: &Producer, results: &Topic) -> Result<usize> {
+            transform(member, producer, results)
+        }
+    }
+
+    pub(crate) mod half_messages {
+        use ringlane::{
+            CheckAnswer, CheckerOptions, Engine, HalfTransaction, LocalOutcome, Producer, Record, Result, Topic,
+            TransactionOptions,
+        };
+        use std::sync::Arc;
+
+        /// Once, after opening: what an earlier process left undecided is asked at once.
+        fn register(engine: &Engine, database: Arc<Database>) -> Result<()> {
+            engine.register_checker("orders", CheckerOptions::new(), move |half: &HalfTransaction| {
+                match database.has_order(&half.id) {
+                    Ok(true) => CheckAnswer::Commit,
+                    // It was prepared before the order was written; and who would have written it is gone.
+                    Ok(false) => CheckAnswer::RollBack,
+                    Err(_) => CheckAnswer::Unknown,
+                }
+            })
+        }
+
+        /// The order is in the database if, and only if, its message is published.
+        fn place(producer: &Producer, orders: &Topic, database: &Database, number: &str) -> Result<()> {
+            let options = TransactionOptions::new().id(number).checker("orders");
+            producer.send_in_transaction(orders, Record::new(number.as_bytes()), options, |id| {
+                match database.insert_order(id) {
+                    Ok(()) => LocalOutcome::Commit,
+                    Err(refused) if refused.is_final() => LocalOutcome::RollBack,
+                    // Perhaps it was written: the checker looks.
+                    Err(_) => LocalOutcome::Unknown,
+                }
+            })?;
+            Ok(())
+        }
+
+        /// As much of a database as the example needs.
+        #[derive(Default)]
+        pub(crate) struct Database {
+            pub(crate) orders: std::sync::Mutex<std::collections::BTreeSet<String>>,
+        }
+
+        pub(crate) struct Refused(bool);
+
+        impl Refused {
+            fn is_final(&self) -> bool {
+                self.0
+            }
+        }
+
+        impl Database {
+            fn has_order(&self, id: &str) -> std::result::Result<bool, Refused> {
+                Ok(self.orders.lock().unwrap().contains(id))
+            }
+
+            /// One that begins with `lost` is written, and its answer is lost; one that begins with `bad` is refused.
+            fn insert_order(&self, id: &str) -> std::result::Result<(), Refused> {
+                if id.starts_with("bad") {
+                    return Err(Refused(true));
+                }
+                self.orders.lock().unwrap().insert(id.to_owned());
+                if id.starts_with("lost") { Err(Refused(false)) } else { Ok(()) }
+            }
+        }
+
+        pub(crate) fn run(
+            engine: &Engine,
+            producer: &Producer,
+            orders: &Topic,
+            database: &Arc<Database>,
+            numbers: &[&str],
+        ) -> Result<()> {
+            numbers.iter().try_for_each(|number| place(producer, orders, database, number))?;
+            register(engine, database.clone())
+        }
+    }
+
     pub(crate) mod redrive {
         use ringlane::{Engine, Redrive, Result};
 
@@ -439,7 +561,7 @@ fn examples(document: &str) -> Vec<Vec<&str>> {
 #[test]
 fn each_example_stands_here() {
     let here = lines(HERE);
-    for (document, count) in [(README, 2), (DELIVERY, 13)] {
+    for (document, count) in [(README, 2), (DELIVERY, 13), (TRANSACTIONS, 3)] {
         let examples = examples(document);
         assert_eq!(examples.len(), count);
         for example in examples {
@@ -715,5 +837,39 @@ fn what_became_a_dead_letter_is_tried_again() {
     common::wait_until("it is a dead letter", || lag() == 0);
     assert_eq!((example::redrive::run(&engine).unwrap(), lag()), (0, 1));
     drop(member);
+    engine.close().unwrap();
+}
+
+#[test]
+fn the_transactions_of_the_documents() {
+    let directory = directory();
+    let (engine, orders) = orders(directory.path());
+    let invoices = engine.create_topic("invoices", TopicOptions::new()).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    example::all_or_nothing::run(&producer, &orders, &invoices, "one").unwrap();
+    let again = example::all_or_nothing::run(&producer, &orders, &invoices, "one").unwrap_err();
+    assert_eq!(again.code(), "transaction-exists");
+    assert_eq!(
+        (values(&engine, &orders, 0), values(&engine, &invoices, 0)),
+        (vec![b"one".to_vec()], vec![b"one".to_vec()])
+    );
+
+    let results = engine.create_topic("results", TopicOptions::new()).unwrap();
+    engine.create_group("upper", GroupOptions::shared().topic("invoices", Start::Beginning)).unwrap();
+    let mut member = engine.join_group("upper", MemberOptions::new()).unwrap();
+    assert_eq!(example::transforming::run(&mut member, &producer, &results).unwrap(), 1);
+    assert_eq!(values(&engine, &results, 0), [b"ONE".to_vec()]);
+    assert_eq!(engine.groups()[0].partitions[0].lag, 0);
+
+    let database = std::sync::Arc::<example::half_messages::Database>::default();
+    example::half_messages::run(&engine, &producer, &orders, &database, &["two", "bad", "lost"]).unwrap();
+    assert_eq!(values(&engine, &orders, 0), [b"one".to_vec(), b"two".to_vec()]);
+    assert_eq!(engine.transaction("lost").unwrap().state, TransactionState::Prepared);
+    engine.close().unwrap();
+    let (engine, orders) = self::orders(directory.path());
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    example::half_messages::run(&engine, &producer, &orders, &database, &[]).unwrap();
+    common::wait_until("the checker was asked", || values(&engine, &orders, 0).len() == 3);
+    assert_eq!(engine.transaction("bad").unwrap().state, TransactionState::RolledBack);
     engine.close().unwrap();
 }
