@@ -83,7 +83,12 @@ pub(super) fn decide(
             Ok(Some(asked))
         }
         Err(error) => {
-            *lock(&entry.phase) = Phase::Prepared(parts);
+            let mut phase = lock(&entry.phase);
+            // Not as it was before: its handle may have gone meanwhile, and then it is checked from now on.
+            if let Phase::Deciding(_, parts) = &mut *phase {
+                *phase = Phase::Prepared(std::mem::take(parts));
+            }
+            drop(phase);
             answer.set(Err(error.clone()));
             Err(error)
         }

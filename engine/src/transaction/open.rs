@@ -500,6 +500,10 @@ impl Transaction {
 impl Drop for Transaction {
     /// One that is open is rolled back; one that is prepared is undecided, and is checked.
     fn drop(&mut self) {
+        // A child of fork ends nothing, and waits for no lock that one of its parent's threads had.
+        if self.engine.check_fork().is_err() {
+            return;
+        }
         let is_over = lock(&self.shared.contents).is_over;
         if is_over {
             self.engine.transactions.left(&self.engine, &self.shared.entry);

@@ -395,7 +395,11 @@ impl Transactions {
 
 impl State {
     fn remember(&mut self, entry: Arc<Entry>, outcomes_max: usize) {
-        self.by_id.insert(entry.id.clone(), entry.clone());
+        // The id may be another one's by now, that began when this one was rolled back: keys rise. Which of two that have
+        // ended was first the time does not say, where the clock was set back.
+        if self.by_id.get(&entry.id).is_none_or(|known| known.key <= entry.key) {
+            self.by_id.insert(entry.id.clone(), entry.clone());
+        }
         self.ended.push_back(entry);
         while self.ended.len() > outcomes_max
             && let Some(first) = self.ended.pop_front()
