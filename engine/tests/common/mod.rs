@@ -7,6 +7,7 @@ pub(crate) mod group;
 pub(crate) mod ledger;
 pub(crate) mod ring;
 pub(crate) mod storage;
+pub(crate) mod transaction;
 pub(crate) mod watchdog;
 
 use ringlane::{Backend, Consumer, ConsumerOptions, Engine, Options, Start, Topic};
