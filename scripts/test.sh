@@ -106,8 +106,8 @@ tests() {
 }
 
 # Tests of what stands above the log, and is the same on every backend.
-above_the_log='admin.rs admin_members.rs async_poll.rs audit.rs continuity.rs documents.rs filters.rs group_faults
-    group_retention.rs groups.rs inbox.rs interceptors.rs named_producers.rs origins.rs redrive.rs
+above_the_log='admin.rs admin_members.rs admin_transactions.rs async_poll.rs audit.rs continuity.rs documents.rs
+    filters.rs group_faults group_retention.rs groups.rs inbox.rs interceptors.rs named_producers.rs origins.rs redrive.rs
     transactions_sqlite'
 
 # The engine and the command on the backend that an engine chooses for itself, and once more on each of the others what

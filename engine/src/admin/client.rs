@@ -13,12 +13,15 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::io::{Access, Storage, socket};
 use crate::lane::acknowledged::Acknowledged;
+use crate::lane::transactions::{TransactionKey, TransactionOutcome};
 use crate::log::segment::LOCK_FILE;
 use crate::options::Options;
 use crate::producer::{Durability, ProducerInfo, Receipt};
 use crate::record::Record;
 use crate::sync::{Signal, now};
 use crate::topic::{PartitionInfo, Retention, TopicOptions};
+use crate::transaction::TransactionInfo;
+use crate::transaction::registry::{Listed, in_order};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -239,6 +242,62 @@ impl Client {
     pub fn redrive(&mut self, group: &str, what: &Redrive) -> Result<Redriven> {
         match self.ask(&Request::Redrive { group: group.to_owned(), what: what.clone() })? {
             Reply::Redriven(done) => Ok(done),
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    /// [`Engine::transactions`](crate::Engine::transactions).
+    pub fn transactions(&mut self) -> Result<Vec<TransactionInfo>> {
+        self.list_transactions(false)
+    }
+
+    /// [`Engine::all_transactions`](crate::Engine::all_transactions).
+    pub fn all_transactions(&mut self) -> Result<Vec<TransactionInfo>> {
+        self.list_transactions(true)
+    }
+
+    fn list_transactions(&mut self, with_ended: bool) -> Result<Vec<TransactionInfo>> {
+        let mut listed: Vec<Listed> = Vec::new();
+        let mut from = TransactionKey::FIRST;
+        loop {
+            match self.ask(&Request::ListTransactions { with_ended, from })? {
+                Reply::Transactions(page) if page.is_empty() => return Ok(in_order(listed)),
+                // In their order, so that this ends.
+                Reply::Transactions(page)
+                    if page[0].0 >= from && page.is_sorted_by(|(one, _), (next, _)| one < next) =>
+                {
+                    listed.extend(page);
+                }
+                _ => return Err(self.nonsense()),
+            }
+            match listed.last().and_then(|(last, _)| Some((last, last.number.checked_add(1)?))) {
+                Some((last, number)) => from = TransactionKey { number, ..*last },
+                None => return Err(self.nonsense()),
+            }
+        }
+    }
+
+    /// [`Engine::transaction`](crate::Engine::transaction).
+    pub fn transaction(&mut self, id: &str) -> Result<TransactionInfo> {
+        match self.ask(&Request::DescribeTransaction { id: id.to_owned() })? {
+            Reply::TransactionDescribed(info) => Ok(info),
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    /// [`Engine::commit_transaction`](crate::Engine::commit_transaction).
+    pub fn commit_transaction(&mut self, id: &str) -> Result<()> {
+        self.resolve_transaction(id, TransactionOutcome::Committed)
+    }
+
+    /// [`Engine::roll_back_transaction`](crate::Engine::roll_back_transaction).
+    pub fn roll_back_transaction(&mut self, id: &str) -> Result<()> {
+        self.resolve_transaction(id, TransactionOutcome::RolledBack)
+    }
+
+    fn resolve_transaction(&mut self, id: &str, outcome: TransactionOutcome) -> Result<()> {
+        match self.ask(&Request::ResolveTransaction { id: id.to_owned(), outcome })? {
+            Reply::TransactionResolved => Ok(()),
             _ => Err(self.nonsense()),
         }
     }

@@ -11,6 +11,7 @@ use super::refusal::Refusal;
 use super::topics::{TopicDescription, TopicSummary};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::lane::transactions::TransactionOutcome;
 use crate::producer::{Durability, Producer, ProducerOptions};
 use crate::record::{Header, Record};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -110,6 +111,17 @@ impl Handler {
             Request::ListAcknowledged { topic, partition, from } => {
                 let acknowledged = engine.acknowledged(&engine.topic(&topic)?, partition)?;
                 Reply::Acknowledged(acknowledged::page(acknowledged, from))
+            }
+            Request::ListTransactions { with_ended, from } => {
+                Reply::Transactions(engine.inner().transactions.page(with_ended, from, NAMES_PER_PAGE))
+            }
+            Request::DescribeTransaction { id } => Reply::TransactionDescribed(engine.transaction(&id)?),
+            Request::ResolveTransaction { id, outcome } => {
+                match outcome {
+                    TransactionOutcome::Committed => engine.commit_transaction(&id)?,
+                    TransactionOutcome::RolledBack => engine.roll_back_transaction(&id)?,
+                }
+                Reply::TransactionResolved
             }
             Request::Redrive { group, what } => Reply::Redriven(engine.redrive(&group, &what)?),
             Request::JoinGroup { name, options } => {

@@ -14,16 +14,20 @@ use super::groups::{
 use super::producers::{put_producer, take_producer};
 use super::refusal::{MALFORMED, Refusal, UNKNOWN_REQUEST, UNSUPPORTED_VERSION};
 use super::topics::{TopicDescription, TopicSummary, put_partition, take_partition};
+use super::transactions::{put_outcome, put_transaction, take_outcome, take_transaction};
 use super::value::Value;
 use super::{BODY_BYTES_MAX, RECORDS_MAX};
 use crate::consumer::Start;
 use crate::consumer::group::{DeliveryId, GroupInfo, GroupOptions, MemberOptions, Redrive, Redriven};
 use crate::lane::acknowledged::Acknowledged;
+use crate::lane::transactions::{TransactionKey, TransactionOutcome};
 use crate::log::codec::{Put, Reader};
 use crate::log::origin::Origin;
 use crate::producer::{Durability, ProducerInfo, RecordId};
 use crate::record::{Record, RecordRef, Visibility};
 use crate::topic::{PartitionInfo, Retention, TopicOptions};
+use crate::transaction::TransactionInfo;
+use crate::transaction::registry::Listed;
 use std::time::Duration;
 
 /// The version of the messages.
@@ -42,7 +46,7 @@ const STATS: u8 = 7;
 const PRODUCE: u8 = 8;
 const RESET_GROUP: u8 = 9;
 const REDRIVE: u8 = 10;
-// Kept free for what transactions will need: 11 resolve.
+const RESOLVE_TRANSACTION: u8 = 11;
 const CONFIGURE_TOPIC: u8 = 12;
 const DELETE_RECORDS: u8 = 13;
 const LIST_PRODUCERS: u8 = 14;
@@ -56,6 +60,8 @@ const POLL: u8 = 21;
 const END_DELIVERIES: u8 = 22;
 const LEAVE_GROUP: u8 = 23;
 const LIST_ACKNOWLEDGED: u8 = 24;
+const LIST_TRANSACTIONS: u8 = 25;
+const DESCRIBE_TRANSACTION: u8 = 26;
 /// The kind of an answer is that of its request, and this.
 const ANSWER: u8 = 0x80;
 const REFUSED: u8 = 0xff;
@@ -190,6 +196,18 @@ pub(crate) enum Request {
         partition: u32,
         from: u32,
     },
+    /// Transactions whose keys are at least `from`, in their order: those that go on, and perhaps those that have ended.
+    ListTransactions {
+        with_ended: bool,
+        from: TransactionKey,
+    },
+    DescribeTransaction {
+        id: String,
+    },
+    ResolveTransaction {
+        id: String,
+        outcome: TransactionOutcome,
+    },
 }
 
 impl Request {
@@ -290,6 +308,20 @@ impl Request {
                 body.put_u32(*from);
                 LIST_ACKNOWLEDGED
             }
+            Request::ListTransactions { with_ended, from } => {
+                body.put_u8(u8::from(*with_ended));
+                from.encode(&mut body);
+                LIST_TRANSACTIONS
+            }
+            Request::DescribeTransaction { id } => {
+                body.put_bytes(id.as_bytes());
+                DESCRIBE_TRANSACTION
+            }
+            Request::ResolveTransaction { id, outcome } => {
+                body.put_bytes(id.as_bytes());
+                put_outcome(&mut body, *outcome);
+                RESOLVE_TRANSACTION
+            }
         };
         frame(kind, request, &body)
     }
@@ -297,7 +329,7 @@ impl Request {
     /// Reads a request's body.
     pub(crate) fn decode(kind: u8, body: &[u8]) -> Result<Request, Refusal> {
         let mut reader = Reader::new(body);
-        if !matches!(kind, HELLO..=REDRIVE | CONFIGURE_TOPIC..=LIST_ACKNOWLEDGED) {
+        if !matches!(kind, HELLO..=DESCRIBE_TRANSACTION) {
             return Err(Refusal::new(UNKNOWN_REQUEST, format!("this process knows no request of kind {kind}")));
         }
         let request = Self::take(kind, &mut reader).filter(|_| reader.is_empty());
@@ -353,6 +385,11 @@ impl Request {
             LIST_ACKNOWLEDGED => {
                 Request::ListAcknowledged { topic: text(reader)?, partition: reader.u32()?, from: reader.u32()? }
             }
+            LIST_TRANSACTIONS => {
+                Request::ListTransactions { with_ended: take_bool(reader)?, from: TransactionKey::decode(reader)? }
+            }
+            DESCRIBE_TRANSACTION => Request::DescribeTransaction { id: text(reader)? },
+            RESOLVE_TRANSACTION => Request::ResolveTransaction { id: text(reader)?, outcome: take_outcome(reader)? },
             _ => return None,
         })
     }
@@ -364,6 +401,8 @@ impl Request {
             Request::ConfigureTopic { .. } | Request::DeleteRecords { .. } | Request::DeleteProducer { .. } => true,
             Request::Hello | Request::ListTopics { .. } | Request::DescribeTopic { .. } | Request::Stats => false,
             Request::ListProducers { .. } => false,
+            Request::ListTransactions { .. } | Request::DescribeTransaction { .. } => false,
+            Request::ResolveTransaction { .. } => true,
             Request::CreateGroup { .. } | Request::DeleteGroup { .. } | Request::ResetGroup { .. } => true,
             // While a group is being created or deleted, who looks waits; and looking may first have one begin.
             Request::ListGroups { .. } | Request::DescribeGroup { .. } => true,
@@ -430,6 +469,9 @@ pub(crate) enum Reply {
     DeliveriesEnded(Vec<(u32, Refusal)>),
     Left,
     Acknowledged(Acknowledged),
+    Transactions(Vec<Listed>),
+    TransactionDescribed(TransactionInfo),
+    TransactionResolved,
     Refused(Refusal),
 }
 
@@ -549,6 +591,19 @@ impl Reply {
                 put_acknowledged(&mut body, acknowledged);
                 ANSWER | LIST_ACKNOWLEDGED
             }
+            Reply::Transactions(transactions) => {
+                body.put_u32(transactions.len() as u32);
+                for (key, info) in transactions {
+                    key.encode(&mut body);
+                    put_transaction(&mut body, info);
+                }
+                ANSWER | LIST_TRANSACTIONS
+            }
+            Reply::TransactionDescribed(info) => {
+                put_transaction(&mut body, info);
+                ANSWER | DESCRIBE_TRANSACTION
+            }
+            Reply::TransactionResolved => ANSWER | RESOLVE_TRANSACTION,
             Reply::Refused(refusal) => {
                 refusal.put(&mut body);
                 REFUSED
@@ -626,6 +681,13 @@ impl Reply {
                 }
                 LEAVE_GROUP => Reply::Left,
                 LIST_ACKNOWLEDGED => Reply::Acknowledged(take_acknowledged(reader)?),
+                LIST_TRANSACTIONS => {
+                    let count = reader.u32()?;
+                    let listed = |_| Some((TransactionKey::decode(reader)?, take_transaction(reader)?));
+                    Reply::Transactions((0..count).map(listed).collect::<Option<_>>()?)
+                }
+                DESCRIBE_TRANSACTION => Reply::TransactionDescribed(take_transaction(reader)?),
+                RESOLVE_TRANSACTION => Reply::TransactionResolved,
                 _ => return None,
             },
         };
@@ -828,9 +890,19 @@ mod tests {
     use crate::consumer::Filter;
     use crate::consumer::group::{GroupKind, GroupPartitionInfo};
     use crate::lane::acknowledged::AcknowledgedBy;
+    use crate::transaction::TransactionState;
 
     fn header(bytes: &[u8]) -> Result<Header, Refusal> {
         Header::decode(bytes[..HEADER_BYTES].try_into().unwrap())
+    }
+
+    fn key(number: u64) -> TransactionKey {
+        TransactionKey { log: 1, generation: 2, number }
+    }
+
+    fn transaction(state: TransactionState, checker: Option<&str>) -> TransactionInfo {
+        let (id, checker) = ("order-7".to_owned(), checker.map(str::to_owned));
+        TransactionInfo { id, state, checker, since_ms: -1, records: u64::MAX, acknowledged: 1, checks: u32::MAX }
     }
 
     fn requests() -> Vec<Request> {
@@ -873,6 +945,11 @@ mod tests {
             Request::EndDeliveries { ending: Ending::Released, ids: Vec::new() },
             Request::LeaveGroup,
             Request::ListAcknowledged { topic: name(), partition: 7, from: u32::MAX },
+            Request::ListTransactions { with_ended: true, from: key(u64::MAX) },
+            Request::ListTransactions { with_ended: false, from: TransactionKey::FIRST },
+            Request::DescribeTransaction { id: "order 7".to_owned() },
+            Request::ResolveTransaction { id: name(), outcome: TransactionOutcome::Committed },
+            Request::ResolveTransaction { id: name(), outcome: TransactionOutcome::RolledBack },
             Request::DeleteTopic { name: name() },
             Request::ListTopics { after: String::new() },
             Request::DescribeTopic { name: name() },
@@ -969,6 +1046,15 @@ mod tests {
                 forgets_cancelled: true,
                 producers: vec![by(0, vec![]), by(3, vec![(1, 1), (3, 9)])],
             }),
+            Reply::Transactions(Vec::new()),
+            Reply::Transactions(vec![
+                (key(1), transaction(TransactionState::Open, None)),
+                (key(2), transaction(TransactionState::Prepared, Some("orders"))),
+                (key(3), transaction(TransactionState::Unresolved, Some("orders"))),
+            ]),
+            Reply::TransactionDescribed(transaction(TransactionState::Committed, None)),
+            Reply::TransactionDescribed(transaction(TransactionState::RolledBack, Some("c"))),
+            Reply::TransactionResolved,
             Reply::Stats(Value::Null),
             Reply::Produced(vec![Ok(receipt(None)), Ok(receipt(Some(0))), Err(Refusal::new(MALFORMED, "m"))]),
             Reply::Refused(Refusal::new(MALFORMED, "m")),
@@ -1008,7 +1094,7 @@ mod tests {
         assert_eq!(code(&|bytes| bytes[0] = b'X'), "malformed");
         assert_eq!(code(&|bytes| bytes[4] = 2), "unsupported-version");
         assert_eq!(code(&|bytes| bytes[8..12].fill(0xff)), "malformed");
-        for kind in [0, 11, 25, 200] {
+        for kind in [0, 27, 200] {
             assert_eq!(crate::Error::from(Request::decode(kind, &[]).unwrap_err()).code(), "unknown-request");
         }
     }

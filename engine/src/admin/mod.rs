@@ -41,6 +41,7 @@ mod refusal;
 mod server;
 mod statistics;
 mod topics;
+mod transactions;
 mod value;
 
 pub use client::{Client, Holder};
@@ -67,5 +68,5 @@ pub(crate) const IDLE_MS_MAX: u64 = 1_000;
 pub(crate) const MEMBERS_MAX: usize = 64;
 /// Records of one message that sends some, or ends their deliveries.
 pub(crate) const RECORDS_MAX: usize = 4096;
-/// Topics, producers or groups of one answer to a list.
+/// Topics, producers, groups or transactions of one answer to a list.
 pub(crate) const NAMES_PER_PAGE: usize = 1000;

@@ -15,7 +15,7 @@ pub(crate) const TOO_SLOW: &str = "too-slow";
 const OTHER: &str = "other";
 
 /// Every kind that has a name at this end; another one, of a newer process, is `other`.
-const CODES: [&str; 43] = [
+const CODES: [&str; 48] = [
     MALFORMED,
     UNKNOWN_REQUEST,
     FORBIDDEN,
@@ -38,6 +38,11 @@ const CODES: [&str; 43] = [
     "already-redriven",
     "original-gone",
     "receipt-forgotten",
+    "transaction-exists",
+    "unknown-transaction",
+    "transaction-conflict",
+    "wrong-transaction-state",
+    "transaction-timed-out",
     "invalid-name",
     "invalid-argument",
     "invalid-partition",
@@ -129,6 +134,8 @@ mod tests {
             Error::Closed { what: "the engine" },
             Error::Forked,
             Error::NotWithheld,
+            Error::UnknownTransaction { id: "order-7".to_owned() },
+            Error::TransactionConflict { id: "order-7".to_owned(), actual: crate::TransactionState::Committed },
         ];
         for error in errors {
             let mut bytes = Vec::new();

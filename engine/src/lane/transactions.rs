@@ -33,14 +33,16 @@ pub(crate) struct TransactionKey {
 impl TransactionKey {
     /// Its size in the log.
     pub(crate) const BYTES: usize = 16;
+    /// None comes before it.
+    pub(crate) const FIRST: TransactionKey = TransactionKey { log: 0, generation: 0, number: 0 };
 
-    fn encode(self, target: &mut Vec<u8>) {
+    pub(crate) fn encode(self, target: &mut Vec<u8>) {
         target.put_u32(self.log);
         target.put_u32(self.generation);
         target.put_u64(self.number);
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Option<TransactionKey> {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<TransactionKey> {
         Some(TransactionKey { log: reader.u32()?, generation: reader.u32()?, number: reader.u64()? })
     }
 }

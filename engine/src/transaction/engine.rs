@@ -13,6 +13,12 @@ impl Engine {
         self.inner().transactions.list(false)
     }
 
+    /// The same behind those that have ended and are remembered (see `outcomes_max`). Of an id that was used again, it is
+    /// the last one.
+    pub fn all_transactions(&self) -> Vec<TransactionInfo> {
+        self.inner().transactions.list(true)
+    }
+
     /// A transaction: one that goes on, or one that ended and is remembered (see `outcomes_max`). So an application finds
     /// out what became of a commit whose outcome was unknown.
     ///

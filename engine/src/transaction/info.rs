@@ -54,11 +54,11 @@ pub struct TransactionInfo {
     pub state: TransactionState,
     /// Who is asked how it ended; `None`: nobody.
     pub checker: Option<String>,
-    /// When it was prepared or decided, ms since 1970; of an open one, 0.
+    /// Since when it is what it is: when it was begun, prepared, or decided, ms since 1970.
     pub since_ms: i64,
-    /// Its records; of one that has ended before the last opening, 0.
+    /// Its records; of one that is open, or has ended before the last opening, 0.
     pub records: u64,
-    /// Records that it acknowledges; of one that has ended before the last opening, 0.
+    /// Records that it acknowledges; of one that is open, or has ended before the last opening, 0.
     pub acknowledged: u64,
     /// How often its checker did not know, in this opening.
     pub checks: u32,

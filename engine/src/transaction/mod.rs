@@ -30,5 +30,7 @@ pub use committed::Committed;
 pub use info::{TransactionInfo, TransactionState};
 pub use local::{LocalOutcome, SentInTransaction};
 pub use open::Transaction;
+#[cfg(test)]
+pub(crate) use options::CHECKER_BYTES_MAX;
 pub use options::TransactionOptions;
 pub use registry::TransactionStats;

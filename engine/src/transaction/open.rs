@@ -153,7 +153,8 @@ impl Transaction {
         options.validate()?;
         let registry = &engine.transactions;
         registry.checkers.sweep(engine)?;
-        let entry = registry.begin(options.id.as_deref(), options.checker.as_deref().unwrap_or_default())?;
+        let checker = options.checker.as_deref().unwrap_or_default();
+        let entry = registry.begin(options.id.as_deref(), checker, engine.clock.wall_ms())?;
         let timeout_ns = u64::try_from(options.timeout.as_nanos()).unwrap_or(u64::MAX);
         let shared = Arc::new(OpenTransaction {
             entry,
@@ -472,7 +473,8 @@ impl Transaction {
     }
 
     fn ended(&self, outcome: TransactionOutcome, asked: &[Asked], parts: Parts) {
-        let at_ms = asked.iter().map(|asked| lock(&asked.done).at_ms).max().unwrap_or_default();
+        let at_ms = asked.iter().map(|asked| lock(&asked.done).at_ms).max();
+        let at_ms = at_ms.unwrap_or_else(|| self.engine.clock.wall_ms());
         *lock(&self.shared.entry.phase) = Phase::Ended { outcome, at_ms, parts };
         self.engine.transactions.ended(&self.engine, &self.shared.entry, outcome);
     }

@@ -36,6 +36,8 @@ pub(crate) struct Entry {
     pub(crate) key: TransactionKey,
     pub(crate) id: Arc<str>,
     pub(crate) checker: Arc<str>,
+    /// When it began, ms since 1970, if that was in this process.
+    pub(crate) begun_ms: i64,
     pub(crate) phase: Mutex<Phase>,
 }
 
@@ -100,7 +102,7 @@ impl Entry {
     pub(crate) fn info(&self) -> TransactionInfo {
         let state = self.state();
         let (since_ms, parts) = match &*lock(&self.phase) {
-            Phase::Open => (0, Parts::default()),
+            Phase::Open => (self.begun_ms, Parts::default()),
             Phase::Prepared(parts) | Phase::Deciding(_, parts) => (parts.prepared_ms, parts.clone()),
             Phase::Ended { at_ms, parts, .. } => (*at_ms, parts.clone()),
         };
@@ -122,6 +124,21 @@ pub(crate) fn state_of(outcome: TransactionOutcome) -> TransactionState {
         TransactionOutcome::Committed => TransactionState::Committed,
         TransactionOutcome::RolledBack => TransactionState::RolledBack,
     }
+}
+
+/// A transaction of a list, with what it is ordered by.
+pub(crate) type Listed = (TransactionKey, TransactionInfo);
+
+/// In the order in which they are told: those that have ended, those that are prepared, those that are open; each of them
+/// as they began, as they are given.
+pub(crate) fn in_order(listed: Vec<Listed>) -> Vec<TransactionInfo> {
+    let mut transactions: Vec<_> = listed.into_iter().map(|(_, info)| info).collect();
+    transactions.sort_by_key(|info| match info.state {
+        TransactionState::Committed | TransactionState::RolledBack => 0,
+        TransactionState::Prepared | TransactionState::Unresolved => 1,
+        TransactionState::Open => 2,
+    });
+    transactions
 }
 
 /// See the module.
@@ -222,13 +239,13 @@ impl Transactions {
         for decided in decided {
             let (outcome, at_ms, parts) = (decided.outcome, decided.decided_ms, Parts::default());
             let (id, phase) = (decided.id.clone(), Mutex::new(Phase::Ended { outcome, at_ms, parts }));
-            let entry = Arc::new(Entry { key: decided.key, id, checker: "".into(), phase });
+            let entry = Arc::new(Entry { key: decided.key, id, checker: "".into(), begun_ms: 0, phase });
             state.remember(entry, outcomes_max);
         }
         for (key, (prepared, parts)) in undecided {
             // Checked as soon as its checker is there.
             let phase = Mutex::new(Phase::Prepared(parts));
-            let entry = Arc::new(Entry { key, id: prepared.id, checker: prepared.checker, phase });
+            let entry = Arc::new(Entry { key, id: prepared.id, checker: prepared.checker, begun_ms: 0, phase });
             state.by_id.insert(entry.id.clone(), entry.clone());
             state.undecided.insert(key, entry);
         }
@@ -241,7 +258,7 @@ impl Transactions {
     }
 
     /// A transaction begins.
-    pub(super) fn begin(&self, id: Option<&str>, checker: &str) -> Result<Arc<Entry>> {
+    pub(super) fn begin(&self, id: Option<&str>, checker: &str, begun_ms: i64) -> Result<Arc<Entry>> {
         let key = self.next_key();
         let id: Arc<str> = match id {
             Some(id) => id.into(),
@@ -262,7 +279,7 @@ impl Transactions {
                 advice: "decide those that are prepared (`ringlane txn list` shows them), and begin fewer at a time",
             });
         }
-        let entry = Arc::new(Entry { key, id, checker: checker.into(), phase: Mutex::new(Phase::Open) });
+        let entry = Arc::new(Entry { key, id, checker: checker.into(), begun_ms, phase: Mutex::new(Phase::Open) });
         state.by_id.insert(entry.id.clone(), entry.clone());
         Ok(entry)
     }
@@ -316,15 +333,32 @@ impl Transactions {
         (due, next_ns)
     }
 
-    /// All that go on, and those that have ended and are remembered, oldest first.
-    pub(super) fn list(&self, with_ended: bool) -> Vec<TransactionInfo> {
-        let (ended, others): (Vec<_>, Vec<_>) = {
+    /// Those that go on, and perhaps those that have ended and are remembered: first `count_max` of those whose keys are
+    /// `from` and behind it, by their keys, which is the order in which they began.
+    pub(crate) fn page(&self, with_ended: bool, from: TransactionKey, count_max: usize) -> Vec<Listed> {
+        let mut entries: Vec<Arc<Entry>> = {
             let state = lock(&self.state);
-            let open = state.open.values().filter_map(Weak::upgrade).map(|open| open.entry.clone());
-            let others = state.undecided.values().cloned().chain(open).collect();
-            (state.ended.iter().filter(|_| with_ended).cloned().collect(), others)
+            if with_ended {
+                state.by_id.values().cloned().collect()
+            } else {
+                let open = state.open.values().filter_map(Weak::upgrade).map(|open| open.entry.clone());
+                state.undecided.values().cloned().chain(open).collect()
+            }
         };
-        ended.iter().chain(&others).map(|entry| entry.info()).collect()
+        // It may have ended just now.
+        let is_meant = |entry: &Entry| with_ended || !matches!(*lock(&entry.phase), Phase::Ended { .. });
+        entries.retain(|entry| entry.key >= from && is_meant(entry));
+        if entries.len() > count_max {
+            entries.select_nth_unstable_by_key(count_max, |entry| entry.key);
+            entries.truncate(count_max);
+        }
+        entries.sort_unstable_by_key(|entry| entry.key);
+        entries.iter().map(|entry| (entry.key, entry.info())).collect()
+    }
+
+    /// All of them, as they are listed.
+    pub(super) fn list(&self, with_ended: bool) -> Vec<TransactionInfo> {
+        in_order(self.page(with_ended, TransactionKey::FIRST, usize::MAX))
     }
 
     /// What stands in the statistics.
