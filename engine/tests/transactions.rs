@@ -188,6 +188,26 @@ fn a_transaction_has_its_time() {
     assert_says(&closed.as_mut().map(drop).unwrap_err().clone(), "closed", &[]);
 }
 
+/// Numbers of transactions begin anew with each opening. One of an earlier opening had the number of one that was open; when
+/// it was decided, the open one was forgotten: it was not listed, and its time was never over.
+#[test]
+fn to_decide_what_an_earlier_opening_left_touches_none_that_is_open() {
+    let directory = directory();
+    let (engine, topic, producer) = begin(directory.path(), 1);
+    let mut left = producer.begin(named("left")).unwrap();
+    send(&mut left, &topic, 1);
+    left.prepare().unwrap();
+    engine.close().unwrap();
+    let engine = open(directory.path(), 1);
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let open = producer.begin(named("open").timeout(Duration::from_secs(2))).unwrap();
+    engine.roll_back_transaction("left").unwrap();
+    let ids: Vec<_> = engine.transactions().into_iter().map(|info| info.id).collect();
+    assert_eq!((ids, engine.stats().transactions.open), (vec!["open".to_owned()], 1));
+    wait_until("its time is over", || open.state() == TransactionState::RolledBack);
+    engine.close().unwrap();
+}
+
 /// Consume, transform, produce: what is acknowledged in a transaction is finished if it commits, and comes again if not.
 #[test]
 fn deliveries_are_acknowledged_with_the_records() {

@@ -271,8 +271,9 @@ impl Transaction {
     pub fn prepare(&mut self) -> Result<()> {
         let mut taken = self.open()?.take();
         let parts = self.prepare_taken(&mut taken, false)?;
-        *lock(&self.shared.entry.phase) = Phase::Prepared(parts);
+        // Before anybody can decide it: what is decided must not be put among the undecided.
         self.engine.transactions.prepared(&self.shared.entry);
+        *lock(&self.shared.entry.phase) = Phase::Prepared(parts);
         self.written = taken.written();
         Ok(())
     }

@@ -185,8 +185,8 @@ pub(super) struct State {
     pub(super) by_id: HashMap<Arc<str>, Arc<Entry>>,
     /// Those that have ended, oldest first.
     ended: VecDeque<Arc<Entry>>,
-    /// By number, those that are open.
-    pub(super) open: BTreeMap<u64, Weak<OpenTransaction>>,
+    /// Those that are open. By key: numbers begin anew with each opening, and what an earlier one has left is decided here.
+    pub(super) open: BTreeMap<TransactionKey, Weak<OpenTransaction>>,
     /// Prepared or being decided.
     pub(super) undecided: BTreeMap<TransactionKey, Arc<Entry>>,
     /// Decisions that other lanes do not have durably yet: the lane that decided.
@@ -286,7 +286,7 @@ impl Transactions {
 
     /// Its time begins.
     pub(super) fn opened(&self, open: &Arc<OpenTransaction>) {
-        lock(&self.state).open.insert(open.entry.key.number, Arc::downgrade(open));
+        lock(&self.state).open.insert(open.entry.key, Arc::downgrade(open));
         if open.deadline_ns < self.next_late_ns.load(Ordering::SeqCst) {
             self.checkers.nudge();
         }
@@ -295,7 +295,7 @@ impl Transactions {
     /// It waits for its decision.
     pub(super) fn prepared(&self, entry: &Arc<Entry>) {
         let mut state = lock(&self.state);
-        state.open.remove(&entry.key.number);
+        state.open.remove(&entry.key);
         state.undecided.insert(entry.key, entry.clone());
     }
 
@@ -394,7 +394,7 @@ impl Transactions {
         let outcomes_max = engine.options.outcomes_max as usize;
         let mut state = lock(&self.state);
         state.undecided.remove(&entry.key);
-        state.open.remove(&entry.key.number);
+        state.open.remove(&entry.key);
         match outcome {
             TransactionOutcome::Committed => state.committed += 1,
             TransactionOutcome::RolledBack => state.rolled_back += 1,
