@@ -35,6 +35,7 @@ mod stats;
 mod sync;
 mod text;
 mod topic;
+mod txn;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -63,6 +64,9 @@ enum Command {
     /// Show the dead letters of groups
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
+    /// List, show and resolve transactions that wait for their decision
+    #[command(subcommand)]
+    Txn(txn::TxnCommand),
     /// Send records: one for each line, or as JSON
     Produce(produce::ProduceArguments),
     /// Print records
@@ -104,6 +108,7 @@ fn main() -> ExitCode {
         Command::Producer(command) => producer::run(&command),
         Command::Group(command) => group::run(&command),
         Command::Dlq(command) => dlq::run(&command),
+        Command::Txn(command) => txn::run(&command),
         Command::Produce(arguments) => produce::run(&arguments),
         Command::Consume(arguments) => consume::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),

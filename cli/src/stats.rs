@@ -34,7 +34,23 @@ pub fn run(arguments: &StatsArguments) -> Result {
     } else {
         output.text(&render::fields(&stats))?;
     }
-    output.finish()
+    output.finish()?;
+    warn_of_unresolved(&stats);
+    Ok(())
+}
+
+/// Nobody decides these any more unless somebody is told.
+fn warn_of_unresolved(stats: &Value) {
+    let transactions = stats.get("transactions").and_then(|all| all.get("unresolved")).and_then(Value::as_u64);
+    let (count, them) = match transactions {
+        None | Some(0) => return,
+        Some(1) => ("1 transaction is".to_owned(), "it"),
+        Some(count) => (format!("{count} transactions are"), "them"),
+    };
+    eprintln!(
+        "warning: {count} unresolved: no checker is asked any more; `ringlane txn list` shows {them}, \
+         `ringlane txn resolve` decides"
+    );
 }
 
 /// Statistics of an engine that somebody else has open: its own, if it can be asked, else what is seen from outside.

@@ -34,6 +34,17 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// How long something has lasted, in the largest unit of which it is one or more: `250ms`, `59s`, `5m`, `23h`, `400d`.
+pub fn age(age: Duration) -> String {
+    match age.as_secs() {
+        0 => format!("{}ms", age.as_millis()),
+        seconds @ 1..60 => format!("{seconds}s"),
+        seconds @ 60..3600 => format!("{}m", seconds / 60),
+        seconds @ 3600..86_400 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
 /// Bytes as a number of two or three digits and a unit of 1,000.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
@@ -95,6 +106,24 @@ mod tests {
         }
         for bad in ["", "s", "-1s", "1.5s", "10 s", "1w", "99999999999999999999", "99999999999999999d"] {
             parse_duration(bad).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn ages_have_one_unit() {
+        for (ms, text) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (1000, "1s"),
+            (59_999, "59s"),
+            (60_000, "1m"),
+            (3_599_999, "59m"),
+            (3_600_000, "1h"),
+            (86_399_999, "23h"),
+            (86_400_000, "1d"),
+            (34_560_000_000, "400d"),
+        ] {
+            assert_eq!(age(Duration::from_millis(ms)), text);
         }
     }
 

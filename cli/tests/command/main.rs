@@ -17,3 +17,4 @@ mod producer;
 mod redrive;
 mod repair;
 mod topic;
+mod txn;
