@@ -98,6 +98,8 @@ pub enum Workload {
     Shared,
     /// Consume from the device: sequentially, and one and all of 1,000 interleaved partitions
     Cold,
+    /// Transactions in one lane and over two, and what 10,000 that are prepared cost others
+    Txn,
     /// A lone sender and a bulk load while the cleaner is at work
     Clean,
     /// Open: an empty engine, and a log of 10,000 partitions whose writer was killed; with memory and disk
@@ -130,6 +132,9 @@ How to read it:
                the line `cold-interleaved` reads one of 1,000 interleaved partitions, the line
                `cold-interleaved-all` all of them with one consumer; `cold-regrouped` and
                `cold-regrouped-all` the same when the cleaner has put each partition together
+  txn          limit: a lone record, as in `lone`; p50 over p50. A transaction has 10 records in 3 partitions of one
+               lane; in the line `txn-lanes`, of two. `txn-bulk` produces and `txn-tail` consumes beside 10,000
+               prepared ones; their limit is the same without. The line `txn` has the other ratios as well
   clean        limit: the same engine without a cleaner. `lone-cleaning`: p50 over p50; `bulk-cleaning`: records/s
   open         limit: raw sequential reads of one segment, and 50 ms; p50 over p50. `open-empty` opens an
                engine that is not there yet; its limit is the goal of 20 ms. Both in fresh processes
@@ -137,7 +142,7 @@ How to read it:
                about one partition from its beginning to its end; they have no limit. Not part of `all`";
 
 impl Workload {
-    const ALL: [Workload; 13] = [
+    const ALL: [Workload; 14] = [
         Workload::Lone,
         Workload::Busy,
         Workload::Group,
@@ -149,6 +154,7 @@ impl Workload {
         Workload::Ack,
         Workload::Shared,
         Workload::Cold,
+        Workload::Txn,
         Workload::Clean,
         Workload::Open,
     ];
@@ -166,6 +172,7 @@ impl Workload {
             Workload::Ack => workloads::ack::run(setup, report, false),
             Workload::Shared => workloads::ack::run(setup, report, true),
             Workload::Cold => workloads::cold::run(setup, report),
+            Workload::Txn => workloads::txn::run(setup, report),
             Workload::Clean => workloads::clean::run(setup, report),
             Workload::Open => workloads::open::run(setup, report),
             Workload::Index => workloads::index::run(setup, report),

@@ -6,6 +6,7 @@ use super::setup::EngineSlice;
 use crate::failure::Result;
 use crate::output::Output;
 use serde::Serialize;
+use std::borrow::Borrow;
 
 /// One workload's figures. The names are those of the JSON; what does not apply is null.
 #[derive(Serialize, Default)]
@@ -32,6 +33,20 @@ pub struct Row {
     /// Further keys, of the row about the sealed index only.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub indexing: Option<Indexing>,
+    /// Further keys, of the first row about transactions only.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+}
+
+/// What the other rows about transactions say, so that one line has all of it.
+#[derive(Clone, Copy, Serialize)]
+pub struct Waiting {
+    /// A transaction over two lanes: p50 over the p50 of a lone record in one.
+    pub lanes_ratio: Option<f64>,
+    /// Producing beside prepared transactions, over producing without.
+    pub prepared_bulk_ratio: Option<f64>,
+    /// Consuming beside them, over consuming without.
+    pub prepared_tail_ratio: Option<f64>,
 }
 
 /// How large the log of `index` became, and its memory: the most over all slices.
@@ -83,8 +98,8 @@ pub struct Limit {
 
 impl Limit {
     /// A limit in operations, each of which carries `records`, each of which has `log_bytes`.
-    pub fn of_operations(samples: &[Sample], records: f64, log_bytes: f64) -> Limit {
-        let records_per_s = median_of(samples, |sample| Some(sample.operations_per_s() * records));
+    pub fn of_operations<S: Borrow<Sample>>(samples: &[S], records: f64, log_bytes: f64) -> Limit {
+        let records_per_s = median_of(samples, |sample| Some(sample.borrow().operations_per_s() * records));
         Limit { records_per_s, bytes_per_s: records_per_s.map(|rate| rate * log_bytes), ..Limit::latency(samples) }
     }
 
@@ -94,8 +109,8 @@ impl Limit {
         Limit { records_per_s: bytes_per_s.map(|rate| rate / log_bytes), bytes_per_s, ..Limit::latency(samples) }
     }
 
-    fn latency(samples: &[Sample]) -> Limit {
-        let quantile = |quantile| median_of(samples, |sample: &Sample| sample.latency.quantile_us(quantile));
+    fn latency<S: Borrow<Sample>>(samples: &[S]) -> Limit {
+        let quantile = |quantile| median_of(samples, |sample: &S| sample.borrow().latency.quantile_us(quantile));
         Limit { p50_us: quantile(0.5), p99_us: quantile(0.99), ..Limit::default() }
     }
 }
@@ -152,6 +167,12 @@ impl Row {
         self
     }
 
+    /// Says what the other rows about transactions say.
+    #[must_use]
+    pub fn with_waiting(self, waiting: Waiting) -> Row {
+        Row { waiting: Some(waiting), ..self }
+    }
+
     /// Digits that mean something.
     fn rounded(mut self) -> Row {
         let fields: [(&mut Option<f64>, f64); 13] = [
@@ -169,7 +190,11 @@ impl Row {
             (&mut self.flushes_per_record, 1e9),
             (&mut self.cpu_ns_per_record, 10.0),
         ];
-        for (field, scale) in fields {
+        let waiting = self.waiting.as_mut().map(|waiting| {
+            [&mut waiting.lanes_ratio, &mut waiting.prepared_bulk_ratio, &mut waiting.prepared_tail_ratio]
+        });
+        let ratios = waiting.into_iter().flatten().map(|field| (field, 1e3));
+        for (field, scale) in fields.into_iter().chain(ratios) {
             *field = field.filter(|value| value.is_finite()).map(|value| (value * scale).round() / scale);
         }
         self

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What a run was asked for.
+#[derive(Clone)]
 pub struct Setup {
     /// Where everything is written; fresh.
     pub directory: PathBuf,

@@ -21,6 +21,9 @@ const KEYS: [&str; 16] = [
     "lanes",
 ];
 
+/// Further ones of the line `txn`.
+const OF_TRANSACTIONS: [&str; 3] = ["lanes_ratio", "prepared_bulk_ratio", "prepared_tail_ratio"];
+
 /// As little as can be measured.
 const SMALL: [&str; 10] = [
     "--slices",
@@ -63,6 +66,10 @@ fn every_workload_has_its_lines_and_every_line_its_keys() {
         "cold-interleaved-all",
         "cold-regrouped",
         "cold-regrouped-all",
+        "txn",
+        "txn-lanes",
+        "txn-bulk",
+        "txn-tail",
         "lone-cleaning",
         "bulk-cleaning",
         "open-empty",
@@ -73,17 +80,20 @@ fn every_workload_has_its_lines_and_every_line_its_keys() {
         rows.iter().partition(|row| row["workload"].as_str().unwrap().starts_with("open"));
     opening.into_iter().for_each(check_opening);
     for row in others {
-        let keys: Vec<&String> = row.as_object().unwrap().keys().collect();
-        assert_eq!(keys, KEYS, "{row}");
-        for key in ["records_per_s", "mb_per_s", "limit_records_per_s", "limit_mb_per_s", "ratio", "cpu_ns_per_record"]
-        {
+        let workload = row["workload"].as_str().unwrap();
+        let keys: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
+        let own: &[&str] = if workload == "txn" { &OF_TRANSACTIONS } else { &[] };
+        assert_eq!(keys, [KEYS.as_slice(), own].concat(), "{row}");
+        let figures =
+            ["records_per_s", "mb_per_s", "limit_records_per_s", "limit_mb_per_s", "ratio", "cpu_ns_per_record"];
+        for key in figures.iter().chain(own) {
             assert!(row[key].as_f64().is_some_and(|figure| figure >= 0.0), "{key}: {row}");
         }
-        let workload = row["workload"].as_str().unwrap();
-        let reads = ["tail", "ack", "shared"].contains(&workload) || workload.starts_with("cold");
+        let reads = ["tail", "ack", "shared", "txn-tail"].contains(&workload) || workload.starts_with("cold");
         assert_eq!(row["device_bytes_per_payload_byte"].is_null(), reads, "{row}");
         assert_eq!(row["flushes_per_record"].is_null(), reads, "{row}");
-        assert_eq!((row["lanes"].as_u64(), row["io_backend"].is_string()), (Some(1), true));
+        let lanes = if workload == "txn-lanes" { 2 } else { 1 };
+        assert_eq!((row["lanes"].as_u64(), row["io_backend"].is_string()), (Some(lanes), true));
     }
     assert!(home.list().is_empty(), "what was written is gone: {:?}", home.list());
 }

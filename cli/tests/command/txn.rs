@@ -41,8 +41,11 @@ fn list(home: &Home, arguments: &[&str]) -> Vec<Value> {
 }
 
 fn states(lines: &[Value]) -> Vec<(&str, &str)> {
-    let text = |value: &'static str| move |line| <Value as std::ops::Index<&str>>::index(line, value).as_str().unwrap();
-    lines.iter().map(|line: &Value| (text("id")(line), text("state")(line))).collect()
+    lines.iter().map(|line| (text(line, "id"), text(line, "state"))).collect()
+}
+
+fn text<'a>(line: &'a Value, key: &str) -> &'a str {
+    line[key].as_str().expect("a text")
 }
 
 fn records(home: &Home) -> usize {

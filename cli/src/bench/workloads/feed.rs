@@ -15,7 +15,12 @@ const PROBE_RECORDS: u64 = 1024;
 /// An engine in its steady state: a pool of recycled segments, as they are left by records that were
 /// kept for a time. It is filled by writing topics and deleting them.
 pub fn settled_engine(setup: &Setup, name: &str) -> Result<Engine> {
-    let engine = setup.engine(name, Options::new().segments_recycled_max(64))?;
+    settled_engine_with(setup, name, Options::new())
+}
+
+/// The same with options of its own.
+pub fn settled_engine_with(setup: &Setup, name: &str, options: Options) -> Result<Engine> {
+    let engine = setup.engine(name, options.segments_recycled_max(64))?;
     let producer = engine.producer(ProducerOptions::new())?;
     let mut values = Values::new(setup.record_bytes);
     let records = records_of_a_slice(setup);

@@ -13,5 +13,6 @@ pub(super) mod lone;
 pub(super) mod many;
 pub(super) mod open;
 pub(super) mod tail;
+pub(super) mod txn;
 
 mod feed;
