@@ -8,8 +8,8 @@
 
 use super::mutation::Input;
 use super::options;
-use ringlane::Engine;
 use ringlane::fuzz_support::{admin_answer, admin_frame, admin_requests};
+use ringlane::{Engine, ProducerOptions, Record, TopicOptions, TransactionOptions};
 
 /// See the module.
 pub fn admin(bytes: &[u8]) {
@@ -34,7 +34,12 @@ fn ask(stream: &[u8], step: usize) {
     admin_requests(stream, step, &mut || {
         let directory = tempfile::tempdir().expect("a directory for temporary files");
         let engine = Engine::open(directory.path(), options().create(true).admin_socket(false)).expect("a new engine");
-        engine.create_topic("t", ringlane::TopicOptions::new().partitions(2)).expect("a topic");
+        let topic = engine.create_topic("t", TopicOptions::new().partitions(2)).expect("a topic");
+        let producer = engine.producer(ProducerOptions::new()).expect("a producer");
+        // One to be listed, shown and decided.
+        let mut transaction = producer.begin(TransactionOptions::new().id("x")).expect("it begins");
+        transaction.send(&topic, Record::new(b"half")).expect("it is sent");
+        transaction.prepare().expect("it is prepared");
         opened = Some((directory, engine.clone()));
         engine
     });
