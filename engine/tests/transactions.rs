@@ -312,3 +312,69 @@ fn transactions_come_through_a_repair() {
         engine.close().unwrap();
     }
 }
+
+/// Writes down what it is told.
+#[derive(Default)]
+struct Told(std::sync::Mutex<Vec<String>>);
+
+impl ProducerInterceptor for Told {
+    fn on_send(&self, sending: &mut Sending<'_>) -> InterceptorResult {
+        let number = sending.number();
+        sending.add_header("trace", number.to_string());
+        Ok(())
+    }
+
+    fn on_receipt(&self, number: u64, receipt: &Receipt) {
+        self.0.lock().unwrap().push(format!("{number} at {:?}", receipt.offset));
+    }
+
+    fn on_failure(&self, number: u64, _: &str, error: &Error) {
+        self.0.lock().unwrap().push(format!("{number} {}", error.code()));
+    }
+}
+
+impl ConsumerInterceptor for Told {
+    fn on_end(&self, ended: &EndedDeliveries<'_>) {
+        self.0.lock().unwrap().push(format!("{:?} {:?}", ended.offsets, ended.end));
+    }
+}
+
+#[test]
+fn interceptors_see_its_records_and_learn_what_became_of_them() {
+    let directory = directory();
+    let (engine, topic, _) = begin(directory.path(), 1);
+    let told = std::sync::Arc::<Told>::default();
+    let producer = engine.producer(ProducerOptions::new().interceptor(told.clone())).unwrap();
+    let mut committed = producer.begin(named("a")).unwrap();
+    send(&mut committed, &topic, 2);
+    committed.commit().unwrap();
+    committed.commit().unwrap();
+    let mut back = producer.begin(named("b")).unwrap();
+    send(&mut back, &topic, 1);
+    back.prepare().unwrap();
+    back.roll_back().unwrap();
+    let mut left = producer.begin(named("c")).unwrap();
+    send(&mut left, &topic, 1);
+    left.prepare().unwrap();
+    drop(left);
+    let mut dropped = producer.begin(named("d")).unwrap();
+    send(&mut dropped, &topic, 1);
+    drop(dropped);
+    let expected =
+        ["0 at Some(0)", "1 at Some(0)", "2 transaction-conflict", "3 unknown-outcome", "4 transaction-conflict"];
+    assert_eq!(*told.0.lock().unwrap(), expected);
+    let mut consumer = engine.consumer(ConsumerOptions::new()).unwrap();
+    consumer.assign(&topic, 1, Start::Beginning).unwrap();
+    let records = consumer.poll(SOON).unwrap();
+    let header = records.iter().next().unwrap().headers().next().map(|header| header.value.to_vec());
+    assert_eq!(header, Some(b"1".to_vec()));
+    engine.create_group("g", shared().topic("t", Start::Beginning)).unwrap();
+    let heard = std::sync::Arc::<Told>::default();
+    let mut member = engine.join_group("g", MemberOptions::new().interceptor(heard.clone())).unwrap();
+    let polled = member.poll(SOON).unwrap();
+    let mut transaction = producer.begin(named("e")).unwrap();
+    transaction.ack(&member, polled.iter().next().unwrap().id()).unwrap();
+    assert_eq!(*heard.0.lock().unwrap(), ["0..1 InTransaction"]);
+    transaction.commit().unwrap();
+    engine.close().unwrap();
+}

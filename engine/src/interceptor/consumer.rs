@@ -54,6 +54,8 @@ pub enum DeliveryEnd {
     Rejected,
     /// It was not worked on.
     Released,
+    /// A transaction has it: it is acknowledged if that commits, and otherwise handed out again.
+    InTransaction,
 }
 
 /// Deliveries of one partition that a member ended. A call that ends many may tell of them piece by piece.

@@ -10,6 +10,7 @@ mod consumer;
 mod producer;
 
 pub use consumer::{ConsumerInterceptor, DeliveryEnd, EndedDeliveries};
+pub(crate) use producer::Added;
 pub use producer::{ProducerInterceptor, Sending};
 
 use crate::error::{Error, Result};

@@ -7,7 +7,7 @@ use super::identity::{LastSent, ProducerIdentity};
 use super::receipt::{Durability, Receipt, RecordId};
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
-use crate::interceptor::{Interceptors, ProducerInterceptor};
+use crate::interceptor::{Added, Interceptors, ProducerInterceptor};
 use crate::lane::shared::{Message, Reply};
 use crate::log::origin::Origin;
 use crate::partition::shared::TopicShared;
@@ -121,6 +121,23 @@ impl Producer {
 
     pub(crate) fn identity(&self) -> &ProducerIdentity {
         &self.identity
+    }
+
+    /// Whether interceptors look at what it sends.
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.interceptors.is_empty()
+    }
+
+    /// Shows a record to the interceptors: under which number, and what they add to it.
+    pub(crate) fn show(&self, topic: &Topic, record: &Record<'_>) -> Result<(u64, Added)> {
+        let number = self.sends.fetch_add(1, Ordering::Relaxed);
+        let failures = &self.engine.interceptor_failures;
+        Ok((number, self.interceptors.on_send(number, topic.name(), record, failures)?))
+    }
+
+    /// Tells the interceptors what became of a record that they were shown.
+    pub(crate) fn tell(&self, number: u64, topic: &str, outcome: Result<&Receipt, &Error>) {
+        self.interceptors.on_outcome(number, topic, outcome, &self.engine.interceptor_failures);
     }
 
     /// Where a record goes, and its size there.

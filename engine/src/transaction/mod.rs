@@ -23,6 +23,7 @@ mod local;
 mod open;
 mod options;
 pub(crate) mod registry;
+mod watched;
 
 pub use crate::lane::transactions::TransactionOutcome;
 pub use checking::{CheckAnswer, CheckerOptions, HalfTransaction, TransactionChecker};

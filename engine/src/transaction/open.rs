@@ -11,6 +11,7 @@ use super::deciding::{Asked, decide, decide_parts};
 use super::info::TransactionState;
 use super::options::TransactionOptions;
 use super::registry::{Checks, Entry, Parts, Phase};
+use super::watched::Watched;
 use crate::consumer::group::groups::Groups;
 use crate::consumer::group::taken::Cause;
 use crate::consumer::group::transacting::TransactionAcks;
@@ -65,6 +66,7 @@ pub struct Transaction {
     /// Where its records stand, once it is prepared.
     written: Written,
     committed: Committed,
+    watched: Watched,
 }
 
 /// The part of it that others look at: when its time is over, somebody else ends it.
@@ -163,8 +165,8 @@ impl Transaction {
             contents: Mutex::default(),
         });
         registry.opened(&shared);
-        let (written, committed) = (Written::default(), Committed::default());
-        Ok(Transaction { engine: engine.clone(), producer: producer.clone(), shared, written, committed })
+        let (written, committed, watched) = (Written::default(), Committed::default(), Watched::new(producer));
+        Ok(Transaction { engine: engine.clone(), producer: producer.clone(), shared, written, committed, watched })
     }
 
     /// Its id: the application's own, or the one that was assigned.
@@ -186,7 +188,20 @@ impl Transaction {
     /// `WrongTransactionState`. `Poisoned`, `Closed`, `Forked`.
     pub fn send(&mut self, topic: &Topic, record: Record<'_>) -> Result<()> {
         check_record(&record)?;
-        self.send_from(topic, record, None)
+        if !self.producer.is_watched() {
+            return self.send_from(topic, record, None);
+        }
+        let place = lock(&self.shared.contents).records.len();
+        // The handle lends them out for this call.
+        let mut watched = std::mem::replace(&mut self.watched, Watched::new(&self.producer));
+        let sent = watched.send(topic, &record, place, |record| self.send_from(topic, *record, None));
+        if let Err(error) = &sent
+            && self.state() != TransactionState::Open
+        {
+            watched.failed(error);
+        }
+        self.watched = watched;
+        sent
     }
 
     /// Adds a record that was written by somebody: for repair.
@@ -269,6 +284,16 @@ impl Transaction {
     /// `TransactionTimedOut`, `ProducerFenced`, `UnknownProducer`. `WrongTransactionState`: it was prepared or decided
     /// before. After `UnknownOutcome` opening finds out. `Poisoned`, `Closed`, `Forked`.
     pub fn prepare(&mut self) -> Result<()> {
+        let prepared = self.prepare_it();
+        if let Err(error) = &prepared
+            && self.state() != TransactionState::Prepared
+        {
+            self.watched.failed(error);
+        }
+        prepared
+    }
+
+    fn prepare_it(&mut self) -> Result<()> {
         let mut taken = self.open()?.take();
         let parts = self.prepare_taken(&mut taken, false)?;
         // Before anybody can decide it: what is decided must not be put among the undecided.
@@ -301,6 +326,17 @@ impl Transaction {
     /// `UnknownOutcome` opening finds out: ask [`Engine::transaction`](crate::Engine::transaction) then. `Poisoned`,
     /// `Closed`, `Forked`.
     pub fn commit(&mut self) -> Result<Committed> {
+        let committed = self.commit_it();
+        match &committed {
+            Ok(committed) => self.watched.committed(committed),
+            // It can be tried again.
+            Err(_) if self.state() == TransactionState::Prepared => {}
+            Err(error) => self.watched.failed(error),
+        }
+        committed
+    }
+
+    fn commit_it(&mut self) -> Result<Committed> {
         let outcome = TransactionOutcome::Committed;
         self.check_time()?;
         if self.state() != TransactionState::Open {
@@ -351,6 +387,15 @@ impl Transaction {
     /// `TransactionConflict`: it was committed before. One that is prepared stays it with `NoSpace`. `UnknownOutcome`,
     /// `Poisoned`, `Closed`, `Forked`.
     pub fn roll_back(&mut self) -> Result<()> {
+        let rolled_back = self.roll_back_it();
+        if rolled_back.is_ok() {
+            let (id, actual) = (self.id().to_owned(), TransactionState::RolledBack);
+            self.watched.failed(&Error::TransactionConflict { id, actual });
+        }
+        rolled_back
+    }
+
+    fn roll_back_it(&mut self) -> Result<()> {
         if self.check_time().is_err() {
             // So it was.
             return Ok(());
@@ -513,6 +558,8 @@ impl Drop for Transaction {
         } else if self.engine.check_usable().is_ok() {
             let taken = lock(&self.shared.contents).take();
             self.give_up(taken, Cause::MemberLeft);
+            let (id, actual) = (self.id().to_owned(), TransactionState::RolledBack);
+            self.watched.failed(&Error::TransactionConflict { id, actual });
         }
     }
 }

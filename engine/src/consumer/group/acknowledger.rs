@@ -208,6 +208,13 @@ impl Acknowledger {
         Ok(Ended::now(&self.group, released.map_err(|unheld| self.unheld(id, unheld))?))
     }
 
+    /// The interceptors learn that it is a transaction's.
+    pub(super) fn tell_in_transaction(&self, id: DeliveryId) {
+        if !self.shared.options.interceptors.is_empty() {
+            self.tell_end(id.partition, id.offset..id.offset + 1, DeliveryEnd::InTransaction);
+        }
+    }
+
     fn end_one(&self, id: DeliveryId, cause: Cause, end: DeliveryEnd) -> Result<()> {
         let ended = self.release_held(id)?;
         self.group.end_all(&self.engine, vec![ended], cause);

@@ -60,6 +60,7 @@ impl Acknowledger {
     /// Takes a delivery out of the member's hands, for a transaction.
     pub(crate) fn take_for(&self, acks: &mut TransactionAcks, id: DeliveryId) -> Result<()> {
         let ended = self.release_held(id)?;
+        self.tell_in_transaction(id);
         let slot = self.group.partitions[id.partition as usize].partition.slot;
         let key = (self.group.id, slot);
         acks.partitions.entry(key).or_insert_with(|| (self.group.clone(), id.partition));
