@@ -271,6 +271,32 @@ fn what_is_withheld_moves_and_is_known_by_where_it_was_written() {
     mixed.repaired(scratch.path());
 }
 
+/// Half messages that stay undecided hold up nothing: their segments are given up, and they are moved, known by where they
+/// were written.
+#[test]
+fn what_waits_for_a_transaction_moves_and_is_decided_all_the_same() {
+    let directory = directory();
+    let options = small().lanes(Some(1));
+    let mut mixed = Mixed::new(directory.path(), options.clone());
+    for (id, value) in [("commit", b"one"), ("back", b"two"), ("late", b"six")] {
+        let mut transaction = mixed.producer.begin(TransactionOptions::new().id(id)).unwrap();
+        transaction.send(&mixed.kept, Record::new(value).partition(0)).unwrap();
+        transaction.prepare().unwrap();
+    }
+    mixed.fill(6 * MIB);
+    mixed.give_up_bulk();
+    mixed.wait_for_copies(1);
+    assert_eq!(moved(directory.path()).len(), 3, "all three are in a copy");
+    mixed.engine.commit_transaction("commit").unwrap();
+    mixed.engine.roll_back_transaction("back").unwrap();
+    mixed = mixed.reopen(directory.path(), options);
+    mixed.engine.commit_transaction("late").unwrap();
+    let ends: Vec<_> = values(&mixed.engine, &mixed.kept, 0).into_iter().rev().take(2).collect();
+    assert_eq!(ends, [b"six".to_vec(), b"one".to_vec()]);
+    check_whole(directory.path());
+    mixed.engine.close().unwrap();
+}
+
 /// The story: a crash left a new generation without its first checkpoint, so recovery began in the segment before,
 /// which was sealed. Its runs stood in memory, and went into the index of the next segment that was sealed; when
 /// the cleaner had copied the first one, they led nowhere. (Simulator, seed 4 of the cleaner's first day.)
