@@ -100,6 +100,7 @@ fn hand_over_prepared(earlier: &[&LogState], states: &mut [LogState]) {
 mod tests {
     use super::*;
     use crate::lane::originals::Original;
+    use crate::lane::progress::{ProgressChange, ProgressEntry};
     use crate::lane::state::Withheld;
     use crate::log::origin::Origin;
     use crate::log::position::{Identity, Position};
@@ -151,6 +152,36 @@ mod tests {
                 let read = LogState::decode(&state.encode()).unwrap();
                 assert_eq!(read.encoded_bytes_max(), state.encoded_bytes_max());
             }
+        }
+    }
+
+    /// What is prepared in two logs is shared out anew, whole, and says in how many it stands now.
+    #[test]
+    fn what_is_prepared_goes_with_its_partitions() {
+        let [mut first, mut second] = two();
+        let key = TransactionKey { log: 0, generation: 1, number: 2 };
+        for (log, state) in [(0, &mut first), (1, &mut second)] {
+            let change = ProgressChange::Finish { from: 0, to: 1 };
+            let acks = vec![ProgressEntry { group: 1, slot: log + 2, change }];
+            let (id, checker, frames) = ("a".into(), "c".into(), vec![Identity { log, position: Position(4096) }]);
+            let (prepared_ms, participants, commits) = (i64::from(log), 2, false);
+            let part = Prepared { key, id, checker, prepared_ms, participants, commits, frames, acks };
+            state.transactions.prepare(part).unwrap();
+        }
+        for lanes in [1, 2, 3, 5] {
+            let states = hand_over(&[&first, &second], lanes).unwrap();
+            let parts: Vec<(u32, &Prepared)> = (0..)
+                .zip(&states)
+                .flat_map(|(lane, state)| state.transactions.prepared().map(move |part| (lane, part)))
+                .collect();
+            assert!(parts.iter().all(|(_, part)| part.participants as usize == parts.len() && part.prepared_ms == 1));
+            assert_eq!(parts.iter().map(|(_, part)| part.frames.len()).sum::<usize>(), 2);
+            for (lane, part) in &parts {
+                assert!(part.acks.iter().all(|ack| ack.slot % lanes == *lane));
+                let is_there = |frame: &Identity| states[*lane as usize].withheld_frame(*frame).is_some();
+                assert!(part.frames.iter().all(is_there));
+            }
+            assert_eq!(parts.iter().map(|(_, part)| part.acks.len()).sum::<usize>(), 2);
         }
     }
 

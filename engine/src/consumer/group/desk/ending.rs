@@ -88,7 +88,9 @@ impl Desk {
         match reason {
             Some(reason) => {
                 ended.reason = reason;
-                ended.failures += u32::from(reason != Reason::Released);
+                let failures = ended.failures + u32::from(reason != Reason::Released);
+                // One that a transaction held was closed over as released: it does not fail twice.
+                ended.failures = failures.min(ended.deliveries);
             }
             None => ended.deliveries -= 1,
         }

@@ -400,6 +400,32 @@ fn what_the_partition_gives_up_is_forgotten() {
     assert_eq!(desk.take(want(5001, 1)).pause, Some(Pause::LimitPending), "beyond it, a limit is wanted anew");
 }
 
+/// Opening after a crash: what a transaction that is prepared acknowledges is nobody's, whatever was tried with it.
+#[test]
+fn what_a_transaction_holds_is_in_flight_from_the_beginning() {
+    for is_clean in [true, false] {
+        let mut desk = desk(GroupKind::Shared);
+        desk.take(want(10, 8));
+        assert_eq!(retaken_after(&mut desk, 3..4, NACKED_AT_ONCE), [(3, 2)]);
+        let later = Want { now_ms: NOW_MS + 100, ..want(10, 0) };
+        if is_clean {
+            desk.close(NOW_MS);
+        }
+        let mut desk = opened(desk.options, desk.progress().clone(), 10, is_clean);
+        desk.hold(2..5);
+        assert_eq!((desk.in_flight(), desk.available(10)), (3, 7));
+        let taken = desk.take(Want { count_max: 20, ..later });
+        let offsets: Vec<u64> =
+            desk.counted(taken.counting.unwrap().ticket).iter().map(|retried| retried.offset).collect();
+        assert!(!offsets.iter().any(|offset| (2..5).contains(offset)), "{offsets:?}");
+        // Committed: finished. Rolled back: it comes again, and its count goes on.
+        finish(&mut desk, 2..3);
+        desk.give_back(3..5, Cause::Nacked { delay_ms: Some(0) }, NOW_MS);
+        assert_eq!(retaken(&mut desk, Want { count_max: 20, ..later }), [(3, 3), (4, 2)]);
+        assert_eq!(desk.progress().attempts(3).unwrap().failures, 2);
+    }
+}
+
 #[test]
 fn a_reset_goes_anywhere_and_begins_anew() {
     let mut desk = desk(GroupKind::Ordered);
