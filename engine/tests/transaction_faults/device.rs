@@ -9,8 +9,18 @@ use ringlane::io::faulty::{Effect, Fault, Faults, Operation};
 use ringlane::*;
 use std::path::Path;
 
-/// Records of the transaction, in both lanes.
+/// Records of the transaction, in all of its lanes.
 const RECORDS: u32 = 8;
+/// How many lanes there are, in which partitions the transaction has records, and whether it is prepared before it is
+/// committed. In the last two it has nothing in the first lane.
+const CASES: [(u32, &[u32], bool); 6] = [
+    (1, &[0, 1, 2, 3], false),
+    (1, &[0, 1, 2, 3], true),
+    (2, &[0, 1, 2, 3], false),
+    (2, &[0, 1, 2, 3], true),
+    (3, &[1, 2], false),
+    (3, &[1, 2], true),
+];
 
 /// Whether the keeper asks: it prepares segments at its own pace.
 fn by_keeper() -> bool {
@@ -80,12 +90,12 @@ fn check_reopened(path: &Path, lanes: u32, told: Told, prepares: bool) -> Transa
     state
 }
 
-/// Each write, and each flush, of a transaction over two lanes fails once: the first, the second and so on, until one
+/// Each write, and each flush, of a transaction over several lanes fails once: the first, the second and so on, until one
 /// transaction comes through.
 fn each_operation_fails_once(operation: Operation, effect: Effect) {
     let _watchdog = watchdog(400, "transactions on a device that fails");
     for backend in backends() {
-        for (lanes, prepares) in [(1, false), (1, true), (2, false), (2, true)] {
+        for (lanes, partitions, prepares) in CASES {
             let (mut unknown, mut states) = (0, Vec::new());
             for number in 1.. {
                 assert!(number < 60, "it never comes through");
@@ -95,7 +105,10 @@ fn each_operation_fails_once(operation: Operation, effect: Effect) {
                 let (topic, producer) = create(&engine);
                 producer.send(&topic, Record::new(b"before").partition(0)).unwrap().wait().unwrap();
                 let mut transaction = producer.begin(named("a")).unwrap();
-                send(&mut transaction, &topic, RECORDS);
+                for (number, partition) in (0..RECORDS).zip(partitions.iter().cycle()) {
+                    let value = format!("a/{number}");
+                    transaction.send(&topic, Record::new(value.as_bytes()).partition(*partition)).unwrap();
+                }
                 faults.arm(Fault::new(operation, effect).on(|name| is_segment(name) && !by_keeper()).nth(number));
                 let (told, error) = run(&mut transaction, prepares);
                 let is_hit = faults.hits() > 0;
