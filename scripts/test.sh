@@ -110,6 +110,21 @@ above_the_log='admin.rs admin_members.rs admin_transactions.rs async_poll.rs aud
     filters.rs group_faults group_retention.rs groups.rs inbox.rs interceptors.rs named_producers.rs origins.rs redrive.rs
     transactions_sqlite'
 
+# The example of transactions with a database: ended in the middle, it has a message for each order all the same.
+run_example() {
+    local example directory said status=0
+    example="$(sed -n 's|.*"executable":"\([^"]*/examples/orders_sqlite\)".*|\1|p' "$output/binaries")"
+    directory="$(mktemp -d)"
+    TMPDIR="$directory" "$example" || status=1
+    TMPDIR="$directory" "$example" crash && status=1
+    said="$(TMPDIR="$directory" "$example")" || status=1
+    rm -rf "$directory"
+    printf '%s\n' "$said"
+    [ "$(sed -n 's/^orders: *//p' <<<"$said" | tr ',' '\n' | wc -l)" = 3 ] || status=1
+    [ "$(sed -n 's/^orders: *//p' <<<"$said")" = "$(sed -n 's/^messages: *//p' <<<"$said")" ] || status=1
+    return "$status"
+}
+
 # The engine and the command on the backend that an engine chooses for itself, and once more on each of the others what
 # touches the files. What loops over all backends by itself then looks at that one only.
 run_engine() {
@@ -117,6 +132,7 @@ run_engine() {
     # Words, on purpose: each of them is one argument.
     # shellcheck disable=SC2086
     above="$(printf '^engine/tests/%s ' $above_the_log)"
+    check 'example, orders in SQLite' run_example
     tests 'engine and command, io-uring' env RINGLANE_TEST_BACKEND=io-uring \
         scripts/run-tests.py "$output/binaries" engine cli
     for backend in plain plain-buffered; do
