@@ -5,51 +5,12 @@
 mod common;
 
 use common::group::{fill, ordered, shared};
+use common::transaction::{all, begin, named, of, open, send};
 use common::{assert_says, copy_of_a_moment, directory, small, values, wait_until};
 use ringlane::*;
-use std::path::Path;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(20);
-
-fn open(path: &Path, lanes: u32) -> Engine {
-    Engine::open(path, small().lanes(Some(lanes))).unwrap()
-}
-
-/// An engine of so many lanes with topic `t` of four partitions.
-fn begin(path: &Path, lanes: u32) -> (Engine, Topic, Producer) {
-    let engine = open(path, lanes);
-    let topic = engine.create_topic("t", TopicOptions::new().partitions(4)).unwrap();
-    let producer = engine.producer(ProducerOptions::new()).unwrap();
-    (engine, topic, producer)
-}
-
-fn named(id: &str) -> TransactionOptions {
-    TransactionOptions::new().id(id)
-}
-
-/// Sends `count` records of a transaction, round the partitions; their values begin with its name.
-fn send(transaction: &mut Transaction, topic: &Topic, count: u32) {
-    for number in 0..count {
-        let value = format!("{}/{number}", transaction.id());
-        transaction.send(topic, Record::new(value.as_bytes()).partition(number % topic.partitions())).unwrap();
-    }
-}
-
-/// All values of `t`, sorted.
-fn all(engine: &Engine) -> Vec<String> {
-    let topic = engine.topic("t").unwrap();
-    let values = (0..topic.partitions()).flat_map(|partition| values(engine, &topic, partition));
-    let mut found: Vec<String> = values.map(|value| String::from_utf8(value).unwrap()).collect();
-    found.sort();
-    found
-}
-
-fn of(id: &str, count: u32) -> Vec<String> {
-    let mut values: Vec<String> = (0..count).map(|number| format!("{id}/{number}")).collect();
-    values.sort();
-    values
-}
 
 #[test]
 fn a_commit_publishes_all_of_it_and_a_roll_back_nothing() {

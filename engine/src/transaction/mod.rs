@@ -16,6 +16,7 @@
 
 mod checking;
 mod committed;
+mod contents;
 mod deciding;
 mod engine;
 mod info;

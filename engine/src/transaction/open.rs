@@ -7,6 +7,7 @@
 //!   decided.
 
 use super::committed::{Committed, RecordPlace, Written};
+use super::contents::{Contents, Taken, TakenLane, check_record};
 use super::deciding::{Asked, decide, decide_parts};
 use super::info::TransactionState;
 use super::options::TransactionOptions;
@@ -14,7 +15,6 @@ use super::registry::{Checks, Entry, Parts, Phase};
 use super::watched::Watched;
 use crate::consumer::group::groups::Groups;
 use crate::consumer::group::taken::Cause;
-use crate::consumer::group::transacting::TransactionAcks;
 use crate::consumer::{Acknowledger, Deliveries, DeliveryId};
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
@@ -26,14 +26,11 @@ use crate::log::origin::Origin;
 use crate::log::position::Identity;
 use crate::producer::Producer;
 use crate::producer::batch::Content;
-use crate::record::{Record, Visibility};
+use crate::record::Record;
 use crate::sync::{Mutex, lock};
 use crate::topic::Topic;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
-
-/// Most frames of records, and most ranges of acknowledged records, of one transaction: the frame that ends it names each.
-const FRAMES_MAX: usize = 10_000;
 
 /// A transaction: records for any partitions, and deliveries that it acknowledges, that become effective together or not
 /// at all. Begun with [`Producer::begin`](crate::Producer::begin).
@@ -76,75 +73,6 @@ pub(crate) struct OpenTransaction {
     pub(super) deadline_ns: u64,
     timeout_ms: u64,
     contents: Mutex<Contents>,
-}
-
-#[derive(Default)]
-struct Contents {
-    lanes: BTreeMap<u32, LanePart>,
-    acks: TransactionAcks,
-    records: Vec<RecordPlace>,
-    /// Why it is not open any more, unless that is its state.
-    timed_out: bool,
-    is_over: bool,
-}
-
-/// What it has for one lane.
-#[derive(Default)]
-struct LanePart {
-    /// What does not stand in the log.
-    content: Content,
-    /// The part of the content that a slot has.
-    parts: HashMap<u32, u32>,
-    /// Frames that stand in the log, and the origin of the first record of each.
-    written: Vec<(Identity, Origin)>,
-}
-
-impl Contents {
-    fn frames(&self) -> usize {
-        self.lanes.values().map(|part| part.written.len() + part.content.parts.len()).sum()
-    }
-
-    /// All of it, to go to the lanes.
-    fn take(&mut self) -> Taken {
-        let whole = std::mem::take(self);
-        self.is_over = true;
-        let lane = |(lane, mut part): (u32, LanePart)| {
-            let contents = if part.content.parts.is_empty() { Vec::new() } else { vec![take_content(&mut part)] };
-            (lane, TakenLane { contents, written: part.written, restored: Vec::new() })
-        };
-        let mut lanes: BTreeMap<u32, TakenLane> = whole.lanes.into_iter().map(lane).collect();
-        for lane in whole.acks.lanes() {
-            lanes.entry(lane).or_default();
-        }
-        if lanes.is_empty() {
-            // Of one that has nothing the outcome is remembered all the same.
-            lanes.insert(0, TakenLane::default());
-        }
-        Taken { lanes, acks: whole.acks, records: whole.records }
-    }
-}
-
-/// What was taken of an open transaction.
-struct Taken {
-    lanes: BTreeMap<u32, TakenLane>,
-    acks: TransactionAcks,
-    records: Vec<RecordPlace>,
-}
-
-impl Taken {
-    /// Where its records stand.
-    fn written(self) -> Written {
-        let lanes = self.lanes.into_iter().map(|(lane, part)| (lane, part.written)).collect();
-        Written { lanes, records: self.records }
-    }
-}
-
-#[derive(Default)]
-struct TakenLane {
-    contents: Vec<Content>,
-    written: Vec<(Identity, Origin)>,
-    /// What it acknowledged in the directory that was repaired.
-    restored: Vec<ProgressEntry>,
 }
 
 impl Transaction {
@@ -210,9 +138,7 @@ impl Transaction {
         let timestamp_ms = record.timestamp_ms.unwrap_or_else(|| self.engine.clock.wall_ms());
         let of = &shared.partitions[partition as usize];
         let mut contents = self.open()?;
-        if contents.frames() >= FRAMES_MAX {
-            return Err(too_many("stretches of records in one transaction", contents.frames()));
-        }
+        contents.check_records()?;
         let part = contents.lanes.entry(of.lane).or_default();
         let known = part.parts.get(&of.slot).copied();
         let known = known.filter(|at| given.is_none() || part.content.parts[*at as usize].next_given() == given);
@@ -233,7 +159,7 @@ impl Transaction {
     fn write_down(&self, mut contents: MutexGuard<'_, Contents>, lane: u32) -> Result<()> {
         let part = contents.lanes.get_mut(&lane).expect("it has just got a record");
         part.parts.clear();
-        let asked = self.ask(lane, vec![take_content(part)], TransactionStep::Withhold);
+        let asked = self.ask(lane, vec![part.take()], TransactionStep::Withhold);
         match asked.reply.wait() {
             Ok(()) => {
                 part.written.append(&mut lock(&asked.done).withheld);
@@ -255,9 +181,7 @@ impl Transaction {
     /// Those of [`Acknowledger::ack`]; `TooMany`, and as [`Transaction::send`].
     pub fn ack(&mut self, acknowledger: &Acknowledger, id: DeliveryId) -> Result<()> {
         let mut contents = self.open()?;
-        if contents.acks.ranges() >= FRAMES_MAX {
-            return Err(too_many("stretches of acknowledged records in one transaction", contents.acks.ranges()));
-        }
+        contents.check_acks()?;
         if !acknowledger.is_of(&self.engine) {
             return Err(Error::InvalidArgument {
                 name: "acknowledger",
@@ -592,30 +516,4 @@ impl OpenTransaction {
         *lock(&self.entry.phase) = Phase::Ended { outcome, at_ms, parts };
         engine.transactions.ended(engine, &self.entry, outcome);
     }
-}
-
-fn take_content(part: &mut LanePart) -> Content {
-    let mut content = std::mem::take(&mut part.content);
-    content.sum_up();
-    content
-}
-
-fn check_record(record: &Record<'_>) -> Result<()> {
-    let invalid = |name: &'static str, value: String, reason: &str| {
-        Err(Error::InvalidArgument { name, value, reason: reason.to_owned() })
-    };
-    if let Some(sequence) = record.sequence {
-        let reason =
-            "the id of a transaction says whether it was sent before; its records have no numbers of their own";
-        return invalid("sequence", sequence.to_string(), reason);
-    }
-    match record.visibility {
-        Visibility::Now => Ok(()),
-        _ => invalid("visibility", "delayed".to_owned(), "the records of a transaction become visible by its commit"),
-    }
-}
-
-fn too_many(what: &'static str, count: usize) -> Error {
-    let (count, count_max) = (count as u64, FRAMES_MAX as u64);
-    Error::TooMany { what, count, count_max, advice: "commit it, and do the rest in another transaction" }
 }

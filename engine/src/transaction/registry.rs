@@ -78,8 +78,6 @@ pub(crate) struct Checks {
     pub(crate) is_local: bool,
     /// There were as many as there may be.
     pub(crate) ran_out: bool,
-    /// A checker has it now.
-    pub(crate) is_running: bool,
 }
 
 impl Parts {
