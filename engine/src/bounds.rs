@@ -14,6 +14,8 @@ pub(crate) const GROUPS_MAX: usize = 10_000;
 pub(crate) const LANES_MAX: u32 = 64;
 /// Largest record (key, value, headers and the record's own header) an option may allow.
 pub(crate) const RECORD_BYTES_CEILING: usize = 16 << 20;
+/// Largest `batch_bytes` that an option may ask for.
+pub(crate) const BATCH_BYTES_CEILING: usize = 4 << 20;
 /// Nothing is submitted further than this beyond the contiguous durable prefix: W of the log's
 /// generation. Written into the manifest; a log keeps the value it was created with.
 pub(crate) const WINDOW_BYTES: u64 = 64 << 20;

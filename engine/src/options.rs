@@ -179,7 +179,7 @@ options! {
     originals_max: u64 = 50_000, |text| parse(text, "a number");
     /// Outcomes of transactions that each lane remembers: a decision that is made again is answered by them, and an id that
     /// was committed is not taken for new. They are part of each checkpoint, with 33 bytes and the id each. Default
-    /// 50,000; at most 1,000,000.
+    /// 50,000; at most 100,000.
     outcomes_max: u64 = 50_000, |text| parse(text, "a number");
     /// Most bytes a second that the cleaner reads and writes. It copies what is kept of segments whose other
     /// records were given up, and puts the records of each partition together where many partitions lie
@@ -247,7 +247,7 @@ impl Options {
             "64 bytes to 16 MiB",
         )?;
         let batch = self.batch_bytes;
-        check((1024..=4 << 20).contains(&batch), "batch_bytes", batch.to_string(), "1 KiB to 4 MiB")?;
+        check((1024..=BATCH_BYTES_CEILING).contains(&batch), "batch_bytes", batch.to_string(), "1 KiB to 4 MiB")?;
         let buffer = self.buffer_bytes_max;
         check(buffer >= 64 << 10, "buffer_bytes_max", buffer.to_string(), "at least 64 KiB")?;
         for (name, value) in
@@ -311,7 +311,7 @@ impl Options {
         let originals = self.originals_max;
         check(originals <= ORIGINALS_CEILING, "originals_max", originals.to_string(), "at most 1,000,000")?;
         let outcomes = self.outcomes_max;
-        check(outcomes <= OUTCOMES_CEILING, "outcomes_max", outcomes.to_string(), "at most 1,000,000")?;
+        check(outcomes <= OUTCOMES_CEILING, "outcomes_max", outcomes.to_string(), "at most 100,000")?;
         check(self.linger_us <= 1_000_000, "linger_us", self.linger_us.to_string(), "at most 1 s")?;
         check(
             (1..=60_000).contains(&self.flush_interval_ms),
@@ -356,7 +356,7 @@ mod tests {
             ("cleaner_bytes_max", "1"),
             ("flush_interval_ms", "0"),
             ("originals_max", "1000001"),
-            ("outcomes_max", "1000001"),
+            ("outcomes_max", "100001"),
             ("ack_flush_interval_ms", "0"),
         ] {
             let mut options = Options::new();

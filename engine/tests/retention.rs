@@ -347,6 +347,35 @@ fn the_bound_on_the_disk_refuses_or_drops_the_oldest() {
     assert!(!verify(scratch.path(), &mut |_| {}).unwrap().is_damaged());
 }
 
+/// Transactions alone, also after reopening: the oldest goes, and they go on.
+#[test]
+fn transactions_go_on_at_the_bound_on_the_disk() {
+    let _watchdog = watchdog(120, "retention");
+    let bound = 32 * MIB;
+    let options = || small().lanes(Some(1)).disk_bytes_max(Some(bound)).at_disk_bound(DiskBound::DropOldest);
+    let scratch = directory();
+    let clock = MovedClock::new();
+    let value = [1u8; 10_000];
+    for round in 0..3 {
+        let engine = open(scratch.path(), options(), &clock);
+        let topic = engine.topic("t").or_else(|_| engine.create_topic("t", TopicOptions::new())).unwrap();
+        let producer = engine.producer(ProducerOptions::new()).unwrap();
+        for number in 0..150 {
+            let commit = || -> ringlane::Result<()> {
+                let mut transaction = producer.begin(TransactionOptions::new().id(format!("{round}/{number}")))?;
+                (0..50).try_for_each(|_| transaction.send(&topic, Record::new(&value)))?;
+                transaction.commit().map(drop)
+            };
+            // Right after opening there may be no room yet, and it is said so.
+            wait_until("it is committed", || {
+                commit().inspect_err(|error| assert_eq!(error.code(), "no-space")).is_ok()
+            });
+        }
+        assert!(topic.partition_info(0).unwrap().first_offset > 0, "the oldest went");
+        engine.close().unwrap();
+    }
+}
+
 /// The story: segments that a consumer held, and segments that held records which had been withheld and were published
 /// elsewhere, counted as room that was on its way. Where these were the oldest nothing else went, and producers waited
 /// for ever.

@@ -339,3 +339,63 @@ fn interceptors_see_its_records_and_learn_what_became_of_them() {
     transaction.commit().unwrap();
     engine.close().unwrap();
 }
+
+/// The story: a large transaction stands in the log, withheld, and nothing of it is left in memory; so nothing of it was
+/// compared with the name when it was committed, and it was published after its producer had been replaced.
+#[test]
+fn a_large_transaction_of_a_producer_that_was_replaced_is_refused() {
+    for prepares in [false, true] {
+        let directory = directory();
+        let (engine, topic, _) = begin(directory.path(), 1);
+        let open_name = || engine.producer(ProducerOptions::new().name("importer")).unwrap();
+        let old = open_name();
+        let mut transaction = old.begin(named("late")).unwrap();
+        // Each of them is written at once.
+        let value = vec![7; 100_000];
+        transaction.send(&topic, Record::new(&value)).unwrap();
+        let _new = open_name();
+        let refused = if prepares { transaction.prepare() } else { transaction.commit().map(drop) };
+        assert_says(&refused.unwrap_err(), "producer-fenced", &["importer"]);
+        assert_eq!((all(&engine).len(), engine.transactions()), (0, vec![]));
+        engine.close().unwrap();
+    }
+}
+
+/// What no log knows of, because it was never prepared, does not drive out what one knows.
+#[test]
+fn an_outcome_is_remembered_whatever_else_is_begun() {
+    let directory = directory();
+    let engine = Engine::open(directory.path(), small().lanes(Some(2)).outcomes_max(10)).unwrap();
+    let (topic, producer) = common::transaction::create(&engine);
+    let commit = |id: &str, partition: u32| {
+        let mut transaction = producer.begin(named(id)).unwrap();
+        transaction.send(&topic, Record::new(b"x").partition(partition)).unwrap();
+        transaction.commit().unwrap();
+    };
+    commit("kept", 1);
+    for number in 0..30 {
+        commit(&format!("other-{number}"), 0);
+        drop(producer.begin(named(&format!("dropped-{number}"))).unwrap());
+    }
+    assert_says(&producer.begin(named("kept")).unwrap_err(), "transaction-exists", &["committed"]);
+    assert_eq!(engine.transaction("other-19").unwrap_err().code(), "unknown-transaction");
+    assert_eq!(engine.transaction("other-20").unwrap().state, TransactionState::Committed);
+    engine.close().unwrap();
+}
+
+/// A delay that never ends is a delay, and no transaction's.
+#[test]
+fn a_record_that_is_delayed_for_ever_stays_and_can_be_cancelled() {
+    let directory = directory();
+    let (engine, topic, producer) = begin(directory.path(), 1);
+    let send = |record: Record<'_>| producer.send(&topic, record).unwrap().wait().unwrap().id;
+    send(Record::new(b"never").visible_after(Duration::MAX));
+    let gone = send(Record::new(b"gone").visible_at(i64::MAX));
+    producer.cancel(gone).unwrap();
+    engine.close().unwrap();
+    for _ in 0..2 {
+        let engine = open(directory.path(), 1);
+        assert_eq!(engine.stats().withheld_records, 1);
+        engine.close().unwrap();
+    }
+}

@@ -21,6 +21,7 @@ use super::entries::{self, DiscardEntry, PUBLISH_BYTES, TruncateEntry, truncate_
 use super::progress::{self, ProgressEntry, progress_body_bytes_max, progress_growth_max};
 use super::shared::{Answer, LaneShared, Message, NO_RECORDS, count, poisoned};
 use super::state::{LogState, PARTITION_BYTES, WITHHELD_BYTES, reference_run};
+use super::steps::TransactionStep;
 use super::supply::{Full, Prepared, Purpose, Supplied};
 use super::writer::{LogWriter, Placed};
 use crate::canary::{self, Canary};
@@ -51,6 +52,9 @@ const IDLE_MARK_NS: u64 = 20_000_000;
 /// A frame that was due and found no room is tried again after this time: the keeper wakes a lane when it
 /// has a segment, but a full disk may have none for long.
 const BLOCKED_RETRY_NS: u64 = 10_000_000;
+/// What ends a transaction that was decided elsewhere waits so long for company: nobody waits for it, and the lane would
+/// have a write in flight when the next transaction's part comes, whose sender does wait.
+const FOLLOW_WAIT_NS: u64 = 100_000;
 /// Due records published by one frame.
 const PUBLISH_MAX: usize = 512;
 /// The wall clock may jump, so timers that follow it are looked at this often.
@@ -136,6 +140,8 @@ pub(crate) struct Lane {
     urgent: bool,
     /// When the first buffered record that is not written came.
     buffered_since: Option<u64>,
+    /// When the end of a transaction that was decided elsewhere is written, if nothing takes it along before.
+    follow_at: Option<u64>,
     linger_until: Option<u64>,
     cohort: Cohort,
     /// When to look whether the cohort is back; said anew in each round.
@@ -181,6 +187,7 @@ impl Lane {
             withheld_from: None,
             urgent: true,
             buffered_since: None,
+            follow_at: None,
             linger_until: None,
             cohort: Cohort::new(),
             look: Look::Go,
@@ -500,6 +507,13 @@ impl Lane {
         }
         while let Some(message) = self.controls.pop_front() {
             let message = self.with_unwritten(message);
+            if let Message::Transact { work, .. } = &message
+                && matches!(work.step, TransactionStep::Settle)
+            {
+                // It writes nothing, so it waits for nothing.
+                self.control(message);
+                continue;
+            }
             if !self.unended.is_empty() && is_end_elsewhere(&message) {
                 // They end in the order of the decisions.
                 self.unended.push(message);
@@ -545,11 +559,27 @@ impl Lane {
                 }
                 Ok(false) => {
                     self.controls.push_front(message);
-                    return;
+                    if !self.give_up_first() {
+                        return;
+                    }
                 }
                 Err(error) => self.refuse_control(message, &error),
             }
         }
+    }
+
+    /// What waits for room may wait for what is to be given up behind it: that goes first. Says whether there was some.
+    fn give_up_first(&mut self) -> bool {
+        let is_cut = |message: &Message| matches!(message, Message::Truncate { .. });
+        let Some(at) = self.controls.iter().position(is_cut) else { return false };
+        let total = control_bytes(&self.controls[at]);
+        if !self.ensure_room(total, Purpose::Bookkeeping).is_ok_and(|has_room| has_room) {
+            return false;
+        }
+        let message = self.controls.remove(at).expect("just seen");
+        self.roll_if_full(total);
+        self.control(message);
+        true
     }
 
     /// Something that must go into the log found no room in it.
@@ -860,6 +890,7 @@ impl Lane {
             if self.writer.waiting_bytes() == 0 {
                 self.urgent = false;
                 self.buffered_since = None;
+                self.follow_at = None;
             }
             self.ring.write(write);
         }
@@ -871,7 +902,8 @@ impl Lane {
     /// Whether little is to be written too.
     fn must_write(&self, now: u64) -> bool {
         let due = self.buffered_since.is_some_and(|since| now >= since + self.parts.flush_interval_ns);
-        self.urgent || due || self.closing.is_some()
+        let follows = self.follow_at.is_some_and(|at| now >= at);
+        self.urgent || due || follows || self.closing.is_some()
     }
 
     fn wait_and_complete(&mut self) {
@@ -931,6 +963,9 @@ impl Lane {
             }
             if let Some(since) = self.buffered_since {
                 until(since + self.parts.flush_interval_ns);
+            }
+            if let Some(at) = self.follow_at {
+                until(at);
             }
             if let Some(lingering) = self.linger_until {
                 until(lingering);

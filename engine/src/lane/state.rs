@@ -18,7 +18,7 @@ use super::numbers::Numbers;
 use super::originals::{Original, Originals};
 use super::progress::{self, ProgressChange, ProgressEntry};
 use super::transactions::{Ending, Prepared, TransactionKey, TransactionOutcome, Transactions};
-use crate::bounds::{RECORD_BYTES_CEILING, SLOTS_MAX};
+use crate::bounds::{BATCH_BYTES_CEILING, RECORD_BYTES_CEILING, SLOTS_MAX};
 use crate::canary::{self, Canary};
 use crate::log::codec::{Put, Reader};
 use crate::log::frame::{FrameHeader, Kind, WithheldReason};
@@ -652,8 +652,8 @@ impl LogState {
 
 /// No partition comes near.
 pub(crate) const OFFSET_MAX: u64 = 1 << 62;
-/// A withheld frame holds one record.
-const WITHHELD_FRAME_BYTES_MAX: u32 = RECORD_BYTES_CEILING as u32 + 4096;
+/// A withheld frame holds one record; or, of a transaction, up to a batch of them, and the one that goes beyond it.
+const WITHHELD_FRAME_BYTES_MAX: u32 = (RECORD_BYTES_CEILING + BATCH_BYTES_CEILING) as u32 + 4096;
 
 /// The index run of a publish entry.
 pub(crate) fn reference_run(

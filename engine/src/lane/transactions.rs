@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// Largest id of a transaction, bytes.
 pub(crate) const ID_BYTES_MAX: usize = 128;
 /// Most outcomes of one lane that an option may allow: they are part of each checkpoint.
-pub(crate) const OUTCOMES_CEILING: u64 = 1_000_000;
+pub(crate) const OUTCOMES_CEILING: u64 = 100_000;
 
 /// Names a transaction for ever, also where its id is used again: the opening that began it, as the log of its first lane
 /// and its generation say, and a number in that.

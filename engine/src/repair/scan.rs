@@ -18,7 +18,7 @@ use crate::lane::groups::Groups;
 use crate::lane::numbers::Numbers;
 use crate::lane::progress;
 use crate::lane::state::{LogState, UNDECIDED_MS};
-use crate::lane::transactions::Prepared;
+use crate::lane::transactions::{Prepared, TransactionOutcome};
 use crate::log::frame::{BadFrame, FrameHeader, Kind, WithheldReason};
 use crate::log::judge;
 use crate::log::manifest::{Manifest, ManifestSegment, SegmentState};
@@ -382,7 +382,8 @@ impl<'a> Source<'a> {
             }
             Kind::Publish => {
                 let (entries, ending) = entries::decode_publish(body).ok_or("its list cannot be read")?;
-                for entry in ending.map_or(Vec::new(), |ending| self.transactions.end(log, ending)) {
+                let committed = TransactionOutcome::Committed;
+                for entry in ending.map_or(Vec::new(), |ending| self.transactions.end(log, ending, committed)) {
                     let _ = self.groups.apply(&entry, 0);
                 }
                 for entry in entries {
@@ -406,7 +407,7 @@ impl<'a> Source<'a> {
             Kind::Discard => {
                 let (entries, ending) = entries::decode_discard(body).ok_or("its list cannot be read")?;
                 if let Some(ending) = ending {
-                    self.transactions.end(log, ending);
+                    self.transactions.end(log, ending, TransactionOutcome::RolledBack);
                 }
                 for entry in entries {
                     if let Some(gone) = self.withheld.remove(&place(entry.identity)) {

@@ -53,18 +53,33 @@ impl Known {
         self.parts.insert((prepared.key, log), prepared);
     }
 
-    /// A part has ended; what it acknowledged.
-    pub(super) fn end(&mut self, log: u32, ending: Ending) -> Vec<ProgressEntry> {
-        let part = self.parts.remove(&(ending.key(), log));
+    /// A part has ended so; what it acknowledged.
+    pub(super) fn end(&mut self, log: u32, ending: Ending, outcome: TransactionOutcome) -> Vec<ProgressEntry> {
+        let key = ending.key();
+        let part = self.parts.remove(&(key, log));
+        if let (Some(part), None) = (&part, self.decided.get(&key)) {
+            // Where the decision is lost, an end that followed it says what it was.
+            let (id, decided_ms, participants) = (part.id.clone(), part.prepared_ms, Vec::new());
+            self.decided.insert(key, Decided { key, id, outcome, decided_ms, participants });
+        }
         let acks = match (part, &ending) {
             (Some(part), _) => part.acks,
             (None, Ending::Decides { acks, .. }) => acks.clone(),
             (None, Ending::Follows { .. }) => Vec::new(),
         };
         if let Ending::Decides { decided, .. } = ending {
-            self.decided.insert(decided.key, decided);
+            self.decided.insert(key, decided);
         }
         acks
+    }
+
+    /// What parts acknowledge that were committed, and of which no log says that they have ended.
+    pub(super) fn unfinished_acks(&self) -> Vec<ProgressEntry> {
+        let is_committed = |key: &TransactionKey| {
+            self.decided.get(key).is_some_and(|decided| decided.outcome == TransactionOutcome::Committed)
+        };
+        let parts = self.parts.iter().filter(|((key, _), _)| is_committed(key));
+        parts.flat_map(|(_, part)| part.acks.iter().cloned()).collect()
     }
 
     /// A checkpoint says what is prepared in its log, and what was decided.

@@ -205,6 +205,10 @@ pub(super) fn write(
             offsets.insert(slot, partition.start);
         }
     }
+    for entry in source.transactions.unfinished_acks() {
+        // As the lane would have done it.
+        let _ = source.groups.apply(&entry, 0);
+    }
     let Source { catalog, numbers, sequences, cancelled, .. } = &*source;
     let decided = source.transactions.outcomes();
     let mut beginnings =

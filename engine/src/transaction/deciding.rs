@@ -9,6 +9,7 @@
 //! - Nobody is told of a decision before it is durable, also not who repeats it.
 //! - A decision that could not be made leaves the transaction prepared.
 
+use super::info::TransactionState;
 use super::registry::{Entry, Phase, state_of, step};
 use crate::canary::{self, Canary};
 use crate::consumer::group::groups::Groups;
@@ -45,7 +46,7 @@ pub(super) fn decide(
             Phase::Open => {
                 return Err(Error::WrongTransactionState {
                     id: entry.id.to_string(),
-                    state: state_of_open(),
+                    state: TransactionState::Open,
                     advice: "only its handle ends it; who has its id may decide it once it is prepared",
                 });
             }
@@ -71,8 +72,8 @@ pub(super) fn decide(
     match decide_parts(engine, entry.key, &entry.id, &parts.lanes, outcome) {
         Ok(asked) => {
             let (at_ms, held) = (lock(&asked[0].done).at_ms, parts.held.clone());
-            *lock(&entry.phase) = Phase::Ended { outcome, at_ms, parts };
-            engine.transactions.ended(engine, entry, outcome);
+            *lock(&entry.phase) = Phase::Ended { outcome, at_ms, parts: parts.over() };
+            engine.transactions.ended(engine, entry, outcome, Some(asked[0].lane));
             match outcome {
                 TransactionOutcome::Committed => Groups::held_finished(engine, &held),
                 TransactionOutcome::RolledBack => {
@@ -93,10 +94,6 @@ pub(super) fn decide(
             Err(error)
         }
     }
-}
-
-fn state_of_open() -> super::TransactionState {
-    super::TransactionState::Open
 }
 
 /// Decides a transaction with parts in these lanes. Returns when the decision is durable; the others follow.

@@ -275,7 +275,7 @@ impl Transaction {
             if taken.lanes.len() == 1 { self.commit_at_once(&mut taken) } else { self.commit_over_lanes(&mut taken) };
         let asked = asked?;
         let records = taken.records.len() as u64;
-        self.ended(outcome, &asked, Parts { held: held.clone(), records, ..Parts::default() });
+        self.ended(outcome, &asked, Parts { held: held.clone(), records, ..Parts::default() }.over());
         Groups::held_finished(&self.engine, &held);
         self.committed = Committed::new(taken.written(), asked);
         Ok(self.committed.clone())
@@ -296,8 +296,7 @@ impl Transaction {
             Ok(asked) => Ok(asked),
             Err(error) if error.is_unknown_outcome() || error.is_fatal() => Err(error),
             Err(error) => {
-                // Without a decision it is never committed.
-                let _ = decide_parts(&self.engine, *key, id, &parts.lanes, TransactionOutcome::RolledBack);
+                self.give_up_prepared(&parts.lanes);
                 self.rolled_back(taken, Cause::Released);
                 Err(error)
             }
@@ -320,9 +319,10 @@ impl Transaction {
     }
 
     fn roll_back_it(&mut self) -> Result<()> {
-        if self.check_time().is_err() {
+        match self.check_time() {
             // So it was.
-            return Ok(());
+            Err(Error::TransactionTimedOut { .. }) => return Ok(()),
+            in_time => in_time?,
         }
         if self.state() != TransactionState::Open {
             return decide(&self.engine, &self.shared.entry, TransactionOutcome::RolledBack).map(drop);
@@ -333,6 +333,7 @@ impl Transaction {
     }
 
     fn check_time(&self) -> Result<()> {
+        self.engine.check_fork()?;
         if self.engine.clock.monotonic_ns() >= self.shared.deadline_ns {
             self.shared.time_out(&self.engine);
         }
@@ -408,12 +409,9 @@ impl Transaction {
         if error.is_unknown_outcome() || error.is_fatal() {
             return Err(error);
         }
-        let Entry { key, id, .. } = &*self.shared.entry;
-        if !prepared.is_empty() {
-            // They are given up with their parts.
-            prepared.iter().for_each(|(lane, _)| drop(taken.lanes.remove(lane)));
-            let _ = decide_parts(&self.engine, *key, id, &prepared, TransactionOutcome::RolledBack);
-        }
+        // These are given up with their parts.
+        prepared.iter().for_each(|(lane, _)| drop(taken.lanes.remove(lane)));
+        self.give_up_prepared(&prepared);
         self.give_up_lanes(&taken.lanes);
         self.rolled_back(taken, Cause::Released);
         Err(error)
@@ -439,6 +437,7 @@ impl Transaction {
             records: taken.records.len() as u64,
             prepared_ms: asked.iter().map(|asked| lock(&asked.done).at_ms).max().unwrap_or_default(),
             checks: Checks { is_local: true, ..Checks::default() },
+            finished: 0,
         })
     }
 
@@ -446,7 +445,15 @@ impl Transaction {
         let at_ms = asked.iter().map(|asked| lock(&asked.done).at_ms).max();
         let at_ms = at_ms.unwrap_or_else(|| self.engine.clock.wall_ms());
         *lock(&self.shared.entry.phase) = Phase::Ended { outcome, at_ms, parts };
-        self.engine.transactions.ended(&self.engine, &self.shared.entry, outcome);
+        let lane = asked.first().map(|asked| asked.lane);
+        self.engine.transactions.ended(&self.engine, &self.shared.entry, outcome, lane);
+    }
+
+    /// Parts of one that is not prepared everywhere, or was to be committed at once, are given up: without a decision it is
+    /// never committed. The lanes see to it when they have room, and so does opening.
+    fn give_up_prepared(&self, lanes: &[(u32, Participant)]) {
+        let outcome = TransactionOutcome::RolledBack;
+        lanes.iter().for_each(|(lane, _)| drop(self.ask(*lane, Vec::new(), TransactionStep::Follow { outcome })));
     }
 
     /// What stands in the log of one that was never prepared is given up.
@@ -514,6 +521,6 @@ impl OpenTransaction {
         Groups::held_given_back(engine, taken.acks.held(), Cause::LeaseEnded);
         let (outcome, at_ms, parts) = (TransactionOutcome::RolledBack, engine.clock.wall_ms(), Parts::default());
         *lock(&self.entry.phase) = Phase::Ended { outcome, at_ms, parts };
-        engine.transactions.ended(engine, &self.entry, outcome);
+        engine.transactions.ended(engine, &self.entry, outcome, None);
     }
 }

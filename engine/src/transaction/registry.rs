@@ -19,7 +19,7 @@ use crate::lane::recovery::Recovered;
 use crate::lane::resolving::Unfinished;
 use crate::lane::shared::{Message, Reply};
 use crate::lane::steps::{TransactionDone, TransactionStep, TransactionWork};
-use crate::lane::transactions::{Participant, Prepared, TransactionKey, TransactionOutcome};
+use crate::lane::transactions::{Decided, Participant, Prepared, TransactionKey, TransactionOutcome};
 use crate::log::manifest::Manifest;
 use crate::log::position::Position;
 use crate::producer::identity::ProducerIdentity;
@@ -28,6 +28,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+/// Of those that were rolled back before they were prepared, so many are remembered.
+const UNLOGGED_MAX: usize = 1_000;
 /// Most transactions that go on at the same time.
 pub(crate) const TRANSACTIONS_MAX: usize = 100_000;
 
@@ -61,6 +63,8 @@ pub(crate) struct Parts {
     /// By lane.
     pub(crate) lanes: Vec<(u32, Participant)>,
     pub(crate) held: Vec<HeldAck>,
+    /// How many records it acknowledged, when it is over.
+    pub(crate) finished: u64,
     pub(crate) records: u64,
     pub(crate) prepared_ms: i64,
     /// Its checks in this opening.
@@ -82,7 +86,12 @@ pub(crate) struct Checks {
 
 impl Parts {
     pub(crate) fn acknowledged(&self) -> u64 {
-        self.held.iter().map(|ack| ack.offsets.end - ack.offsets.start).sum()
+        self.finished + self.held.iter().map(|ack| ack.offsets.end - ack.offsets.start).sum::<u64>()
+    }
+
+    /// What is remembered of it when it has ended: how much it was.
+    pub(crate) fn over(self) -> Parts {
+        Parts { finished: self.acknowledged(), lanes: Vec::new(), held: Vec::new(), ..self }
     }
 }
 
@@ -181,8 +190,9 @@ pub struct TransactionStats {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) by_id: HashMap<Arc<str>, Arc<Entry>>,
-    /// Those that have ended, oldest first.
-    ended: VecDeque<Arc<Entry>>,
+    /// Those that have ended, oldest first, by the lane whose log remembers them. What was rolled back before it was prepared
+    /// no log knows.
+    ended: HashMap<Option<u32>, VecDeque<Arc<Entry>>>,
     /// Those that are open. By key: numbers begin anew with each opening, and what an earlier one has left is decided here.
     pub(super) open: BTreeMap<TransactionKey, Weak<OpenTransaction>>,
     /// Prepared or being decided.
@@ -232,13 +242,14 @@ impl Transactions {
                 parts.prepared_ms = parts.prepared_ms.max(prepared.prepared_ms);
             }
         }
-        let mut decided: Vec<_> = recovered.iter().flat_map(|log| log.state.transactions.decided()).collect();
-        decided.sort_by_key(|decided| decided.decided_ms);
-        for decided in decided {
+        let of_lane = |(lane, log): (u32, &'_ Recovered)| -> Vec<(u32, Decided)> {
+            log.state.transactions.decided().map(|decided| (lane, decided.clone())).collect()
+        };
+        for (lane, decided) in (0..).zip(recovered).flat_map(of_lane) {
             let (outcome, at_ms, parts) = (decided.outcome, decided.decided_ms, Parts::default());
-            let (id, phase) = (decided.id.clone(), Mutex::new(Phase::Ended { outcome, at_ms, parts }));
+            let (id, phase) = (decided.id, Mutex::new(Phase::Ended { outcome, at_ms, parts }));
             let entry = Arc::new(Entry { key: decided.key, id, checker: "".into(), begun_ms: 0, phase });
-            state.remember(entry, outcomes_max);
+            state.remember(entry, Some(lane), outcomes_max);
         }
         for (key, (prepared, parts)) in undecided {
             // Checked as soon as its checker is there.
@@ -388,7 +399,14 @@ impl Transactions {
     }
 
     /// It has ended: that is remembered for a while.
-    pub(super) fn ended(&self, engine: &EngineInner, entry: &Arc<Entry>, outcome: TransactionOutcome) {
+    /// `lane`: whose log knows it.
+    pub(super) fn ended(
+        &self,
+        engine: &EngineInner,
+        entry: &Arc<Entry>,
+        outcome: TransactionOutcome,
+        lane: Option<u32>,
+    ) {
         let outcomes_max = engine.options.outcomes_max as usize;
         let mut state = lock(&self.state);
         state.undecided.remove(&entry.key);
@@ -397,7 +415,7 @@ impl Transactions {
             TransactionOutcome::Committed => state.committed += 1,
             TransactionOutcome::RolledBack => state.rolled_back += 1,
         }
-        state.remember(entry.clone(), outcomes_max);
+        state.remember(entry.clone(), lane, outcomes_max);
     }
 
     /// Others learn of a decision: when all have it durably, the lane that decided may forget it.
@@ -426,15 +444,18 @@ impl Transactions {
 }
 
 impl State {
-    fn remember(&mut self, entry: Arc<Entry>, outcomes_max: usize) {
+    fn remember(&mut self, entry: Arc<Entry>, lane: Option<u32>, outcomes_max: usize) {
+        // As long as the log does; what no log knows, for whoever asks soon.
+        let count_max = lane.map_or(outcomes_max.min(UNLOGGED_MAX), |_| outcomes_max);
         // The id may be another one's by now, that began when this one was rolled back: keys rise. Which of two that have
         // ended was first the time does not say, where the clock was set back.
         if self.by_id.get(&entry.id).is_none_or(|known| known.key <= entry.key) {
             self.by_id.insert(entry.id.clone(), entry.clone());
         }
-        self.ended.push_back(entry);
-        while self.ended.len() > outcomes_max
-            && let Some(first) = self.ended.pop_front()
+        let ended = self.ended.entry(lane).or_default();
+        ended.push_back(entry);
+        while ended.len() > count_max
+            && let Some(first) = ended.pop_front()
         {
             if self.by_id.get(&first.id).is_some_and(|known| Arc::ptr_eq(known, &first)) {
                 self.by_id.remove(&first.id);

@@ -79,7 +79,10 @@ impl World<'_> {
         let leases = std::mem::take(&mut self.records.transactions[place].leases);
         for (group, lease) in &leases {
             self.steps += 1;
-            if let Some(lease) = self.groups.by_number.get(&(*group, *lease)).copied() {
+            let Some(lease) = self.groups.by_number.get(&(*group, *lease)).copied() else { continue };
+            let held = &self.groups.leases[lease];
+            // A group that was sent elsewhere meanwhile is given it again.
+            if !held.taken_away && !self.groups.is_dubious(*group, held.place, held.invoked) {
                 self.acknowledge(index, *group, lease);
             }
         }

@@ -25,8 +25,11 @@ impl Default for DueClock {
 impl DueClock {
     /// The time by which delays begin and end, ms since 1970.
     pub(super) fn now_ms(&self, clock: &dyn Clock) -> i64 {
+        // In this order: who is held up between the two takes the difference for smaller, and that does not count. The other
+        // way round delays ended early, for ever, by as long as a thread was once held up.
+        let wall_ms = clock.wall_ms();
         let monotonic_ms = (clock.monotonic_ns() / 1_000_000) as i64;
-        let ahead_ms = clock.wall_ms().saturating_sub(monotonic_ms);
+        let ahead_ms = wall_ms.saturating_sub(monotonic_ms);
         // The largest difference alone counts, and says nothing of other memory.
         let most_ms = self.ahead_ms.fetch_max(ahead_ms, Ordering::Relaxed).max(ahead_ms);
         most_ms.saturating_add(monotonic_ms)
@@ -65,5 +68,28 @@ mod tests {
         assert_eq!(look(25, 100), 1_020, "set back: time goes on");
         assert_eq!(look(35, 9_000), 9_000, "set forward");
         assert_eq!(look(45, 1_040), 9_010, "and back again");
+    }
+
+    /// The story: on a busy machine a retry came ten milliseconds early, and so did all behind it. A thread had been held up
+    /// between looking at the two clocks.
+    #[test]
+    fn who_is_held_up_between_the_clocks_makes_no_delay_shorter() {
+        /// Ten milliseconds pass behind the first look.
+        struct SlowClock(AtomicI64);
+        impl SlowClock {
+            fn look(&self) -> i64 {
+                self.0.fetch_max(10, Ordering::Relaxed)
+            }
+        }
+        impl Clock for SlowClock {
+            fn monotonic_ns(&self) -> u64 {
+                self.look() as u64 * 1_000_000
+            }
+            fn wall_ms(&self) -> i64 {
+                1_000 + self.look()
+            }
+        }
+        let (clock, due) = (SlowClock(AtomicI64::new(0)), DueClock::default());
+        assert_eq!((due.now_ms(&clock), due.now_ms(&clock)), (1_000, 1_010));
     }
 }

@@ -15,6 +15,7 @@ use super::partition::GroupPartition;
 use super::redrive::{Redrive, Redriven};
 use super::shared::GroupShared;
 use super::taken::{GroupKind, Opening};
+use super::transacting::HeldAck;
 use crate::bounds::GROUPS_MAX;
 use crate::consumer::consumer::{Start, resolve};
 use crate::consumer::filter::Filter;
@@ -132,6 +133,23 @@ impl Groups {
     /// There is something to be done.
     pub(crate) fn nudge(&self) {
         self.signal.notify();
+    }
+
+    /// A transaction ends that held something of a group which nobody has joined since the engine was opened, and which is not
+    /// built yet: it is built without.
+    pub(super) fn let_go(engine: &EngineInner, ack: &HeldAck, is_finished: bool) {
+        let mut state = lock(&engine.groups.state);
+        let Some(found) = state.found.get_mut(&(ack.group, ack.slot)) else { return };
+        let finish = ProgressChange::Finish { from: ack.offsets.start, to: ack.offsets.end };
+        // Tokens that stand before it go with the next one that is held; or with it, if there is none.
+        found.held.retain(|change| *change != finish);
+        if !found.held.iter().any(|change| matches!(change, ProgressChange::Finish { .. })) {
+            found.held.clear();
+        }
+        if is_finished {
+            // As the lane has done it.
+            let _ = found.progress.apply(&finish);
+        }
     }
 
     /// A group that was begun everywhere.

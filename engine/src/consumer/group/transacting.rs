@@ -130,26 +130,28 @@ impl TransactionAcks {
 impl Groups {
     /// What a transaction held is finished: the log says so.
     pub(crate) fn held_finished(engine: &EngineInner, held: &[HeldAck]) {
-        Self::each_held(engine, held, |partition, ack| partition.finish_held(ack.resets, ack.offsets.clone()));
+        for ack in held {
+            match Self::find_partition(engine, ack.group, ack.slot) {
+                Some((group, at)) => {
+                    group.partitions[at as usize].finish_held(ack.resets, ack.offsets.clone());
+                    group.arrivals.notify();
+                }
+                None => Self::let_go(engine, ack, true),
+            }
+        }
     }
 
     /// A transaction lets go of what it held.
     pub(crate) fn held_given_back(engine: &EngineInner, held: &[HeldAck], cause: Cause) {
         let now_ms = engine.groups.due_now_ms(engine);
-        for HeldAck { group, slot, resets, offsets } in held {
-            let Some((group, at)) = Self::find_partition(engine, *group, *slot) else { continue };
+        for ack @ HeldAck { group, slot, resets, offsets } in held {
+            let Some((group, at)) = Self::find_partition(engine, *group, *slot) else {
+                Self::let_go(engine, ack, false);
+                continue;
+            };
             let dead_letters = group.partitions[at as usize].give_back(*resets, offsets.clone(), cause, now_ms);
             group.arrivals.notify();
             group.bury(engine, at, *resets, dead_letters);
-        }
-    }
-
-    fn each_held(engine: &EngineInner, held: &[HeldAck], each: impl Fn(&GroupPartition, &HeldAck)) {
-        for ack in held {
-            if let Some((group, at)) = Self::find_partition(engine, ack.group, ack.slot) {
-                each(&group.partitions[at as usize], ack);
-                group.arrivals.notify();
-            }
         }
     }
 

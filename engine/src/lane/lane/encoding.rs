@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::lane::numbers::{NUMBER_BYTES, NUMBERS_MAX};
 use crate::lane::originals::Original;
 use crate::lane::repeats::{self, Sorted};
-use crate::lane::state::Withheld;
+use crate::lane::state::{UNDECIDED_MS, Withheld};
 use crate::lane::writer::Placed;
 use crate::log::frame::{Kind, WithheldReason};
 use crate::log::origin::Origin;
@@ -212,6 +212,8 @@ impl Lane {
 
     fn append_withheld(&mut self, body: &Body<'_>, append_time_ms: i64, due_ms: i64) -> Appended {
         let (slot, count, origin) = (body.part.slot, body.count, body.origin);
+        // No delay is so long that it means a transaction.
+        let due_ms = due_ms.min(UNDECIDED_MS - 1);
         let kind = Kind::Withheld { slot, count, due_ms, append_time_ms, reason: WithheldReason::Delayed, origin };
         let placed = self.append_body_of(kind, body);
         let timestamp_max_ms = body.part.timestamp_max_ms;

@@ -7,7 +7,7 @@
 //! - Where it is prepared and decided at once, that frame stands behind its withheld ones, in the same writes: one
 //!   barrier.
 
-use super::{Effect, Lane, part_frame_bytes};
+use super::{Effect, FOLLOW_WAIT_NS, Lane, part_frame_bytes};
 use crate::canary::{self, Canary};
 use crate::error::{Error, Result};
 use crate::lane::entries::{self, DiscardEntry, PUBLISH_BYTES};
@@ -61,9 +61,9 @@ impl TransactionStep {
         }
     }
 
-    /// It was decided, and nobody else ends it here: it waits for room, if need be.
+    /// It is over, and nobody else ends it here: it waits for room, if need be.
     pub(super) fn must_follow(&self) -> bool {
-        matches!(self, TransactionStep::Follow { .. })
+        matches!(self, TransactionStep::Follow { .. } | TransactionStep::GiveUp { .. })
     }
 
     /// It ends something that takes room: it may use what is kept for a full disk.
@@ -98,10 +98,13 @@ impl Lane {
 
     /// Whether the step may be taken at all.
     pub(super) fn check_transaction(&self, work: &TransactionWork) -> Result<()> {
+        if !work.step.ends() {
+            // Also where all its records stand in the log.
+            work.identity.check_appended()?;
+        }
         if work.contents.is_empty() {
             return Ok(());
         }
-        work.identity.check_appended()?;
         let new = self.numbers_of_transaction(work);
         let count = self.state.numbers.len() as u64 + new;
         if new > 0 && count > NUMBERS_MAX as u64 {
@@ -129,6 +132,7 @@ impl Lane {
     /// Takes a step for which there is room.
     pub(super) fn transact(&mut self, work: TransactionWork, reply: Answer) {
         let TransactionWork { key, identity, contents, step, done } = work;
+        let (was_urgent, follows) = (self.urgent, step.must_follow());
         let mut did = TransactionDone { withheld: self.withhold_for(&identity, contents), ..Default::default() };
         let frames = |written: Vec<Identity>, did: &TransactionDone| -> Vec<Identity> {
             written.into_iter().chain(did.withheld.iter().map(|(identity, _)| *identity)).collect()
@@ -174,6 +178,11 @@ impl Lane {
         };
         *lock(&done) = did;
         match outcome {
+            Ok(()) if follows => {
+                self.urgent = was_urgent;
+                self.follow_at.get_or_insert(self.last_activity + FOLLOW_WAIT_NS);
+                self.effects.push_back((self.writer.tail(), Effect::Reply(reply)));
+            }
             Ok(()) => self.answer_when_durable(reply),
             Err(reason) => {
                 let value = format!("{key:?}");
