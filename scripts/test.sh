@@ -108,7 +108,7 @@ tests() {
 # Tests of what stands above the log, and is the same on every backend.
 above_the_log='admin.rs admin_members.rs admin_transactions.rs async_poll.rs audit.rs continuity.rs documents.rs
     filters.rs group_faults group_retention.rs groups.rs inbox.rs interceptors.rs named_producers.rs origins.rs redrive.rs
-    transactions_sqlite'
+    transaction_faults transactions_sqlite'
 
 # The example of transactions with a database: ended in the middle, it has a message for each order all the same.
 run_example() {
@@ -170,7 +170,7 @@ run_proofs() {
         note failed 1
         return
     fi
-    proof 'simulator' "$target/release/ringlane-proof" sim --seeds 1000
+    proof 'simulator' "$target/release/ringlane-proof" sim --seeds 800
     proof 'canaries' "$target/release/ringlane-proof" canaries
     proof 'exhaustive, every seventh point' "$target/release/ringlane-proof" exhaustive --operations 2 --stride 7
 }

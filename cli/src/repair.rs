@@ -52,13 +52,19 @@ pub fn run(arguments: &RepairArguments) -> Result {
             }
         }
         output.line(format_args!(
-            "{} records, {} delayed ones and {} of transactions that are prepared, of {} topics, are in {}",
+            "{} records and {} delayed ones of {} topics are in {}",
             text::grouped(report.records),
             text::grouped(report.withheld_records),
-            text::grouped(report.transaction_records),
             report.topics,
             arguments.to.display(),
         ))?;
+        if report.transactions > 0 {
+            output.line(format_args!(
+                "{} transactions are prepared there, with {} records; `ringlane txn list` shows them",
+                text::grouped(report.transactions),
+                text::grouped(report.transaction_records),
+            ))?;
+        }
     }
     output.finish()?;
     if report.is_missing_something() {
