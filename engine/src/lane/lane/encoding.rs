@@ -36,7 +36,11 @@ struct Body<'a> {
 impl Lane {
     /// Whether there is room for how far the producer comes with a batch.
     pub(super) fn check_numbers(&self, batch: &FilledBatch) -> Result<()> {
-        let new = self.new_numbers(batch);
+        self.check_new_numbers(self.new_numbers(batch))
+    }
+
+    /// Whether there is room for so many numbers more.
+    pub(super) fn check_new_numbers(&self, new: u64) -> Result<()> {
         let count = self.state.numbers.len() as u64 + new;
         if new > 0 && count > NUMBERS_MAX as u64 {
             return Err(Error::TooMany {

@@ -11,7 +11,7 @@ use super::{Effect, FOLLOW_WAIT_NS, Lane, part_frame_bytes};
 use crate::canary::{self, Canary};
 use crate::error::{Error, Result};
 use crate::lane::entries::{self, DiscardEntry, PUBLISH_BYTES};
-use crate::lane::numbers::{NUMBER_BYTES, NUMBERS_MAX};
+use crate::lane::numbers::NUMBER_BYTES;
 use crate::lane::progress::{progress_body_bytes_max, progress_growth_max};
 use crate::lane::shared::Answer;
 use crate::lane::state::{PARTITION_BYTES, UNDECIDED_MS, WITHHELD_BYTES, Withheld, reference_run};
@@ -34,6 +34,8 @@ impl TransactionStep {
     /// Bound on the frame of the step itself, and on how much larger a checkpoint becomes by it.
     fn bytes_max(&self, lane: &Lane, key: TransactionKey, parts: usize) -> (u64, u64) {
         let prepared_frames = || lane.state.transactions.get(key).map_or(0, |prepared| prepared.frames.len());
+        let prepared_acks =
+            || lane.state.transactions.get(key).map_or(0, |prepared| progress_growth_max(&prepared.acks));
         let ended =
             |frames: usize, ending_bytes: usize| frame_bytes(Kind::Publish, 4 + frames * PUBLISH_BYTES + ending_bytes);
         match self {
@@ -50,13 +52,9 @@ impl TransactionStep {
             }
             TransactionStep::Decide { id, participants, .. } => {
                 let decision = encoded_bytes_of_decision(id, participants.len());
-                let acks = lane.state.transactions.get(key).map_or(0, |prepared| progress_growth_max(&prepared.acks));
-                (ended(prepared_frames(), 9 + decision as usize), decision + acks)
+                (ended(prepared_frames(), 9 + decision as usize), decision + prepared_acks())
             }
-            TransactionStep::Follow { .. } => {
-                let acks = lane.state.transactions.get(key).map_or(0, |prepared| progress_growth_max(&prepared.acks));
-                (ended(prepared_frames(), 1 + TransactionKey::BYTES), acks)
-            }
+            TransactionStep::Follow { .. } => (ended(prepared_frames(), 1 + TransactionKey::BYTES), prepared_acks()),
             TransactionStep::GiveUp { written } => (frame_bytes(Kind::Discard, 4 + written.len() * Identity::BYTES), 0),
         }
     }
@@ -105,16 +103,7 @@ impl Lane {
         if work.contents.is_empty() {
             return Ok(());
         }
-        let new = self.numbers_of_transaction(work);
-        let count = self.state.numbers.len() as u64 + new;
-        if new > 0 && count > NUMBERS_MAX as u64 {
-            return Err(Error::TooMany {
-                what: "named producers of one lane, each by the partitions that it sends to",
-                count,
-                count_max: NUMBERS_MAX as u64,
-                advice: "delete producers that are not used any more, or let fewer of them send to each partition",
-            });
-        }
+        self.check_new_numbers(self.numbers_of_transaction(work))?;
         let records: u64 = work.contents.iter().map(Content::records).sum();
         let count = self.state.withheld_records() + records;
         // What is committed at once is withheld for no time.
@@ -168,7 +157,6 @@ impl Lane {
                 None => Err("it is not prepared"),
             },
             TransactionStep::GiveUp { written } => {
-                let was_urgent = self.urgent;
                 self.discard_all(written, None).expect("no transaction ends by it");
                 // Without it the next opening does the same.
                 self.urgent = was_urgent;
