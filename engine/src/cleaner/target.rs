@@ -7,7 +7,7 @@
 
 use crate::error::{Error, Result};
 use crate::io::{Access, Block, File, PAGE, Storage};
-use crate::lane::checkpoint;
+use crate::lane::checkpoint::Checkpoint;
 use crate::lane::state::LogState;
 use crate::log::frame::{FrameContext, FrameHeader, HEADER_BYTES_MAX, Kind, frame_bytes};
 use crate::log::manifest::ManifestSegment;
@@ -56,8 +56,8 @@ impl Target {
             index: CopiedIndex::default(),
             segment,
         };
-        for body in checkpoint::encode_parts(head, Position(0)) {
-            target.append(Kind::Head, &body, crc32c::crc32c(&body))?;
+        for part in Checkpoint::new(head, Position(0)).parts() {
+            target.append(Kind::Head, &part.to_vec(), part.checksum())?;
         }
         Ok(target)
     }

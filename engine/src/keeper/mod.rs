@@ -27,7 +27,7 @@ pub(crate) use files::{
     FREE_BYTES_MIN, Place, cut, disk_bytes, disk_bytes_left, file_bytes, no_space_or, occupy, prepare_segment,
     remove_strays, zero_fill,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -104,6 +104,8 @@ pub(crate) struct Keeper {
     sealed_since: bool,
     /// By log, the place up to which segments that opening does not need were looked at: whether anything is alive.
     looked_at: BTreeMap<u32, Position>,
+    /// Segments that begin with a whole checkpoint, as far as opening may need it.
+    whole_checkpoints: Mutex<BTreeSet<(u32, Position)>>,
     /// By log and segment, a partition that had something there when it was last looked for.
     pub(crate) alive: BTreeMap<(u32, Position), u32>,
     /// By log and segment, what is known of its withheld records.
@@ -141,6 +143,7 @@ impl Keeper {
             is_dropping: false,
             sealed_since: true,
             looked_at: BTreeMap::new(),
+            whole_checkpoints: Mutex::default(),
             alive: BTreeMap::new(),
             notes: BTreeMap::new(),
             cleaner: Cleaner::default(),

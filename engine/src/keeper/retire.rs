@@ -116,21 +116,30 @@ impl Keeper {
     /// kept for their records only.
     fn oldest_needed(&self, log: &LogShared) -> Option<Position> {
         let mut checkpoints = 0;
+        let mut known = lock(&self.whole_checkpoints);
         for (age, segment) in log.segments().iter().rev().enumerate() {
-            // What cannot be opened or read counts for nothing; who needs it is told.
-            let file = segment.file(&*self.storage);
-            let end = file.ok().and_then(|file| whole_checkpoint(segment.manifest, &file));
-            if end.is_some_and(|end| end <= log.durable()) {
+            let key = (log.id, segment.manifest.base);
+            if known.contains(&key) || self.has_whole_checkpoint(log, segment) {
+                known.insert(key);
                 checkpoints += 1;
             } else if age == 0 {
                 // The checkpoint of the newest segment is still on its way; with it more may be given up.
                 self.shared.look_for_spent.store(true, Ordering::Release);
             }
             if checkpoints == CHECKPOINTS {
+                known.retain(|known| known.0 != log.id || *known >= key);
                 return Some(segment.manifest.base);
             }
         }
         None
+    }
+
+    /// Whether a segment begins with a whole checkpoint, durably: read once, for it may have megabytes.
+    fn has_whole_checkpoint(&self, log: &LogShared, segment: &Segment) -> bool {
+        // What cannot be opened or read counts for nothing; who needs it is told.
+        let file = segment.file(&*self.storage);
+        let end = file.ok().and_then(|file| whole_checkpoint(segment.manifest, &file));
+        end.is_some_and(|end| end <= log.durable())
     }
 
     /// Whether a sealed segment holds nothing of any topic that is left: no record that is kept, none that is

@@ -9,7 +9,7 @@
 //!   to at least eight times their checkpoint.
 
 use super::state::LogState;
-use crate::log::codec::{Put, Reader};
+use crate::log::codec::Reader;
 use crate::log::position::Position;
 
 /// Bytes of the state in one frame.
@@ -17,22 +17,54 @@ const PART_BYTES: usize = 512 << 10;
 /// Bytes before it.
 const PREFIX_BYTES: usize = 16;
 
-/// The bodies of the frames of a checkpoint.
-pub(crate) fn encode_parts(state: &LogState, previous_end: Position) -> Vec<Vec<u8>> {
-    let bytes = state.encode();
-    let parts = bytes.len().div_ceil(PART_BYTES) as u32;
-    bytes
-        .chunks(PART_BYTES)
-        .enumerate()
-        .map(|(part, chunk)| {
-            let mut body = Vec::with_capacity(PREFIX_BYTES + chunk.len());
-            body.put_u32(part as u32);
-            body.put_u32(parts);
-            body.put_u64(previous_end.0);
-            body.extend_from_slice(chunk);
-            body
+/// A state, to be written as a checkpoint.
+pub(crate) struct Checkpoint {
+    bytes: Vec<u8>,
+    previous_end: Position,
+}
+
+impl Checkpoint {
+    pub(crate) fn new(state: &LogState, previous_end: Position) -> Checkpoint {
+        Checkpoint { bytes: state.encode(), previous_end }
+    }
+
+    /// The bodies of its frames.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let parts = self.bytes.len().div_ceil(PART_BYTES) as u32;
+        self.bytes.chunks(PART_BYTES).zip(0u32..).map(move |(bytes, part)| {
+            let mut prefix = [0; PREFIX_BYTES];
+            prefix[0..4].copy_from_slice(&part.to_le_bytes());
+            prefix[4..8].copy_from_slice(&parts.to_le_bytes());
+            prefix[8..16].copy_from_slice(&self.previous_end.0.to_le_bytes());
+            Part { prefix, bytes }
         })
-        .collect()
+    }
+}
+
+/// The body of one frame, in two pieces: it is copied only to where it is written from.
+pub(crate) struct Part<'a> {
+    prefix: [u8; PREFIX_BYTES],
+    bytes: &'a [u8],
+}
+
+impl Part<'_> {
+    pub(crate) fn len(&self) -> usize {
+        PREFIX_BYTES + self.bytes.len()
+    }
+
+    pub(crate) fn checksum(&self) -> u32 {
+        crc32c::crc32c_append(crc32c::crc32c(&self.prefix), self.bytes)
+    }
+
+    pub(crate) fn copy_to(&self, target: &mut [u8]) {
+        let (prefix, rest) = target.split_at_mut(PREFIX_BYTES);
+        prefix.copy_from_slice(&self.prefix);
+        rest.copy_from_slice(self.bytes);
+    }
+
+    pub(crate) fn to_vec(&self) -> Vec<u8> {
+        [&self.prefix, self.bytes].concat()
+    }
 }
 
 /// What the first part says of the segment before.
@@ -87,7 +119,7 @@ mod tests {
         for slot in 0..40_000 {
             state.assign(slot, 1, 1);
         }
-        let parts = encode_parts(&state, Position(77));
+        let parts: Vec<Vec<u8>> = Checkpoint::new(&state, Position(77)).parts().map(|part| part.to_vec()).collect();
         assert!(parts.len() > 1);
         assert_eq!(previous_end(&parts[0]), Some(Position(77)));
         assert_eq!(append_time_ms(&parts[0]), Some(5));

@@ -14,7 +14,7 @@ mod encoding;
 mod transacting;
 
 use super::catalog::CatalogChange;
-use super::checkpoint;
+use super::checkpoint::Checkpoint;
 use super::cohort::{Cohort, Look};
 use super::cut::Cut;
 use super::entries::{self, DiscardEntry, PUBLISH_BYTES, TruncateEntry, truncate_body_bytes};
@@ -467,8 +467,8 @@ impl Lane {
     }
 
     fn write_checkpoint(&mut self, previous_end: Position) {
-        for body in checkpoint::encode_parts(&self.state, previous_end) {
-            let placed = self.writer.append_body(Kind::Checkpoint, &body);
+        for part in Checkpoint::new(&self.state, previous_end).parts() {
+            let placed = self.writer.append_part(&part);
             self.note_frame(placed);
         }
         self.urgent = true;

@@ -183,13 +183,26 @@ pub(crate) fn progress_growth_max(entries: &[ProgressEntry]) -> u64 {
 
 pub(crate) fn encode_progress(entries: &[ProgressEntry]) -> Vec<u8> {
     let mut body = Vec::with_capacity(4 + entries.len() * 16);
-    body.put_u32(entries.len() as u32);
-    for ProgressEntry { group, slot, change } in entries {
-        body.put_varint(u64::from(*group));
-        body.put_varint(u64::from(*slot));
-        change.encode(&mut body);
-    }
+    encode_progress_into(entries, &mut body);
     body
+}
+
+/// The same as a part of something, behind its length.
+pub(crate) fn put_progress(entries: &[ProgressEntry], target: &mut Vec<u8>) {
+    let start = target.len();
+    target.put_u32(0);
+    encode_progress_into(entries, target);
+    let bytes = (target.len() - start - 4) as u32;
+    target[start..start + 4].copy_from_slice(&bytes.to_le_bytes());
+}
+
+fn encode_progress_into(entries: &[ProgressEntry], target: &mut Vec<u8>) {
+    target.put_u32(entries.len() as u32);
+    for ProgressEntry { group, slot, change } in entries {
+        target.put_varint(u64::from(*group));
+        target.put_varint(u64::from(*slot));
+        change.encode(target);
+    }
 }
 
 pub(crate) fn decode_progress(body: &[u8]) -> Option<Vec<ProgressEntry>> {

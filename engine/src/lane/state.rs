@@ -74,6 +74,20 @@ pub(crate) struct Unseen {
 }
 
 impl Withheld {
+    /// Its entry in a checkpoint, in one piece: there may be hundreds of thousands.
+    fn encode(&self, identity: Identity) -> [u8; WITHHELD_BYTES as usize] {
+        let mut entry = [0; WITHHELD_BYTES as usize];
+        entry[0..4].copy_from_slice(&identity.log.to_le_bytes());
+        entry[4..12].copy_from_slice(&identity.position.0.to_le_bytes());
+        entry[12..16].copy_from_slice(&self.slot.to_le_bytes());
+        entry[16..20].copy_from_slice(&self.count.to_le_bytes());
+        entry[20..28].copy_from_slice(&self.due_ms.to_le_bytes());
+        entry[28..32].copy_from_slice(&self.frame_bytes.to_le_bytes());
+        entry[32..40].copy_from_slice(&self.timestamp_max_ms.to_le_bytes());
+        self.origin.put(&mut entry[40..]);
+        entry
+    }
+
     /// Its numbers, first and last, if it is one of a producer in a partition.
     pub(crate) fn numbers_of(&self, producer: u32, slot: u32) -> Option<(u64, u64)> {
         let first = self.origin.sequence;
@@ -561,7 +575,8 @@ impl LogState {
 
     /// The state as the body of a checkpoint.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut body = Vec::new();
+        // At once: it may have megabytes, and the lane does nothing else meanwhile.
+        let mut body = Vec::with_capacity(self.encoded_bytes_max() as usize);
         body.put_i64(self.append_time_ms);
         self.catalog.encode(&mut body);
         let used =
@@ -576,15 +591,7 @@ impl LogState {
         }
         body.put_u32(self.withheld.len() as u32);
         for (identity, withheld) in &self.withheld {
-            identity.encode(&mut body);
-            body.put_u32(withheld.slot);
-            body.put_u32(withheld.count);
-            body.put_i64(withheld.due_ms);
-            body.put_u32(withheld.frame_bytes);
-            body.put_i64(withheld.timestamp_max_ms);
-            let mut origin = [0; Origin::BYTES];
-            withheld.origin.put(&mut origin);
-            body.extend_from_slice(&origin);
+            body.extend_from_slice(&withheld.encode(*identity));
         }
         self.numbers.encode(&mut body);
         self.originals.encode(&mut body);

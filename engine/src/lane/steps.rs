@@ -27,8 +27,8 @@ pub(crate) enum TransactionStep {
     Withhold,
     /// Its part is prepared: what `written` names, and what comes with this step.
     Prepare { written: Vec<Identity>, prepared: PrepareStep },
-    /// It has no part elsewhere: it is prepared and committed at once.
-    Commit { written: Vec<Identity>, id: Arc<str>, acks: Vec<ProgressEntry> },
+    /// It is prepared wherever else it has parts: what it has here is prepared by the decision itself, and committed.
+    Commit { written: Vec<Identity>, id: Arc<str>, acks: Vec<ProgressEntry>, participants: Vec<Participant> },
     /// It is prepared, in the others too, and this log decides.
     Decide { id: Arc<str>, outcome: TransactionOutcome, participants: Vec<Participant> },
     /// It is prepared, and was decided elsewhere.

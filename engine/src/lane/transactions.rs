@@ -10,7 +10,7 @@
 //! - A transaction is prepared, or decided, or neither: the end of one is final.
 //! - Outcomes are bounded; the oldest goes first, and only when every log that takes part has it.
 
-use super::progress::{ProgressEntry, decode_progress, encode_progress, progress_body_bytes_max};
+use super::progress::{ProgressEntry, decode_progress, progress_body_bytes_max, put_progress};
 use crate::log::codec::{Put, Reader};
 use crate::log::position::{Identity, Position};
 use std::collections::{BTreeMap, VecDeque};
@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 /// Largest id of a transaction, bytes.
 pub(crate) const ID_BYTES_MAX: usize = 128;
+/// So many parts are brought near together when a checkpoint is made.
+const NEAR: usize = 32;
 /// Most outcomes of one lane that an option may allow: they are part of each checkpoint.
 pub(crate) const OUTCOMES_CEILING: u64 = 100_000;
 
@@ -85,6 +87,11 @@ impl Prepared {
         body
     }
 
+    /// Touches what it holds elsewhere in memory: of many at once, these waits are one.
+    fn bring_near(&self) {
+        std::hint::black_box((self.id.as_bytes().first(), self.frames.first().copied(), self.acks.first()));
+    }
+
     fn encode_into(&self, body: &mut Vec<u8>) {
         self.key.encode(body);
         body.put_u8(if self.commits { Self::COMMITS } else { 0 });
@@ -94,7 +101,7 @@ impl Prepared {
         body.put_bytes(self.checker.as_bytes());
         body.put_u32(self.frames.len() as u32);
         self.frames.iter().for_each(|identity| identity.encode(body));
-        body.put_bytes(&encode_progress(&self.acks));
+        put_progress(&self.acks, body);
     }
 
     pub(crate) fn decode(body: &[u8]) -> Option<Prepared> {
@@ -231,7 +238,7 @@ impl Ending {
             Ending::Decides { decided, acks } => {
                 body.put_u8(1);
                 decided.encode_into(body);
-                body.put_bytes(&encode_progress(acks));
+                put_progress(acks, body);
             }
             Ending::Follows { key } => {
                 body.put_u8(2);
@@ -373,7 +380,15 @@ impl Transactions {
 
     pub(crate) fn encode(&self, target: &mut Vec<u8>) {
         target.put_u32(self.prepared.len() as u32);
-        self.prepared.values().for_each(|prepared| prepared.encode_into(target));
+        let mut prepared = self.prepared.values();
+        loop {
+            let near: Vec<&Prepared> = prepared.by_ref().take(NEAR).collect();
+            if near.is_empty() {
+                break;
+            }
+            near.iter().for_each(|prepared| prepared.bring_near());
+            near.iter().for_each(|prepared| prepared.encode_into(target));
+        }
         target.put_u32(self.decided.len() as u32);
         self.decided.iter().for_each(|decided| decided.encode_into(target));
     }

@@ -15,6 +15,7 @@
 //! - Where pages are padded (a device that may destroy what it rewrites when the power goes), no page is
 //!   written a second time: a write ends at a page's end, and the End frame has a page to itself.
 
+use super::checkpoint::Part;
 use super::supply::Prepared;
 use crate::canary::{self, Canary};
 use crate::io::{Block, BlockPool, BlockWriter, File, PAGE, Write};
@@ -253,6 +254,11 @@ impl LogWriter {
     /// Puts a frame with a body that is not records at the end of the log.
     pub(crate) fn append_body(&mut self, kind: Kind, body: &[u8]) -> Placed {
         self.append(kind, body.len(), crc32c::crc32c(body), |target| target.copy_from_slice(body))
+    }
+
+    /// Appends a part of a checkpoint.
+    pub(crate) fn append_part(&mut self, part: &Part<'_>) -> Placed {
+        self.append(Kind::Checkpoint, part.len(), part.checksum(), |target| part.copy_to(target))
     }
 
     /// The next frame does not fit: goes on in a new block, which begins with the unfinished page.

@@ -17,12 +17,11 @@ use crate::canary::{self, Canary};
 use crate::error::{Error, Result};
 use crate::io::{BlockPool, File, PAGE, Storage};
 use crate::keeper;
-use crate::lane::checkpoint;
+use crate::lane::checkpoint::Checkpoint;
 use crate::lane::recovery::Recovered;
 use crate::lane::state::LogState;
 use crate::lane::supply::Prepared;
 use crate::lane::writer::{BLOCK_BYTES, LogWriter};
-use crate::log::frame::Kind;
 use crate::log::manifest::{Manifest, ManifestFiles, ManifestLog, SealedLog, SegmentState};
 use crate::log::position::Position;
 use crate::log::segment::file_name;
@@ -118,9 +117,9 @@ impl Opening<'_> {
         let (number, file) = (prepared.manifest.file, prepared.file.clone());
         let pool = Arc::new(BlockPool::new(BLOCK_BYTES, 1));
         let mut writer = LogWriter::new(prepared, pool, manifest.window_bytes, false);
-        for body in checkpoint::encode_parts(state, Position(0)) {
-            writer.append_body(Kind::Checkpoint, &body);
-        }
+        Checkpoint::new(state, Position(0)).parts().for_each(|part| {
+            writer.append_part(&part);
+        });
         let entry = manifest.segments.iter_mut().find(|segment| segment.file == number).expect("it was just prepared");
         (entry.state, entry.end) = (SegmentState::Sealed, writer.tail());
         entry.last_append_ms = state.append_time_ms;

@@ -2,7 +2,8 @@
 //!
 //! Over several logs the decision is one frame, always in the log of the first lane, also where that takes no part: so all
 //! decisions over several lanes have one order, and the others follow in it. When the frame is durable it is decided; so
-//! a decision costs one flush, however many lanes take part.
+//! a decision costs one flush, however many lanes take part. What is committed at once has its part of the first lane
+//! prepared by the decision itself: the others are prepared before it, all at the same time.
 //!
 //! Invariants:
 //! - Of two transactions over several lanes one comes first in every partition that they share.
@@ -24,7 +25,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// The lane that decides over several.
-const DECIDER: u32 = 0;
+pub(super) const DECIDER: u32 = 0;
 
 /// A lane that was asked for a step.
 pub(super) struct Asked {
@@ -111,25 +112,41 @@ pub(super) fn decide_parts(
         decider.reply.wait_shared()?;
         return Ok(vec![decider]);
     }
-    let others = || lanes.iter().filter(|(lane, _)| *lane != DECIDER);
-    let participants = others().map(|(_, participant)| *participant).collect();
+    let participants = others(lanes).map(|(_, participant)| *participant).collect();
     let what = TransactionStep::Decide { id: id.clone(), outcome, participants };
     let (decider, message) = Asked::new(DECIDER, key, what);
     let turn = engine.transactions.order.decide(engine, message);
+    let others = others(lanes).map(|(lane, _)| *lane);
+    follow(engine, key, outcome, (turn, decider), others)
+}
+
+/// Lanes that take part, but for the one that decides.
+fn others(lanes: &[(u32, Participant)]) -> impl Iterator<Item = &(u32, Participant)> {
+    lanes.iter().filter(|(lane, _)| *lane != DECIDER)
+}
+
+/// Waits for a decision over several lanes that was asked for, and has the others follow it.
+pub(super) fn follow(
+    engine: &EngineInner,
+    key: TransactionKey,
+    outcome: TransactionOutcome,
+    (turn, decider): (u64, Asked),
+    others: impl Iterator<Item = u32>,
+) -> Result<Vec<Asked>> {
     let decided = decider.reply.wait_shared();
     let mut asked = vec![decider];
-    let mut follow = Vec::new();
+    let mut messages = Vec::new();
     if decided.is_ok() {
-        for (lane, _) in others() {
-            let (follower, message) = Asked::new(*lane, key, TransactionStep::Follow { outcome });
+        for lane in others {
+            let (follower, message) = Asked::new(lane, key, TransactionStep::Follow { outcome });
             asked.push(follower);
-            follow.push((*lane, message));
+            messages.push((lane, message));
         }
     }
-    engine.transactions.order.follow(engine, turn, follow);
+    engine.transactions.order.follow(engine, turn, messages);
     decided?;
-    engine.transactions.settle_later(DECIDER, key, asked[1..].iter().map(|asked| asked.reply.clone()).collect());
-    engine.transactions.settle(engine);
+    let replies = asked[1..].iter().map(|asked| asked.reply.clone()).collect();
+    engine.transactions.settle_later(engine, DECIDER, key, replies);
     Ok(asked)
 }
 
@@ -158,7 +175,7 @@ struct Turns {
 
 impl Order {
     /// Asks for a decision; returns its turn.
-    fn decide(&self, engine: &EngineInner, message: Message) -> u64 {
+    pub(super) fn decide(&self, engine: &EngineInner, message: Message) -> u64 {
         let mut turns = lock(&self.turns);
         engine.lanes[DECIDER as usize].push(message);
         turns.waiting.push_back(None);

@@ -8,7 +8,7 @@
 
 use super::committed::{Committed, RecordPlace, Written};
 use super::contents::{Contents, Taken, TakenLane, check_record};
-use super::deciding::{Asked, decide, decide_parts};
+use super::deciding::{Asked, DECIDER, decide, decide_parts, follow};
 use super::info::TransactionState;
 use super::options::TransactionOptions;
 use super::registry::{Checks, Entry, Parts, Phase};
@@ -219,7 +219,8 @@ impl Transaction {
 
     fn prepare_it(&mut self) -> Result<()> {
         let mut taken = self.open()?.take();
-        let parts = self.prepare_taken(&mut taken, false)?;
+        let lanes = taken.lanes.len();
+        let parts = self.prepare_taken(&mut taken, lanes, false)?;
         // Before anybody can decide it: what is decided must not be put among the undecided.
         self.engine.transactions.prepared(&self.shared.entry);
         *lock(&self.shared.entry.phase) = Phase::Prepared(parts);
@@ -234,7 +235,8 @@ impl Transaction {
             let lane = entry.slot % self.engine.lanes.len() as u32;
             taken.lanes.entry(lane).or_default().restored.push(entry);
         }
-        let parts = self.prepare_taken(&mut taken, false)?;
+        let lanes = taken.lanes.len();
+        let parts = self.prepare_taken(&mut taken, lanes, false)?;
         *lock(&self.shared.entry.phase) = Phase::Prepared(parts);
         self.engine.transactions.prepared(&self.shared.entry);
         Ok(())
@@ -284,23 +286,71 @@ impl Transaction {
     /// It has a part in one log only: one frame prepares it, decides it and publishes it.
     fn commit_at_once(&self, taken: &mut Taken) -> Result<Vec<Asked>> {
         let id = &self.shared.entry.id;
-        let asked = self.ask_all(taken, |written, acks| TransactionStep::Commit { written, id: id.clone(), acks })?;
+        let asked = self.ask_all(taken, |written, acks| {
+            let (id, participants) = (id.clone(), Vec::new());
+            TransactionStep::Commit { written, id, acks, participants }
+        })?;
         self.wait_all(taken, &asked)?;
         Ok(asked)
     }
 
+    /// The others are prepared, and then the lane that decides prepares and decides what it has by one write.
     fn commit_over_lanes(&self, taken: &mut Taken) -> Result<Vec<Asked>> {
-        let Entry { key, id, .. } = &*self.shared.entry;
-        let parts = self.prepare_taken(taken, true)?;
-        match decide_parts(&self.engine, *key, id, &parts.lanes, TransactionOutcome::Committed) {
-            Ok(asked) => Ok(asked),
-            Err(error) if error.is_unknown_outcome() || error.is_fatal() => Err(error),
+        let own = taken.lanes.remove(&DECIDER);
+        let others = {
+            let lanes = taken.lanes.len() + usize::from(own.is_some());
+            self.prepare_taken(taken, lanes, true)
+        };
+        let Some(mut own) = own else { return self.decide_over(taken, &others?) };
+        let own_lane = |own: TakenLane| BTreeMap::from([(DECIDER, own)]);
+        let others = match others {
+            Ok(others) => others,
             Err(error) => {
+                // The rest was rolled back; what nobody can tell opening finds out.
+                if !error.is_unknown_outcome() && !error.is_fatal() {
+                    self.give_up_lanes(&own_lane(own));
+                }
+                return Err(error);
+            }
+        };
+        let committed = self.commit_own(taken, &mut own, &others);
+        match &committed {
+            Err(error) if !error.is_unknown_outcome() && !error.is_fatal() => {
+                self.give_up_prepared(&others.lanes);
+                self.give_up_lanes(&own_lane(own));
+                self.rolled_back(taken, Cause::Released);
+            }
+            _ => drop(taken.lanes.insert(DECIDER, own)),
+        }
+        committed
+    }
+
+    /// It has nothing in the lane that decides.
+    fn decide_over(&self, taken: &Taken, parts: &Parts) -> Result<Vec<Asked>> {
+        let Entry { key, id, .. } = &*self.shared.entry;
+        decide_parts(&self.engine, *key, id, &parts.lanes, TransactionOutcome::Committed).inspect_err(|error| {
+            if !error.is_unknown_outcome() && !error.is_fatal() {
                 self.give_up_prepared(&parts.lanes);
                 self.rolled_back(taken, Cause::Released);
-                Err(error)
             }
-        }
+        })
+    }
+
+    /// Prepares and decides what the lane has that decides; the others are prepared.
+    fn commit_own(&self, taken: &Taken, own: &mut TakenLane, others: &Parts) -> Result<Vec<Asked>> {
+        let Entry { key, id, .. } = &*self.shared.entry;
+        let decision = taken.acks.with_entries(|mut entries| {
+            let written = own.written.iter().map(|(identity, _)| *identity).collect();
+            let acks = entries.remove(&DECIDER).unwrap_or_default();
+            let participants = others.lanes.iter().map(|(_, participant)| *participant).collect();
+            let step = TransactionStep::Commit { written, id: id.clone(), acks, participants };
+            let (asked, message) = self.step(DECIDER, std::mem::take(&mut own.contents), step);
+            (self.engine.transactions.order.decide(&self.engine, message), asked)
+        })?;
+        let lanes = others.lanes.iter().map(|(lane, _)| *lane);
+        let asked = follow(&self.engine, *key, TransactionOutcome::Committed, decision, lanes)?;
+        own.written.append(&mut lock(&asked[0].done).withheld);
+        Ok(asked)
     }
 
     /// Rolls it back: nothing of it ever becomes visible, and what it acknowledged has failed. To roll back again changes
@@ -359,12 +409,18 @@ impl Transaction {
     }
 
     fn ask(&self, lane: u32, contents: Vec<Content>, step: TransactionStep) -> Asked {
+        let (asked, message) = self.step(lane, contents, step);
+        self.engine.lanes[lane as usize].push(message);
+        asked
+    }
+
+    /// A step of it for a lane, and where the answer comes.
+    fn step(&self, lane: u32, contents: Vec<Content>, step: TransactionStep) -> (Asked, Message) {
         let done = Arc::new(Mutex::new(TransactionDone::default()));
         let (key, identity) = (self.shared.entry.key, self.producer.identity().clone());
         let work = TransactionWork { key, identity, contents, step, done: done.clone() };
         let (answer, reply) = Reply::pair();
-        self.engine.lanes[lane as usize].push(Message::Transact { work: Box::new(work), reply: answer });
-        Asked { lane, done, reply }
+        (Asked { lane, done, reply }, Message::Transact { work: Box::new(work), reply: answer })
     }
 
     /// Asks every lane that it has something in. On failure it is rolled back.
@@ -417,10 +473,10 @@ impl Transaction {
         Err(error)
     }
 
-    /// Prepares what was taken; `commits`: it is to be committed at once.
-    fn prepare_taken(&self, taken: &mut Taken, commits: bool) -> Result<Parts> {
+    /// Prepares what was taken of one that has parts in so many lanes; `commits`: it is to be committed at once.
+    fn prepare_taken(&self, taken: &mut Taken, participants: usize, commits: bool) -> Result<Parts> {
         let Entry { id, checker, .. } = &*self.shared.entry;
-        let (held, participants) = (taken.acks.held().to_vec(), taken.lanes.len() as u32);
+        let (held, participants) = (taken.acks.held().to_vec(), participants as u32);
         let asked = self.ask_all(taken, |written, acks| {
             let (id, checker) = (id.clone(), checker.clone());
             let prepared = PrepareStep { id, checker, participants, commits, acks };

@@ -30,6 +30,8 @@ use std::sync::{Arc, Weak};
 
 /// Of those that were rolled back before they were prepared, so many are remembered.
 const UNLOGGED_MAX: usize = 1_000;
+/// So many decisions that others may not have yet are looked at together.
+const SETTLED_TOGETHER: usize = 64;
 /// Most transactions that go on at the same time.
 pub(crate) const TRANSACTIONS_MAX: usize = 100_000;
 
@@ -418,10 +420,19 @@ impl Transactions {
         state.remember(entry.clone(), lane, outcomes_max);
     }
 
-    /// Others learn of a decision: when all have it durably, the lane that decided may forget it.
-    pub(super) fn settle_later(&self, lane: u32, key: TransactionKey, replies: Vec<Arc<Reply>>) {
-        if !replies.is_empty() {
-            lock(&self.state).settling.push((lane, key, replies));
+    /// Others learn of a decision: when all have it durably, the lane that decided may forget it. It is told of many at a
+    /// time, for it would wake for each.
+    pub(super) fn settle_later(&self, engine: &EngineInner, lane: u32, key: TransactionKey, replies: Vec<Arc<Reply>>) {
+        if replies.is_empty() {
+            return;
+        }
+        let count = {
+            let mut state = lock(&self.state);
+            state.settling.push((lane, key, replies));
+            state.settling.len()
+        };
+        if count.is_multiple_of(SETTLED_TOGETHER) {
+            self.settle(engine);
         }
     }
 
@@ -487,7 +498,7 @@ pub(crate) fn finish(engine: &EngineInner, unfinished: &[(u32, Unfinished)]) -> 
     for (key, replies) in replies {
         // Which lane decided is all one to the others: they have nothing that this would end.
         for decider in 0..engine.lanes.len() as u32 {
-            engine.transactions.settle_later(decider, key, replies.clone());
+            engine.transactions.settle_later(engine, decider, key, replies.clone());
         }
     }
     engine.lanes.iter().try_for_each(|lane| lane.ask(|reply| Message::Sync { reply }))?;

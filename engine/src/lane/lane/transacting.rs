@@ -45,8 +45,8 @@ impl TransactionStep {
                 let body = Prepared::bytes_max(id.len() + checker.len(), written.len() + parts, acks);
                 (frame_bytes(Kind::Prepare, body as usize), body)
             }
-            TransactionStep::Commit { written, id, acks } => {
-                let decision = encoded_bytes_of_decision(id, 0);
+            TransactionStep::Commit { written, id, acks, participants } => {
+                let decision = encoded_bytes_of_decision(id, participants.len());
                 let ending_bytes = 5 + decision as usize + progress_body_bytes_max(acks);
                 (ended(written.len() + parts, ending_bytes), decision + progress_growth_max(acks))
             }
@@ -140,10 +140,10 @@ impl Lane {
                 let frames = frames(written, &did);
                 self.prepare(key, prepared, frames, &mut did)
             }
-            TransactionStep::Commit { written, id, acks } => {
+            TransactionStep::Commit { written, id, acks, participants } => {
                 let frames = frames(written, &did);
                 let outcome = TransactionOutcome::Committed;
-                let decided = Decided { key, id, outcome, decided_ms: self.append_time(), participants: Vec::new() };
+                let decided = Decided { key, id, outcome, decided_ms: self.append_time(), participants };
                 self.end_transaction(frames, &Ending::Decides { decided, acks }, outcome, &mut did)
             }
             TransactionStep::Decide { id, outcome, participants } => {
