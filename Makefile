@@ -12,14 +12,16 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export CARGO
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test proof bench install fmt lint docs setup release
+.PHONY: help demo test proof bench install library python fmt lint docs setup release
 
 help:
 	@echo 'make demo [INPUT=FILE]      send every line of a file, read it back, kill the writer, lose nothing'
 	@echo 'make test                   every test and check; the last line counts passed and failed'
 	@echo 'make proof [MINUTES=60]     crashes, kills, damage and faults, for as long as they are given'
 	@echo 'make bench [BENCH="ARGS"]   measure device and engine in turns; default: all'
-	@echo 'make install [PREFIX=DIR]   the command ringlane into DIR/bin; default: /usr/local'
+	@echo 'make install [PREFIX=DIR]   the command, the C library, its headers and pkg-config file; default: /usr/local'
+	@echo 'make library                the C library, into $(TARGET_DIR)/release'
+	@echo 'make python                 the package for Python: a wheel, and its tests in a fresh environment'
 	@echo 'make fmt                    format the code'
 	@echo 'make lint                   formatting, clippy, tidy, licences; no tests'
 	@echo 'make docs                   the documentation of the API, into $(TARGET_DIR)/doc'
@@ -43,8 +45,16 @@ proof:
 bench: release
 	@'$(TARGET_DIR)/release/ringlane' bench $(BENCH)
 
-install: release
+install: release library
 	install -D -m 755 '$(TARGET_DIR)/release/ringlane' '$(DESTDIR)$(PREFIX)/bin/ringlane'
+	@PKG_PREFIX='$(PREFIX)' scripts/install-ffi.sh '$(DESTDIR)$(PREFIX)' '$(TARGET_DIR)/release'
+
+library: setup
+	@$(CARGO) build --release --quiet -p ringlane-library
+	@ln -sf libringlane.so '$(TARGET_DIR)/release/libringlane.so.0'
+
+python: library
+	@scripts/python.sh
 
 fmt: setup
 	@$(CARGO) fmt --all

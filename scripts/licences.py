@@ -3,7 +3,7 @@
 
 - LICENSE is there and is the Apache License 2.0; every crate of ours says Apache-2.0.
 - Every dependency, for building and testing too, can be used under licences that deny.toml allows,
-  and comes from a registry.
+  and comes from a registry. What deny.toml allows one crate alone must be no dependency of what is shipped.
 - The engine's own dependencies are few, and none is an async runtime or of the network.
 
 Needs cargo and Python's standard library. Prints each breach; exits with 1 if there is one.
@@ -38,6 +38,20 @@ def allowed_licences(text):
     if not found:
         raise SystemExit("deny.toml has no list [licenses] allow")
     return set(re.findall(r'"([^"]+)"', found.group(1)))
+
+
+def exceptions(text):
+    """What the list `exceptions` of the section [licenses] allows single crates.
+
+    >>> exceptions('[licenses]\\nexceptions = [{ allow = ["MPL-2.0"], crate = "c" }]\\n')
+    {'c': {'MPL-2.0'}}
+    >>> exceptions('[licenses]\\n')
+    {}
+    """
+    text = re.sub(r"#[^\n]*", "", text)
+    section = re.search(r"^\[licenses\]$(.*?)(?=^\[|\Z)", text, re.M | re.S)
+    found = re.findall(r'\{\s*allow\s*=\s*\[([^\]]*)\]\s*,\s*crate\s*=\s*"([^"]+)"\s*\}', section.group(1) if section else "")
+    return {crate: set(re.findall(r'"([^"]+)"', allow)) for allow, crate in found}
 
 
 def is_allowed(expression, allowed):
@@ -114,12 +128,13 @@ def is_ours(package):
     return package["source"] is None and package["manifest_path"].startswith(ROOT + os.sep)
 
 
-def engine_dependencies(data):
-    """Names of all packages that the engine needs at run time, itself left out; and the direct ones."""
+def engine_dependencies(data, name=ENGINE):
+    """Names of all packages that a crate, the engine if nothing else is said, needs at run time, itself left out; and the
+    direct ones."""
     packages = {package["id"]: package for package in data["packages"]}
     nodes = {node["id"]: node for node in data["resolve"]["nodes"]}
     members = set(data["workspace_members"])
-    start = next(i for i in members if packages[i]["name"] == ENGINE)
+    start = next(i for i in members if packages[i]["name"] == name)
 
     def below(node):
         normal = lambda dependency: any(kind["kind"] is None for kind in dependency["dep_kinds"])
@@ -138,7 +153,8 @@ def engine_dependencies(data):
 def check():
     breaches = []
     with open(os.path.join(ROOT, "deny.toml"), encoding="utf-8") as file:
-        allowed = allowed_licences(file.read())
+        rules = file.read()
+    allowed, alone = allowed_licences(rules), exceptions(rules)
     try:
         with open(os.path.join(ROOT, "LICENSE"), encoding="utf-8") as file:
             text = " ".join(file.read().split())
@@ -164,9 +180,12 @@ def check():
             breaches.append(f"{name}: comes from {package['source'] or 'a path'}, not from a registry")
         if not licence:
             breaches.append(f"{name}: names no licence (file: {package['license_file']})")
-        elif not is_allowed(licence, allowed):
+        elif not is_allowed(licence, allowed | alone.get(package["name"], set())):
             breaches.append(f"{name}: {licence} is not allowed by deny.toml")
 
+    for shipped in ("ringlane-library", "ringlane-cli"):
+        for crate in sorted(engine_dependencies(data, shipped)[0] & set(alone)):
+            breaches.append(f"{crate}: allowed for a tool, and {shipped} is made with it")
     every, direct = engine_dependencies(data)
     for name in sorted(every & ENGINE_NEVER):
         breaches.append(f"{name}: the engine must not depend on it")

@@ -24,13 +24,16 @@ install_packages() {
     return "$status"
 }
 
-# ----- packages of the system: a linker for Rust, Python for the licence check -----
+# ----- packages of the system: a linker for Rust; what the C library and the package for Python are tested with -----
 
 packages=()
 command -v cc >/dev/null || packages+=(gcc libc6-dev)
+command -v c++ >/dev/null || packages+=(g++)
+command -v pkg-config >/dev/null || packages+=(pkg-config)
+command -v valgrind >/dev/null || packages+=(valgrind)
 command -v python3 >/dev/null || packages+=(python3)
 if [ ${#packages[@]} -gt 0 ]; then
-    command -v apt-get >/dev/null || fail "please install: a C compiler (cc) and python3; missing: ${packages[*]}"
+    command -v apt-get >/dev/null || fail "please install: compilers for C and C++ (cc, c++), pkg-config, valgrind and python3; missing: ${packages[*]}"
     echo "setup: installing ${packages[*]}" >&2
     install_packages "${packages[@]}" || fail "please install by hand: ${packages[*]}"
 fi

@@ -37,7 +37,7 @@ pub struct ConsumeArguments {
     #[arg(short, long)]
     partition: Option<u32>,
     /// Where to begin: beginning, end, offset:N, or timestamp:MS (ms since 1970-01-01 UTC)
-    #[arg(long, value_name = "START", default_value = "beginning", value_parser = parse_start)]
+    #[arg(long, value_name = "START", default_value = "beginning")]
     from: Start,
     /// Only records with these headers: tag = paid and not (region = eu or exists test). That of a group is said when it
     /// is created
@@ -213,31 +213,4 @@ pub fn write_record(arguments: &ConsumeArguments, output: &mut Output, record: &
     }
     write(record.value.unwrap_or_default())?;
     output.text("\n")
-}
-
-fn parse_start(text: &str) -> Result<Start, String> {
-    let start = match text.split_once(':') {
-        None if text == "beginning" => Some(Start::Beginning),
-        None if text == "end" => Some(Start::End),
-        Some(("offset", number)) => number.parse().ok().map(Start::Offset),
-        Some(("timestamp", number)) => number.parse().ok().map(Start::Timestamp),
-        _ => None,
-    };
-    start.ok_or_else(|| "expected beginning, end, offset:N or timestamp:MS".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_starts_are_understood() {
-        assert_eq!(parse_start("beginning"), Ok(Start::Beginning));
-        assert_eq!(parse_start("end"), Ok(Start::End));
-        assert_eq!(parse_start("offset:12"), Ok(Start::Offset(12)));
-        assert_eq!(parse_start("timestamp:-5"), Ok(Start::Timestamp(-5)));
-        for bad in ["", "start", "12", "offset:", "offset:-1", "offset:1:2", "timestamp:now", "Beginning"] {
-            parse_start(bad).unwrap_err();
-        }
-    }
 }

@@ -31,8 +31,8 @@ pub enum GroupCommand {
 pub struct CreateArguments {
     /// The new group's name
     name: String,
-    /// A topic, and where the group begins in it: beginning, end, an offset, or @ and a time (ms since 1970-01-01
-    /// UTC); may be given several times
+    /// A topic, and where the group begins in it: beginning, end, offset:N, or timestamp:MS (since 1970-01-01 UTC); may
+    /// be given several times
     #[arg(short, long = "topic", value_name = "TOPIC:START", required = true, value_parser = parse_topic)]
     topics: Vec<(String, Start)>,
     /// Each partition belongs to one member at a time, which is given its records in order
@@ -89,8 +89,8 @@ pub struct ResetArguments {
     /// Only this partition [default: all]
     #[arg(short, long)]
     partition: Option<u32>,
-    /// Where it goes on: beginning, end, an offset, or @ and a time (ms since 1970-01-01 UTC)
-    #[arg(long, value_name = "START", value_parser = parse_start)]
+    /// Where it goes on: beginning, end, offset:N, or timestamp:MS (since 1970-01-01 UTC)
+    #[arg(long, value_name = "START")]
     to: Start,
     /// One JSON object a line, for each partition
     #[arg(long)]
@@ -227,21 +227,11 @@ fn kind(info: &GroupInfo) -> &'static str {
 
 fn parse_topic(text: &str) -> Result<(String, Start), String> {
     match text.split_once(':') {
-        Some((topic, start)) if !topic.is_empty() => Ok((topic.to_owned(), parse_start(start)?)),
+        Some((topic, start)) if !topic.is_empty() => Ok((topic.to_owned(), start.parse()?)),
         _ => Err(format!(
-            "say where the group begins: {text}:beginning, {text}:end, {text}:OFFSET or {text}:@TIMESTAMP_MS"
+            "say where the group begins: {text}:beginning, {text}:end, {text}:offset:N or {text}:timestamp:MS"
         )),
     }
-}
-
-fn parse_start(text: &str) -> Result<Start, String> {
-    let start = match (text, text.strip_prefix('@')) {
-        ("beginning", _) => Some(Start::Beginning),
-        ("end", _) => Some(Start::End),
-        (_, Some(timestamp_ms)) => timestamp_ms.parse().ok().map(Start::Timestamp),
-        (offset, None) => offset.parse().ok().map(Start::Offset),
-    };
-    start.ok_or_else(|| "expected beginning, end, OFFSET or @TIMESTAMP_MS".to_owned())
 }
 
 #[cfg(test)]
@@ -253,13 +243,13 @@ mod tests {
         let topic = |start| Ok(("t".to_owned(), start));
         assert_eq!(parse_topic("t:beginning"), topic(Start::Beginning));
         assert_eq!(parse_topic("t:end"), topic(Start::End));
-        assert_eq!(parse_topic("t:12"), topic(Start::Offset(12)));
-        assert_eq!(parse_topic("t:@-5"), topic(Start::Timestamp(-5)));
+        assert_eq!(parse_topic("t:offset:12"), topic(Start::Offset(12)));
+        assert_eq!(parse_topic("t:timestamp:-5"), topic(Start::Timestamp(-5)));
         for bad in ["t", ":end", ""] {
             assert!(parse_topic(bad).unwrap_err().contains("say where the group begins"), "{bad}");
         }
-        for bad in ["t:", "t:start", "t:-1", "t:@", "t:@now", "t:offset:1", "t:Beginning"] {
-            assert!(parse_topic(bad).unwrap_err().contains("@TIMESTAMP_MS"), "{bad}");
+        for bad in ["t:", "t:start", "t:12", "t:offset:", "t:timestamp:now", "t:Beginning"] {
+            assert!(parse_topic(bad).unwrap_err().contains("timestamp:MS"), "{bad}");
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::follower::{self, Following};
 use crate::interceptor::Failures;
 use crate::io::fork::ForkMark;
-use crate::io::{Clock, Directory, DirectoryOptions, File, Latch, Storage, SystemClock};
+use crate::io::{Clock, Directory, DirectoryOptions, File, IoFailure, Latch, Storage, SystemClock};
 use crate::keeper::KeeperShared;
 use crate::lane::acknowledged::Acknowledged;
 use crate::lane::catalog::{CatalogChange, ProducerEntry, TopicEntry, check_name, check_topic};
@@ -41,7 +41,7 @@ use crate::transaction::registry::Transactions;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 /// An open engine. Cheap to clone; all calls may come from any thread.
 ///
@@ -297,7 +297,7 @@ impl Engine {
     pub fn delete_records(&self, topic: &Topic, partition: u32, before_offset: u64) -> Result<u64> {
         let inner = &self.inner;
         inner.check_usable()?;
-        topic.shared.check()?;
+        inner.check_topic(&topic.shared)?;
         let partition = topic.partition(partition)?.clone();
         // What is not visible yet was not meant.
         let first_offset = before_offset.min(partition.index().next_offset);
@@ -543,7 +543,7 @@ impl Engine {
     /// What was acknowledged of a partition. All of it is durable on return.
     pub(crate) fn acknowledged(&self, topic: &Topic, partition: u32) -> Result<Acknowledged> {
         self.inner.check_usable()?;
-        topic.shared.check()?;
+        self.inner.check_topic(&topic.shared)?;
         let partition = topic.partition(partition)?;
         let list = Arc::new(Mutex::new(Acknowledged::default()));
         let (topic, slot) = (topic.id(), partition.slot);
@@ -618,6 +618,34 @@ impl Engine {
     }
 }
 
+/// Looks at an engine without keeping it open: for the C library, whose calls may panic. Not part of the API.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Monitor(Weak<EngineInner>);
+
+impl Monitor {
+    /// Whether anybody has it.
+    pub fn is_there(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// Something of it was left half done by a bug: it stops, as after a write that failed.
+    pub fn stop_after_bug(&self, words: &str) {
+        let Some(inner) = self.0.upgrade() else { return };
+        let error = std::io::Error::other(format!("a bug in Ringlane: {words}"));
+        inner.latch.poison(IoFailure::new("run", "a call", None, &error));
+        inner.lanes.iter().for_each(|lane| lane.nudge());
+    }
+}
+
+impl Engine {
+    /// See [`Monitor`].
+    #[doc(hidden)]
+    pub fn monitor(&self) -> Monitor {
+        Monitor(Arc::downgrade(&self.inner))
+    }
+}
+
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Engine({})", self.inner.path.display())
@@ -629,6 +657,17 @@ fn too_many(what: &'static str, count: u64, count_max: u64) -> Error {
 }
 
 impl EngineInner {
+    /// The topic is there, and one of this engine's: what a handle of another one names stands elsewhere.
+    #[inline]
+    pub(crate) fn check_topic(&self, topic: &TopicShared) -> Result<()> {
+        // All logs of an engine know the one cache that it has.
+        if topic.partitions.first().is_some_and(|first| Arc::ptr_eq(&first.log.pages, &self.pages)) {
+            return topic.check();
+        }
+        let reason = "the handle is one of another engine; get one of this engine with `Engine::topic`".to_owned();
+        Err(Error::InvalidArgument { name: "topic", value: topic.name.to_string(), reason })
+    }
+
     #[inline]
     pub(crate) fn check_fork(&self) -> Result<()> {
         if self.fork.is_forked() { Err(Error::Forked) } else { Ok(()) }

@@ -492,6 +492,53 @@ impl Error {
         }
     }
 
+    /// Every name that [`Error::code`] gives to an error of this process; [`Error::Remote`] may have others.
+    pub const CODES: &'static [&'static str] = &[
+        "unknown-topic",
+        "topic-exists",
+        "topic-deleted",
+        "unknown-producer",
+        "producer-fenced",
+        "unknown-group",
+        "group-exists",
+        "group-deleted",
+        "lease-lost",
+        "not-delivered",
+        "already-acknowledged",
+        "transaction-exists",
+        "unknown-transaction",
+        "transaction-conflict",
+        "wrong-transaction-state",
+        "transaction-timed-out",
+        "no-dead-letter",
+        "already-redriven",
+        "original-gone",
+        "sequence-gap",
+        "receipt-forgotten",
+        "invalid-name",
+        "invalid-argument",
+        "invalid-partition",
+        "record-too-large",
+        "invalid-directory",
+        "foreign-format",
+        "unsupported-version",
+        "locked",
+        "read-only",
+        "damaged",
+        "io",
+        "no-space",
+        "poisoned",
+        "unknown-outcome",
+        "queue-full",
+        "truncated",
+        "closed",
+        "not-withheld",
+        "forked",
+        "interceptor",
+        "too-many",
+        "admin",
+    ];
+
     /// A short stable name for programs: `unknown-topic`, `poisoned`, ...
     pub fn code(&self) -> &'static str {
         match self {
@@ -545,5 +592,21 @@ impl Error {
     /// An I/O error with its place.
     pub(crate) fn io(operation: &'static str, file: &str, offset: Option<u64>, error: &std::io::Error) -> Error {
         Error::Io(IoFailure::new(operation, file, offset, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    /// What stands in `code` itself, for nothing else lists the variants.
+    #[test]
+    fn every_code_is_listed() {
+        let source = include_str!("error.rs");
+        let (_, body) = source.split_once("pub fn code(").expect("it is here");
+        let (body, _) = body.split_once("\n    }\n").expect("it ends");
+        let given: Vec<&str> = body.lines().filter_map(|line| line.split('"').nth(1)).collect();
+        assert!(given.len() > 40);
+        assert_eq!(given, Error::CODES);
     }
 }

@@ -80,6 +80,8 @@ pub use consumer::{
     ContinuityChecker, ContinuityFinding, ContinuityOptions, ContinuityReport, Discontinuity, FindingCounts,
     MissingCounts, MissingRange, MissingReason, TopicPartition,
 };
+#[doc(hidden)]
+pub use engine::Monitor;
 pub use engine::{Engine, RecoverySummary};
 pub use error::{Error, Result};
 pub use inspect::{inspect, inspect_frames};

@@ -411,6 +411,12 @@ impl<'a> RecordRef<'a> {
         Headers { bytes: &self.bytes[self.headers_start as usize..self.value_start as usize] }
     }
 
+    /// How many headers it has.
+    #[inline]
+    pub(crate) fn header_count(&self) -> u16 {
+        u16::from_le_bytes([self.bytes[6], self.bytes[7]])
+    }
+
     /// The record's own bytes, without padding.
     pub fn as_bytes(&self) -> &'a [u8] {
         self.bytes

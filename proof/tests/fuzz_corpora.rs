@@ -130,3 +130,20 @@ fn the_images_can_be_made_anew() {
         }
     }
 }
+
+/// Programs that nobody has saved: the same ones each time.
+#[test]
+fn programs_of_calls_of_the_c_library_end_in_statuses() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for _ in 0..400 {
+        let length = 64 + next() % 1500;
+        let program: Vec<u8> = (0..length).map(|_| next() as u8).collect();
+        ringlane_proof::fuzz::abi(&program);
+    }
+}

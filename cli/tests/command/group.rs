@@ -64,7 +64,8 @@ fn groups_are_created_listed_described_reset_and_deleted() {
     assert_eq!(home.run(&arguments).ok().text(), "created ordered group `g` on 3 partitions\n");
     let options =
         ["--max-deliveries", "3", "--retry-first-ms", "5", "--retry-max-ms", "50", "--dead-letter-topic", "dead"];
-    let created = home.run(&[&["group", "create", "h", "-t", "t:3", "--json"][..], &options].concat()).ok().json();
+    let created =
+        home.run(&[&["group", "create", "h", "-t", "t:offset:3", "--json"][..], &options].concat()).ok().json();
     assert_eq!((&created[0]["kind"], &created[0]["dead_letter_topic"]), (&json!("shared"), &json!("dead")));
 
     let table = home.run(&["group", "list"]).ok();
@@ -83,11 +84,11 @@ fn groups_are_created_listed_described_reset_and_deleted() {
     let end = describe(&home, "g")["partitions"][1]["next_offset"].as_u64().expect("a number");
     let reset = home.run(&["group", "reset", "g", "--topic", "t", "--partition", "1", "--to", "end"]).ok();
     assert_eq!(reset.text(), format!("group `g` goes on at offset {end} in partition 1 of topic `t`\n"));
-    let reset = home.run(&["group", "reset", "g", "-t", "t", "--to", "1", "--json"]).ok().json();
+    let reset = home.run(&["group", "reset", "g", "-t", "t", "--to", "offset:1", "--json"]).ok().json();
     let position = |partition| json!({"topic": "t", "partition": partition, "position": 1});
     assert_eq!(reset, [position(0), position(1)]);
     assert_eq!(place(&home, "g").0, 1);
-    let reset = home.run(&["group", "reset", "g", "-t", "t", "-p", "0", "--to", "@0", "--json"]).ok().json();
+    let reset = home.run(&["group", "reset", "g", "-t", "t", "-p", "0", "--to", "timestamp:0", "--json"]).ok().json();
     assert_eq!(reset[0]["position"], json!(0), "the first record of that time or a later one");
 
     let deleted = home.run(&["group", "delete", "g"]).ok();
@@ -101,10 +102,10 @@ fn what_is_wrong_with_a_group_is_said() {
     let create = |arguments: &[&str]| home.run(&[&["group", "create"][..], arguments].concat());
     create(&["h"]).fails(2, &["--topic"]);
     create(&["h", "-t", "t"]).fails(2, &["say where the group begins", "t:beginning"]);
-    create(&["h", "-t", "t:middle"]).fails(2, &["beginning, end, OFFSET or @TIMESTAMP_MS"]);
+    create(&["h", "-t", "t:middle"]).fails(2, &["beginning, end, offset:N or timestamp:MS"]);
     create(&["h", "-t", "t:end", "--ordered", "--shared"]).fails(2, &["--ordered", "--shared"]);
     create(&["h", "-t", "none:end"]).fails(1, &["no topic `none`"]);
-    create(&["h", "-t", "t:end", "-t", "t:0"]).fails(1, &["topics = t ", "twice"]);
+    create(&["h", "-t", "t:end", "-t", "t:offset:0"]).fails(1, &["topics = t ", "twice"]);
     create(&["h", "-t", "t:end", "--max-deliveries", "0"]).fails(1, &["max_deliveries"]);
     create(&["h h", "-t", "t:end"]).fails(1, &["`h h`"]);
     create(&["g", "-t", "t:end"]).fails(1, &["group `g` exists already"]);
@@ -117,7 +118,7 @@ fn what_is_wrong_with_a_group_is_said() {
     ] {
         home.run(arguments).fails(1, &["no group `none`", "list the groups"]);
     }
-    home.run(&["group", "reset", "g", "-t", "t", "--to", "offset:1"]).fails(2, &["@TIMESTAMP_MS"]);
+    home.run(&["group", "reset", "g", "-t", "t", "--to", "1"]).fails(2, &["offset:N"]);
     home.run(&["group", "reset", "g", "-t", "t"]).fails(2, &["--to"]);
     home.run(&["group", "reset", "g", "-t", "t", "-p", "1", "--to", "end"])
         .fails(1, &["partition = t 1", "does not read it"]);

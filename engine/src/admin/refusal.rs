@@ -14,57 +14,9 @@ pub(crate) const TOO_MANY: &str = "too-many";
 pub(crate) const TOO_SLOW: &str = "too-slow";
 const OTHER: &str = "other";
 
-/// Every kind that has a name at this end; another one, of a newer process, is `other`.
-const CODES: [&str; 48] = [
-    MALFORMED,
-    UNKNOWN_REQUEST,
-    FORBIDDEN,
-    TOO_SLOW,
-    OTHER,
-    "admin",
-    "unknown-topic",
-    "topic-exists",
-    "topic-deleted",
-    "unknown-producer",
-    "producer-fenced",
-    "sequence-gap",
-    "unknown-group",
-    "group-exists",
-    "group-deleted",
-    "lease-lost",
-    "not-delivered",
-    "already-acknowledged",
-    "no-dead-letter",
-    "already-redriven",
-    "original-gone",
-    "receipt-forgotten",
-    "transaction-exists",
-    "unknown-transaction",
-    "transaction-conflict",
-    "wrong-transaction-state",
-    "transaction-timed-out",
-    "invalid-name",
-    "invalid-argument",
-    "invalid-partition",
-    "record-too-large",
-    "invalid-directory",
-    "foreign-format",
-    UNSUPPORTED_VERSION,
-    "locked",
-    "read-only",
-    "lane-count",
-    "damaged",
-    "io",
-    "no-space",
-    "poisoned",
-    "unknown-outcome",
-    "queue-full",
-    "truncated",
-    "closed",
-    "not-withheld",
-    "forked",
-    TOO_MANY,
-];
+/// Kinds of the socket's own that have a name at this end, beside [`Error::CODES`]; another one, of a newer process, is
+/// `other`.
+const CODES: [&str; 6] = [MALFORMED, UNKNOWN_REQUEST, UNSUPPORTED_VERSION, FORBIDDEN, TOO_MANY, TOO_SLOW];
 
 const RETRIABLE: u8 = 1;
 const FATAL: u8 = 2;
@@ -95,7 +47,11 @@ impl Refusal {
         let code = std::str::from_utf8(reader.bytes()?).ok()?;
         let message = std::str::from_utf8(reader.bytes()?).ok()?.to_owned();
         let answers = reader.u8()?;
-        Some(Refusal { code: CODES.into_iter().find(|known| *known == code).unwrap_or(OTHER), message, answers })
+        Some(Refusal {
+            code: CODES.iter().chain(Error::CODES).copied().find(|known| *known == code).unwrap_or(OTHER),
+            message,
+            answers,
+        })
     }
 }
 

@@ -31,6 +31,16 @@ pub(super) struct Candidate {
     pub(super) is_scattered: bool,
 }
 
+impl Candidate {
+    /// What a copy of it takes, about.
+    pub(super) fn copy_bytes(&self, why: Why) -> u64 {
+        match why {
+            Why::Reclaim => self.kept_bytes,
+            Why::Merge | Why::Regroup => self.file_bytes,
+        }
+    }
+}
+
 /// Why segments are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
@@ -54,6 +64,16 @@ pub(super) struct Bounds {
     pub(super) is_quiet: bool,
     /// The disk is bounded.
     pub(super) is_bounded: bool,
+}
+
+impl Bounds {
+    /// Room for a copy.
+    pub(super) fn room_for(&self, why: Why) -> u64 {
+        match why {
+            Why::Reclaim => self.reclaim_bytes,
+            Why::Merge | Why::Regroup => self.room_bytes,
+        }
+    }
 }
 
 /// Chooses neighbours out of a log's segments, in their order; `None` there cannot be copied.

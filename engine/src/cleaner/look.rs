@@ -5,10 +5,10 @@
 //! - Where nothing but withheld records may keep a segment, the lanes are asked which of them are undecided.
 //! - Segments that are chosen together are neighbours in one log.
 
-use super::Sealed;
 use super::choice::{Bounds, Candidate, Why, choose};
 use super::copy_bytes_max;
 use super::withheld::{Note, Question};
+use super::{Chosen, Sealed};
 use crate::error::{Error, Result};
 use crate::io::PAGE;
 use crate::keeper::{self, Keeper, unless_damaged};
@@ -209,9 +209,11 @@ impl Keeper {
             let count = look.segments[from..].iter().take_while(|other| other.log.id == log.id).count();
             let mut candidates = look.candidates[from..from + count].to_vec();
             while let Some((why, range)) = choose(&candidates, &bounds) {
-                candidates[range.clone()].fill(None);
+                let chosen = &mut candidates[range.clone()];
+                let bytes = chosen.iter().flatten().map(|one| one.copy_bytes(why)).sum();
+                chosen.fill(None);
                 let segments = look.segments[from + range.start..from + range.end].to_vec();
-                self.cleaner.chosen.push_back((why, segments));
+                self.cleaner.chosen.push_back(Chosen { why, segments, bytes });
                 // When that is done, something else may come first.
                 if why == Why::Regroup {
                     break 'logs;
@@ -229,6 +231,14 @@ impl Keeper {
             self.cleaner.sealed_ns = None;
         }
         Ok(())
+    }
+
+    /// Whether there is still room for a copy that was chosen: those before it have taken theirs, readers hold what these
+    /// have replaced, and producers go on.
+    pub(super) fn still_fits(&self, chosen: &Chosen) -> Result<bool> {
+        // Order makes no room.
+        let is_of_use = chosen.why != Why::Regroup || !self.is_full();
+        Ok(is_of_use && chosen.bytes <= self.bounds(false)?.room_for(chosen.why))
     }
 
     fn bounds(&self, is_quiet: bool) -> Result<Bounds> {

@@ -69,11 +69,19 @@ pub(crate) struct Cleaner {
     look: Option<Look>,
     copying: Option<Copying>,
     /// What comes next.
-    chosen: VecDeque<(Why, Vec<Sealed>)>,
+    chosen: VecDeque<Chosen>,
     /// Segments that could not be copied.
     left_alone: BTreeSet<Key>,
     /// Segments of which copies in order would be larger than they are.
     stays_scattered: BTreeSet<Key>,
+}
+
+/// Neighbours that are to be copied into one.
+struct Chosen {
+    why: Why,
+    segments: Vec<Sealed>,
+    /// What the copy takes, about.
+    bytes: u64,
 }
 
 /// A sealed segment.
@@ -177,12 +185,10 @@ impl Keeper {
             self.cleaner.wait_for(self.clock.monotonic_ns(), bytes, rate);
             return Ok(true);
         }
-        if let Some((why, segments)) = self.cleaner.chosen.pop_front() {
-            if why == Why::Regroup && self.is_full() {
-                // Order makes no room.
-                self.cleaner.wait_while_full(now_ns);
-            } else {
-                self.begin_copy(why, &segments)?;
+        if let Some(chosen) = self.cleaner.chosen.pop_front() {
+            match self.still_fits(&chosen)? {
+                true => self.begin_copy(chosen.why, &chosen.segments)?,
+                false => self.cleaner.wait_while_full(now_ns),
             }
             return Ok(true);
         }

@@ -133,6 +133,22 @@ pub enum Start {
     Timestamp(i64),
 }
 
+impl std::str::FromStr for Start {
+    type Err = &'static str;
+
+    /// `beginning`, `end`, `offset:N`, `timestamp:MS`.
+    fn from_str(text: &str) -> std::result::Result<Start, &'static str> {
+        let start = match text.split_once(':') {
+            None if text == "beginning" => Some(Start::Beginning),
+            None if text == "end" => Some(Start::End),
+            Some(("offset", number)) => number.parse().ok().map(Start::Offset),
+            Some(("timestamp", number)) => number.parse().ok().map(Start::Timestamp),
+            _ => None,
+        };
+        start.ok_or("expected beginning, end, offset:N or timestamp:MS")
+    }
+}
+
 struct Assignment {
     reader: PartitionReader,
     topic: Arc<TopicShared>,
@@ -195,7 +211,7 @@ impl Consumer {
     /// `InvalidPartition`, `TopicDeleted`, `Truncated` (an offset that is no longer kept), `Damaged`, `Io`.
     pub fn assign(&mut self, topic: &Topic, partition: u32, start: Start) -> Result<()> {
         self.engine.check_fork()?;
-        topic.shared.check()?;
+        self.engine.check_topic(&topic.shared)?;
         let shared = topic.partition(partition)?.clone();
         // A topic that is deleted meanwhile may not be readable any more.
         let offset = loop {
@@ -666,6 +682,22 @@ fn offset_at_time(partition: &Arc<Partition>, timestamp_ms: i64, first_offset: u
         records.push(partition.clone(), chunk);
         if let Some(found) = records.iter().find(|record| record.timestamp_ms() >= timestamp_ms) {
             return Ok(found.offset());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Start;
+
+    #[test]
+    fn all_starts_are_understood() {
+        assert_eq!("beginning".parse(), Ok(Start::Beginning));
+        assert_eq!("end".parse(), Ok(Start::End));
+        assert_eq!("offset:12".parse(), Ok(Start::Offset(12)));
+        assert_eq!("timestamp:-5".parse(), Ok(Start::Timestamp(-5)));
+        for bad in ["", "start", "12", "offset:", "offset:-1", "offset:1:2", "timestamp:now", "Beginning"] {
+            bad.parse::<Start>().unwrap_err();
         }
     }
 }

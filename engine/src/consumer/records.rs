@@ -157,6 +157,19 @@ impl<'a> RecordView<'a> {
         self.record.value()
     }
 
+    /// The record in its layout (`docs/FORMAT.md`), without the headers that were added when it was published by reference.
+    #[inline]
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.record.as_bytes()
+    }
+
+    /// How many headers [`RecordView::headers`] gives.
+    #[inline]
+    pub fn header_count(&self) -> u32 {
+        let own = u32::from(self.record.header_count());
+        own + self.chunk.extra_headers.as_ref().map_or(0, |_| self.headers().count() as u32 - own)
+    }
+
     /// Its tag: the first header of the name [`TAG_HEADER`], if it is text.
     pub fn tag(&self) -> Option<&'a str> {
         let tag = self.headers().find(|header| header.name == TAG_HEADER)?;

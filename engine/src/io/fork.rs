@@ -45,8 +45,8 @@ pub(crate) fn remember() -> ForkMark {
 }
 
 /// Knows the process that made it.
-#[derive(Clone, Copy)]
-pub(crate) struct ForkMark {
+#[derive(Clone, Copy, Debug)]
+pub struct ForkMark {
     page: &'static AtomicU32,
     process: u32,
 }
@@ -60,7 +60,7 @@ impl Default for ForkMark {
 impl ForkMark {
     /// Whether this is a child of the process that made it.
     #[inline]
-    pub(crate) fn is_forked(self) -> bool {
+    pub fn is_forked(self) -> bool {
         self.page.load(Ordering::Relaxed) != self.process
     }
 }

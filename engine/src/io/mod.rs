@@ -16,7 +16,7 @@ mod disk_file;
 mod doorbell;
 #[doc(hidden)]
 pub mod faulty;
-pub(crate) mod fork;
+pub mod fork;
 mod latch;
 mod plain;
 mod reads;

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// One record on its way. Dropping it changes nothing: the record is sent all the same.
@@ -41,6 +41,13 @@ impl SendHandle {
     /// Whether the outcome is known.
     pub fn is_done(&self) -> bool {
         self.batch.outcome().is_some()
+    }
+
+    /// Whether both get their outcome at the same moment: their records are in one batch of the engine's. Who waits for many
+    /// needs to wait for one of each batch.
+    #[inline]
+    pub fn ends_with(&self, other: &SendHandle) -> bool {
+        Arc::ptr_eq(&self.batch, &other.batch)
     }
 
     /// Has `callback` called with the receipt, on the engine's callback thread (or here and now, if
@@ -192,7 +199,7 @@ impl BatchHandle {
     ///
     /// # Errors
     /// Those of [`SendHandle::wait`]; the first one.
-    pub fn wait_done(self) -> Result<()> {
+    pub fn wait_done(&self) -> Result<()> {
         for stretch in &self.stretches {
             let parts = stretch.batch.wait().parts.as_ref().map_err(Error::clone)?;
             let Some(each) = &parts[stretch.part as usize].each else { continue };
@@ -206,6 +213,12 @@ impl BatchHandle {
         Ok(())
     }
 
+    /// Has the waker woken when more of the outcomes are known; `false`: all are.
+    pub fn wake_when_done(&self, waker: &Waker) -> bool {
+        let waits = |stretch: &Stretch| stretch.batch.outcome().is_none() && stretch.batch.wake_on_complete(waker);
+        self.stretches.iter().any(waits)
+    }
+
     /// Whether all outcomes are known.
     pub fn is_done(&self) -> bool {
         self.stretches.iter().all(|stretch| stretch.batch.outcome().is_some())
@@ -216,12 +229,10 @@ impl Future for BatchHandle {
     type Output = Result<Vec<Receipt>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        for stretch in &self.stretches {
-            if stretch.batch.outcome().is_none() && stretch.batch.wake_on_complete(context.waker()) {
-                return Poll::Pending;
-            }
+        match self.wake_when_done(context.waker()) {
+            true => Poll::Pending,
+            false => Poll::Ready(self.outcomes().into_iter().collect()),
         }
-        Poll::Ready(self.outcomes().into_iter().collect())
     }
 }
 

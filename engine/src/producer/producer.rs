@@ -177,7 +177,7 @@ impl Producer {
                     .to_owned(),
             });
         }
-        topic.shared.check()?;
+        self.engine.check_topic(&topic.shared)?;
         let partition = topic.partition(partition)?;
         let lane = &self.engine.lanes[partition.lane as usize];
         lane.check()?;
@@ -403,9 +403,7 @@ impl Producer {
         self.engine.check_fork()?;
         self.identity.check()?;
         let shared = &topic.shared;
-        if shared.deleted.load(Ordering::Acquire) {
-            return Err(Error::TopicDeleted { name: shared.name.to_string() });
-        }
+        self.engine.check_topic(shared)?;
         let partitions = shared.partitions.len() as u32;
         let index = match (record.partition, record.key) {
             (Some(partition), _) if partition >= partitions => {

@@ -223,3 +223,35 @@ fn only_what_is_withheld_can_be_cancelled() {
     }
     engine.close().unwrap();
 }
+
+/// The story: a topic's handle names slots and lanes by their numbers. With an engine that it is not one of, a send went
+/// into whatever had the number there, and was shown in the other engine's topic; then a lane found offsets that were not
+/// dense, and panicked. Records of the wrong topic could be deleted. Found by the tests of the C library.
+#[test]
+fn a_topic_of_another_engine_is_refused_wherever_a_topic_is_given() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let one = Engine::open(one.path(), Options::new().lanes(Some(1))).unwrap();
+    let two = Engine::open(two.path(), Options::new().lanes(Some(2))).unwrap();
+    let own = one.create_topic("t", TopicOptions::new()).unwrap();
+    let foreign = two.create_topic("t", TopicOptions::new().partitions(4)).unwrap();
+    let producer = one.producer(ProducerOptions::new().name("p")).unwrap();
+    producer.send(&own, Record::new(b"kept")).unwrap().wait().unwrap();
+    let refused = |error: Error| {
+        let text = error.to_string();
+        assert!(text.contains("one of another engine") && text.contains("Engine::topic"), "{text}");
+    };
+    for partition in 0..4 {
+        let record = Record::new(b"x").partition(partition);
+        refused(producer.send(&foreign, record).map(drop).unwrap_err());
+        refused(producer.send_batch(&foreign, &[record]).map(drop).unwrap_err());
+        refused(producer.begin(TransactionOptions::new()).unwrap().send(&foreign, record).unwrap_err());
+        refused(producer.last_sent(&foreign, partition).unwrap_err());
+        refused(one.delete_records(&foreign, partition, 1).unwrap_err());
+        let mut consumer = one.consumer(ConsumerOptions::new()).unwrap();
+        refused(consumer.assign(&foreign, partition, Start::Beginning).unwrap_err());
+    }
+    assert_eq!(own.partition_info(0).unwrap().first_offset, 0);
+    assert_eq!((0..4).map(|at| foreign.partition_info(at).unwrap().next_offset).sum::<u64>(), 0);
+    one.close().unwrap();
+    two.close().unwrap();
+}

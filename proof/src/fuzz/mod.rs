@@ -3,11 +3,13 @@
 //!
 //! Invariant: each target takes any bytes, and panics only where the engine breaks a promise.
 
+mod abi;
 mod admin;
 mod directory;
 mod mutation;
 pub mod packed;
 
+pub use abi::abi;
 pub use admin::admin;
 pub use directory::{directory, images, options};
 
@@ -20,12 +22,13 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target { name: "frame", run: frame },
     Target { name: "manifest", run: manifest },
     Target { name: "sidecar", run: sidecar },
     Target { name: "directory", run: directory },
     Target { name: "admin", run: admin },
+    Target { name: "abi", run: abi },
 ];
 
 /// Records and frames, as they are and with their checksums made right.

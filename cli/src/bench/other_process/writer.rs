@@ -39,7 +39,7 @@ pub fn run_writer(arguments: &WriterArguments) -> Result {
         while rounds.len() < ROUNDS_IN_FLIGHT {
             rounds.push_back(send_round(&producer, &topic, &mut values)?);
         }
-        rounds.pop_front().map_or(Ok(()), BatchHandle::wait_done)?;
+        rounds.pop_front().map_or(Ok(()), |round| round.wait_done())?;
         let log_bytes = totals(&engine.stats()).log_bytes;
         // An error ends this process too: nobody listens any more.
         writeln!(output, "{durable} {log_bytes}").map_err(Failure::io("reporting a round"))?;

@@ -12,6 +12,19 @@ pub struct DeliveryId {
     pub(crate) serial: u64,
 }
 
+impl DeliveryId {
+    /// What it is made of, for who must keep it elsewhere: the place of the partition in its group, the offset, and a number
+    /// that tells it from another delivery.
+    pub fn to_parts(self) -> (u32, u64, u64) {
+        (self.partition, self.offset, self.serial)
+    }
+
+    /// The other way. Of numbers that were never given out it makes an id that nobody holds.
+    pub fn from_parts(place: u32, offset: u64, serial: u64) -> DeliveryId {
+        DeliveryId { partition: place, offset, serial }
+    }
+}
+
 /// Whether something was processed under a token: the answer of [`Acknowledger::once`](crate::Acknowledger::once).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Once {

@@ -1,0 +1,566 @@
+//! Sending: one record, many, or a buffer of them; with the receipt, or with an event when it is there.
+
+use crate::call::{
+    bytes, call, check_array, check_out, free, handle_of, held, put, put_at, read_struct, ringlane_bytes, text_of,
+};
+use crate::engine_calls::EngineObject;
+use crate::objects::{ringlane_engine, ringlane_options, ringlane_producer, ringlane_queue, ringlane_topic};
+use crate::options::read_options;
+use crate::queue::{Each, QueueObject};
+use crate::status::{Failure, Result, ringlane_error, ringlane_status};
+use engine::{
+    Durability, Header, LastSent, Producer, ProducerOptions, Receipt, Record, RecordId, RecordRef, Topic, Visibility,
+};
+use std::time::Duration;
+
+/// In `ringlane_record.flags`: `partition` says where it goes. Else its key does, or each in turn.
+pub const RINGLANE_RECORD_PARTITION: u32 = 1;
+/// In `ringlane_record.flags`: `timestamp_ms` is its time. Else it is that of sending.
+pub const RINGLANE_RECORD_TIMESTAMP: u32 = 2;
+/// In `ringlane_record.flags`: `sequence` is its number among its named producer's records in the partition.
+pub const RINGLANE_RECORD_SEQUENCE: u32 = 4;
+/// In `ringlane_record.flags`: it becomes visible at `visible_ms`, by the wall clock.
+pub const RINGLANE_RECORD_VISIBLE_AT: u32 = 8;
+/// In `ringlane_record.flags`: it becomes visible `visible_ms` after it was sent.
+pub const RINGLANE_RECORD_VISIBLE_AFTER: u32 = 16;
+const RECORD_FLAGS: u32 = 31;
+
+/// Any partition: by the key, or each in turn.
+pub const RINGLANE_ANY_PARTITION: u32 = u32::MAX;
+/// As the timestamp of a packed record: the time of sending.
+pub const RINGLANE_TIMESTAMP_NOW: i64 = i64::MIN;
+
+/// A name and a value that travel with a record. The name is UTF-8.
+#[allow(non_camel_case_types)]
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ringlane_header {
+    /// Its name; names may repeat.
+    pub name: ringlane_bytes,
+    /// Its value.
+    pub value: ringlane_bytes,
+}
+
+/// A record to be sent. Set all of it to zero, then `struct_size`, then what it has (`RINGLANE_RECORD_INIT` does the first
+/// two). Everything is copied before the call returns.
+#[allow(non_camel_case_types)]
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ringlane_record {
+    /// `sizeof(ringlane_record)`; in an array the stride says it, and this is not looked at.
+    pub struct_size: u32,
+    /// `RINGLANE_RECORD_...`
+    pub flags: u32,
+    /// The key: records with the same key go to the same partition. `data` NULL: none.
+    pub key: ringlane_bytes,
+    /// The value; `data` NULL is null, which differs from empty.
+    pub value: ringlane_bytes,
+    /// Names and values beside it.
+    pub headers: *const ringlane_header,
+    /// How many there are.
+    pub header_count: usize,
+    /// What kind of record it is, for filters: the value of the header `tag`. UTF-8; `data` NULL: none.
+    pub tag: ringlane_bytes,
+    /// What its sender knows it by, 1 to 128 bytes: sent again, it is answered with the first receipt. `data` NULL: none.
+    pub message_id: ringlane_bytes,
+    /// ms since 1970-01-01 UTC, with `RINGLANE_RECORD_TIMESTAMP`.
+    pub timestamp_ms: i64,
+    /// With `RINGLANE_RECORD_VISIBLE_AT` or `RINGLANE_RECORD_VISIBLE_AFTER`.
+    pub visible_ms: i64,
+    /// With `RINGLANE_RECORD_SEQUENCE`.
+    pub sequence: u64,
+    /// Comes back in the event of an asynchronous send, and nowhere else.
+    pub user_data: u64,
+    /// With `RINGLANE_RECORD_PARTITION`.
+    pub partition: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// In `ringlane_receipt.flags`: it has an offset; else it is delayed, and gets one when it becomes visible.
+pub const RINGLANE_RECEIPT_OFFSET: u32 = 1;
+/// In `ringlane_receipt.flags`: it was there before; this is the receipt of then, and nothing was written.
+pub const RINGLANE_RECEIPT_DUPLICATE: u32 = 2;
+/// In `ringlane_receipt.flags`: it is on the device. Else it was sent with durability `buffered`.
+pub const RINGLANE_RECEIPT_SYNCED: u32 = 4;
+
+/// The proof that a record was taken.
+#[allow(non_camel_case_types)]
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct ringlane_receipt {
+    /// The partition.
+    pub partition: u32,
+    /// `RINGLANE_RECEIPT_...`
+    pub flags: u32,
+    /// Its offset, with `RINGLANE_RECEIPT_OFFSET`.
+    pub offset: u64,
+    /// Its timestamp, ms since 1970-01-01 UTC.
+    pub timestamp_ms: i64,
+    /// Its identity, with `position` and `index`: what cancels it, if it is delayed.
+    pub log: u32,
+    /// See `log`.
+    pub index: u32,
+    /// See `log`.
+    pub position: u64,
+    /// Who wrote it: the producer's number.
+    pub producer: u32,
+    /// The producer's epoch.
+    pub epoch: u32,
+    /// As which one of its records in the partition.
+    pub sequence: u64,
+}
+
+impl ringlane_receipt {
+    pub(crate) fn of(receipt: &Receipt) -> ringlane_receipt {
+        let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
+        ringlane_receipt {
+            partition: receipt.partition,
+            flags: flag(receipt.offset.is_some(), RINGLANE_RECEIPT_OFFSET)
+                | flag(receipt.duplicate, RINGLANE_RECEIPT_DUPLICATE)
+                | flag(receipt.durability == Durability::Synced, RINGLANE_RECEIPT_SYNCED),
+            offset: receipt.offset.unwrap_or_default(),
+            timestamp_ms: receipt.timestamp_ms,
+            log: receipt.id.log,
+            index: receipt.id.index,
+            position: receipt.id.position,
+            producer: receipt.origin.producer,
+            epoch: receipt.origin.epoch,
+            sequence: receipt.origin.sequence,
+        }
+    }
+}
+
+impl ringlane_record {
+    /// Its headers.
+    ///
+    /// # Safety
+    /// Its pointers are NULL, or lead to as much as it says, which lives as long as the result.
+    #[inline]
+    pub(crate) unsafe fn headers<'a>(&self) -> Result<Vec<Header<'a>>> {
+        if self.header_count == 0 {
+            return Ok(Vec::new());
+        }
+        check_array("headers", self.headers, size_of::<ringlane_header>(), self.header_count)?;
+        let header = |at: usize| {
+            // SAFETY: so many are there, as the caller says.
+            unsafe {
+                let header = self.headers.add(at).read();
+                let name = text_of("the name of a header", header.name)?.unwrap_or_default();
+                let value = bytes("the value of a header", header.value)?.unwrap_or_default();
+                Ok(Header { name, value })
+            }
+        };
+        (0..self.header_count).map(header).collect()
+    }
+
+    /// The record in the engine's words, with these headers.
+    ///
+    /// # Safety
+    /// As for [`ringlane_record::headers`].
+    #[inline]
+    pub(crate) unsafe fn read<'a>(&self, headers: &'a [Header<'a>]) -> Result<Record<'a>> {
+        if self.flags & !RECORD_FLAGS != 0 {
+            return Err(Failure::argument("flags", format_args!("{:#x} has flags that there are not", self.flags)));
+        }
+        let has = |flag: u32| self.flags & flag != 0;
+        let visibility = match (has(RINGLANE_RECORD_VISIBLE_AT), has(RINGLANE_RECORD_VISIBLE_AFTER)) {
+            (false, false) => Visibility::Now,
+            (true, false) => Visibility::At(self.visible_ms),
+            (false, true) => {
+                Visibility::After(Duration::from_millis(u64::try_from(self.visible_ms).map_err(|_| {
+                    Failure::argument("visible_ms", format_args!("{} lies behind us", self.visible_ms))
+                })?))
+            }
+            (true, true) => return Err(Failure::argument("flags", "it is visible at a time, or after one, not both")),
+        };
+        // SAFETY: as the caller says.
+        unsafe {
+            Ok(Record {
+                key: bytes("key", self.key)?,
+                value: bytes("value", self.value)?,
+                headers,
+                tag: text_of("tag", self.tag)?,
+                timestamp_ms: has(RINGLANE_RECORD_TIMESTAMP).then_some(self.timestamp_ms),
+                partition: has(RINGLANE_RECORD_PARTITION).then_some(self.partition),
+                visibility,
+                sequence: has(RINGLANE_RECORD_SEQUENCE).then_some(self.sequence),
+                message_id: bytes("message_id", self.message_id)?,
+            })
+        }
+    }
+}
+
+/// A producer for any topics. `options` are of `RINGLANE_OPTIONS_PRODUCER`, or NULL. One with a name is the same one after
+/// a restart, and whoever opened the name before may not send any more.
+///
+/// Blocks, with a name, until that is on the device. Threads: any; so are all calls of it. Errors: `INVALID_NAME`,
+/// `TOO_MANY`, `NO_SPACE`, `POISONED`, `CLOSED`, `FORKED`, `READ_ONLY`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringlane_producer_open(
+    engine: *const ringlane_engine,
+    options: *const ringlane_options,
+    producer: *mut *mut ringlane_producer,
+    error: *mut ringlane_error,
+) -> ringlane_status {
+    // SAFETY: as for every call.
+    unsafe {
+        call(error, || {
+            let engine = held::<EngineObject>(engine)?;
+            check_out("producer", producer)?;
+            let opened = engine.engine.producer(read_options::<ProducerOptions>(options)?)?;
+            put("producer", producer, handle_of(opened)?)
+        })
+    }
+}
+
+/// Frees a producer. What was sent goes its way. NULL is ignored.
+///
+/// Threads: any. Errors: `DEAD_HANDLE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringlane_producer_free(
+    producer: *mut ringlane_producer,
+    error: *mut ringlane_error,
+) -> ringlane_status {
+    // SAFETY: `error` is NULL or the application's.
+    unsafe { free::<Producer>(producer, error) }
+}
+
+/// Sends a record and waits for its receipt, which may be NULL.
+///
+/// Blocks until the record is on the device (with durability `buffered`: until the lane has it). Threads: any. Errors:
+/// nothing was sent: `RECORD_TOO_LARGE`, `INVALID_ARGUMENT`, `INVALID_PARTITION`, `TOPIC_DELETED`, `PRODUCER_FENCED`,
+/// `UNKNOWN_PRODUCER`, `SEQUENCE_GAP`, `QUEUE_FULL`, `NO_SPACE`, `TOO_MANY`, `POISONED`, `CLOSED`, `FORKED`. It may be
+/// there: `UNKNOWN_OUTCOME`. It is there: `RECEIPT_FORGOTTEN`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringlane_producer_send(
+    producer: *const ringlane_producer,
+    topic: *const ringlane_topic,
+    record: *const ringlane_record,
+    receipt: *mut ringlane_receipt,
+    error: *mut ringlane_error,
+) -> ringlane_status {
+    // SAFETY: as for every call.
+    unsafe {
+        call(error, || {
+            let (producer, topic) = (held::<Producer>(producer)?, held::<Topic>(topic)?);
+            let record = read_record(record)?;
+            let headers = record.headers()?;
+            let sent = producer.send(&topic, record.read(&headers)?)?.wait()?;
+            if !receipt.is_null() {
+                receipt.write(ringlane_receipt::of(&sent));
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Sends a record. An event of the kind `RINGLANE_EVENT_SENT` with its `user_data` arrives in the queue when its outcome is
+/// known; if the call fails, none does.
+///
+/// Blocks only while the send buffer is full, at most `max_block_ms`. Threads: any. Errors: nothing was sent, as
+/// `ringlane_producer_send` says; the others come with the event.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringlane_producer_send_async(
+    producer: *const ringlane_producer,
+    topic: *const ringlane_topic,
+    record: *const ringlane_record,
+    queue: *const ringlane_queue,
+    error: *mut ringlane_error,
+) -> ringlane_status {
+    // SAFETY: as for every call.
+    unsafe {
+        call(error, || {
+            let (producer, topic, queue) =
+                (held::<Producer>(producer)?, held::<Topic>(topic)?, held::<QueueObject>(queue)?);
+            let record = read_record(record)?;
+            let headers = record.headers()?;
+            queue.check_open()?;
+            let sent = producer.send(&topic, record.read(&headers)?)?;
+            queue.sent(sent, record.user_data);
+            Ok(())
+        })
+    }
+}
+
+/// Sends records to one topic in one hand-over, and waits for all. `receipts` may be NULL; else there is room for `count`
+/// of them, `receipt_stride` apart, and they are written when all are there.
+///
+/// Blocks as `ringlane_producer_send`. Threads: any. Errors: as `ringlane_producer_send`. If a record is refused for what
+/// it is, none is sent; else the first error is told, and others of the records may be there all the same.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringlane_producer_send_batch(
+    producer: *const ringlane_producer,
+    topic: *const ringlane_topic,
+    records: *const ringlane_record,
+    stride: usize,
+    count: usize,
+    receipts: *mut ringlane_receipt,
+    receipt_stride: usize,
+    error: *mut ringlane_error,
+) -> ringlane_status {
+    // SAFETY: as for every call.
+    unsafe {
+        call(error, || {
+            let (producer, topic) = (held::<Producer>(producer)?, held::<Topic>(topic)?);
+            if !receipts.is_null() {
+                check_array("receipts", receipts, receipt_stride, count)?;
+            }
+            let sent = with_records(records, stride, count, |records, _| Ok(producer.send_batch(&topic, records)?))?;
+            if receipts.is_null() {
+                return Ok(sent.wait_done()?);
+            }
+            for (at, receipt) in sent.wait()?.iter().enumerate() {
+                put_at(receipts, receipt_stride, at, &ringlane_receipt::of(receipt));
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Sends records to one topic in one hand-over. With `each` other than 0 an event of the kind `RINGLANE_EVENT_SENT`
+/// arrives for every record, with its `user_data`; else one of the kind `RINGLANE_EVENT_BATCH_SENT` with the given
+/// `user_data` when all their outcomes are known. If the call fails, none does.
+///
+/// Blocks only while the send buffer is full. Threads: any. Errors: as `ringlane_producer_send_batch` and
+/// `ringlane_producer_send_async`; after `QUEUE_FULL` some of the records may have been sent.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringlane_producer_send_batch_async(
+    producer: *const ringlane_producer,
+    topic: *const ringlane_topic,
+    records: *const ringlane_record,
+    stride: usize,
+    count: usize,
+    queue: *const ringlane_queue,
+    each: i32,
+    user_data: u64,
+    error: *mut ringlane_error,
+) -> ringlane_status {
+    // SAFETY: as for every call.
+    unsafe {
+        call(error, || {
+            let (producer, topic, queue) =
+                (held::<Producer>(producer)?, held::<Topic>(topic)?, held::<QueueObject>(queue)?);
+            queue.check_open()?;
+            with_records(records, stride, count, |records, user_datas| {
+                let sent = producer.send_batch(&topic, records)?;
+                queue.batch_sent(sent, if each == 0 { Each::Together(user_data) } else { Each::Alone(user_datas) });
+                Ok(())
+            })
+        })
+    }
+}
+
+/// Sends a buffer of records in the record layout (docs/FORMAT.md), one behind the other, each at a multiple of eight, to
+/// `partition`, or with `RINGLANE_ANY_PARTITION` where their keys say. With `queue` NULL it waits until all are there; else
+/// one event of the kind `RINGLANE_EVENT_BATCH_SENT` arrives. `count`, which may be NULL, is how many records there were.
+///
+/// Blocks, and errors: as `ringlane_producer_send_batch` or `ringlane_producer_send_batch_async`. `INVALID_ARGUMENT`: the
+/// buffer is not made of records; nothing was sent.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringlane_producer_send_packed(
+    producer: *const ringlane_producer,
+    topic: *const ringlane_topic,
+    records: *const u8,
+    size: usize,
+    partition: u32,
+    queue: *const ringlane_queue,
+    user_data: u64,
+    count: *mut usize,
+    error: *mut ringlane_error,
+) -> ringlane_status {
+    // SAFETY: as for every call.
+    unsafe {
+        call(error, || {
+            let (producer, topic) = (held::<Producer>(producer)?, held::<Topic>(topic)?);
+            let queue = if queue.is_null() { None } else { Some(held::<QueueObject>(queue)?) };
+            queue.as_ref().map_or(Ok(()), |queue| queue.check_open())?;
+            let packed = bytes("records", ringlane_bytes { data: records, size })?.unwrap_or_default();
+            let parsed = unpack(packed)?;
+            // Headers that a record has, one record behind the other.
+            let headers: Vec<Header<'_>> = parsed.iter().flat_map(RecordRef::headers).collect();
+            let mut rest = &headers[..];
+            let records: Vec<Record<'_>> = parsed
+                .iter()
+                .map(|record| {
+                    let (own, others) = rest.split_at(record.headers().count());
+                    rest = others;
+                    record_of(record, own, partition)
+                })
+                .collect();
+            let sent = producer.send_batch(&topic, &records)?;
+            match queue {
+                Some(queue) => queue.batch_sent(sent, Each::Together(user_data)),
+                None => sent.wait_done()?,
+            }
+            if !count.is_null() {
+                count.write(records.len());
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The records of a packed buffer.
+fn unpack(packed: &[u8]) -> Result<Vec<RecordRef<'_>>> {
+    let (mut records, mut at) = (Vec::new(), 0);
+    while at < packed.len() {
+        let (record, bytes) = RecordRef::parse(&packed[at..])
+            .ok_or_else(|| Failure::argument("records", format_args!("there is no record at byte {at}")))?;
+        records.push(record);
+        at += bytes;
+    }
+    Ok(records)
+}
+
+fn record_of<'a>(record: &RecordRef<'a>, headers: &'a [Header<'a>], partition: u32) -> Record<'a> {
+    Record {
+        key: record.key(),
+        value: record.value(),
+        headers,
+        timestamp_ms: (record.timestamp_ms() != RINGLANE_TIMESTAMP_NOW).then(|| record.timestamp_ms()),
+        partition: (partition != RINGLANE_ANY_PARTITION).then_some(partition),
+        sequence: record.sequence(),
+        message_id: record.message_id(),
+        ..Record::default()
+    }
+}
+
+/// Waits until everything that was sent with a producer has its outcome; of the last batch it tells the error.
+///
+/// Blocks. Threads: any. Errors: as `ringlane_producer_send`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringlane_producer_flush(
+    producer: *const ringlane_producer,
+    error: *mut ringlane_error,
+) -> ringlane_status {
+    // SAFETY: as for every call.
+    unsafe { call(error, || Ok(held::<Producer>(producer)?.flush()?)) }
+}
+
+/// Takes back a delayed record that is not visible yet. The id is that of its receipt.
+///
+/// Blocks until that is on the device. Threads: any. Errors: `NOT_WITHHELD`, `NO_SPACE`, `POISONED`, `CLOSED`, `FORKED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringlane_producer_cancel(
+    producer: *const ringlane_producer,
+    log: u32,
+    position: u64,
+    index: u32,
+    error: *mut ringlane_error,
+) -> ringlane_status {
+    // SAFETY: as for every call.
+    unsafe { call(error, || Ok(held::<Producer>(producer)?.cancel(RecordId { log, position, index })?)) }
+}
+
+/// How often the producer's name was opened up to this one; 0 for one without a name.
+///
+/// Threads: any. Errors: `DEAD_HANDLE`, `INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringlane_producer_epoch(
+    producer: *const ringlane_producer,
+    epoch: *mut u32,
+    error: *mut ringlane_error,
+) -> ringlane_status {
+    // SAFETY: as for every call.
+    unsafe { call(error, || put("epoch", epoch, held::<Producer>(producer)?.epoch())) }
+}
+
+/// The number of the last record that this producer, or an earlier one of its name, has in a partition. `found` is set to
+/// 0 if it has none there, else to 1.
+///
+/// Blocks until what it tells is on the device. Threads: any. Errors: `INVALID_ARGUMENT` (it has no name),
+/// `PRODUCER_FENCED`, `UNKNOWN_PRODUCER`, `INVALID_PARTITION`, `TOPIC_DELETED`, `POISONED`, `CLOSED`, `FORKED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringlane_producer_last_sent(
+    producer: *const ringlane_producer,
+    topic: *const ringlane_topic,
+    partition: u32,
+    found: *mut i32,
+    sequence: *mut u64,
+    error: *mut ringlane_error,
+) -> ringlane_status {
+    // SAFETY: as for every call.
+    unsafe {
+        call(error, || {
+            let (producer, topic) = (held::<Producer>(producer)?, held::<Topic>(topic)?);
+            check_out("found", found)?;
+            check_out("sequence", sequence)?;
+            let last = producer.last_sent(&topic, partition)?;
+            put("found", found, i32::from(last.is_some()))?;
+            put("sequence", sequence, last.map_or(0, |LastSent { sequence, .. }| sequence))
+        })
+    }
+}
+
+/// Most bytes of a message id.
+pub const RINGLANE_MESSAGE_ID_BYTES: usize = 128;
+
+/// The message id of the record that `ringlane_producer_last_sent` tells of, into a buffer of
+/// `RINGLANE_MESSAGE_ID_BYTES`. `size` is its bytes; 0 if it had none, or there is no such record.
+///
+/// Blocks, threads, errors: as `ringlane_producer_last_sent`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringlane_producer_last_message_id(
+    producer: *const ringlane_producer,
+    topic: *const ringlane_topic,
+    partition: u32,
+    message_id: *mut u8,
+    size: *mut usize,
+    error: *mut ringlane_error,
+) -> ringlane_status {
+    // SAFETY: as for every call; there is room for any message id.
+    unsafe {
+        call(error, || {
+            let (producer, topic) = (held::<Producer>(producer)?, held::<Topic>(topic)?);
+            check_out("message_id", message_id)?;
+            check_out("size", size)?;
+            let id = producer.last_sent(&topic, partition)?.and_then(|last| last.message_id).unwrap_or_default();
+            let bytes = id.len().min(RINGLANE_MESSAGE_ID_BYTES);
+            std::ptr::copy_nonoverlapping(id.as_ptr(), message_id, bytes);
+            put("size", size, bytes)
+        })
+    }
+}
+
+/// Reads a single record of the application's.
+///
+/// # Safety
+/// `record` is NULL, or there is a struct of the size that it says.
+#[inline]
+pub(crate) unsafe fn read_record(record: *const ringlane_record) -> Result<ringlane_record> {
+    if record.is_null() {
+        return Err(Failure::argument("record", "it is NULL"));
+    }
+    // SAFETY: as the caller says.
+    unsafe {
+        let size = (&raw const (*record).struct_size).read();
+        read_struct("record", record, size as usize)
+    }
+}
+
+/// Runs something with the records of an array, and what each of them is known by.
+///
+/// # Safety
+/// There are `count` records, `stride` apart.
+unsafe fn with_records<T>(
+    records: *const ringlane_record,
+    stride: usize,
+    count: usize,
+    run: impl FnOnce(&[Record<'_>], Vec<u64>) -> Result<T>,
+) -> Result<T> {
+    check_array("records", records, stride, count)?;
+    let mut given = Vec::with_capacity(count);
+    for at in 0..count {
+        // SAFETY: as the caller says.
+        given.push(unsafe { read_struct("record", records.byte_add(stride * at), stride)? });
+    }
+    // SAFETY: as the caller says.
+    let headers = given.iter().map(|record| unsafe { record.headers() }).collect::<Result<Vec<_>>>()?;
+    let mut read_all = Vec::with_capacity(count);
+    for (record, headers) in given.iter().zip(&headers) {
+        // SAFETY: as the caller says.
+        read_all.push(unsafe { record.read(headers)? });
+    }
+    run(&read_all, given.iter().map(|record| record.user_data).collect())
+}
