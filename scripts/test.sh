@@ -140,6 +140,19 @@ run_engine() {
         tests "engine, backend $backend" env RINGLANE_TEST_BACKEND="$backend" \
             scripts/run-tests.py "$output/binaries" engine $above
     done
+    return 0
+}
+
+# The C library as users have it, and what stands on it: programs in C and C++, those of the guide, the package for Python.
+run_library() {
+    local target="${CARGO_TARGET_DIR:-target}"
+    if ! step 'building the C library' make --no-print-directory library; then
+        note failed 1
+        return
+    fi
+    tests 'C and C++' scripts/test-ffi.sh "$target/release"
+    tests 'the guide to C and C++' ffi/tests/guide.py "$target/release"
+    tests 'Python' scripts/python.sh
 }
 
 # proof NAME COMMAND...: a check whose last line of output is its figures.
@@ -216,7 +229,7 @@ if [ -z "${TMPDIR:-}" ] && [ "$(stat -f -c %T /tmp)" = tmpfs ]; then
     trap 'rm -rf "$output" "$TMPDIR"' EXIT
 fi
 if step 'building the tests' build_tests; then
-    (track=engine && run_engine) &
+    (track=engine && run_engine && run_library) &
     engine=$!
     (track=proofs && run_proofs) &
     proofs=$!

@@ -306,7 +306,7 @@ pub unsafe extern "C" fn ringlane_producer_send_batch(
             if !receipts.is_null() {
                 check_array("receipts", receipts, receipt_stride, count)?;
             }
-            let sent = with_records(records, stride, count, |records, _| Ok(producer.send_batch(&topic, records)?))?;
+            let sent = with_records(records, stride, count, |records| Ok(producer.send_batch(&topic, records)?))?;
             if receipts.is_null() {
                 return Ok(sent.wait_done()?);
             }
@@ -342,11 +342,14 @@ pub unsafe extern "C" fn ringlane_producer_send_batch_async(
             let (producer, topic, queue) =
                 (held::<Producer>(producer)?, held::<Topic>(topic)?, held::<QueueObject>(queue)?);
             queue.check_open()?;
-            with_records(records, stride, count, |records, user_datas| {
-                let sent = producer.send_batch(&topic, records)?;
-                queue.batch_sent(sent, if each == 0 { Each::Together(user_data) } else { Each::Alone(user_datas) });
-                Ok(())
-            })
+            let sent = with_records(records, stride, count, |records| Ok(producer.send_batch(&topic, records)?))?;
+            let user_data_at = |at: usize| Ok(read_struct("record", records.byte_add(stride * at), stride)?.user_data);
+            let each = match each {
+                0 => Each::Together(user_data),
+                _ => Each::Alone((0..count).map(user_data_at).collect::<Result<_>>()?),
+            };
+            queue.batch_sent(sent, each);
+            Ok(())
         })
     }
 }
@@ -539,7 +542,7 @@ pub(crate) unsafe fn read_record(record: *const ringlane_record) -> Result<ringl
     }
 }
 
-/// Runs something with the records of an array, and what each of them is known by.
+/// Runs something with the records of an array.
 ///
 /// # Safety
 /// There are `count` records, `stride` apart.
@@ -547,20 +550,30 @@ unsafe fn with_records<T>(
     records: *const ringlane_record,
     stride: usize,
     count: usize,
-    run: impl FnOnce(&[Record<'_>], Vec<u64>) -> Result<T>,
+    run: impl FnOnce(&[Record<'_>]) -> Result<T>,
 ) -> Result<T> {
     check_array("records", records, stride, count)?;
-    let mut given = Vec::with_capacity(count);
-    for at in 0..count {
-        // SAFETY: as the caller says.
-        given.push(unsafe { read_struct("record", records.byte_add(stride * at), stride)? });
-    }
     // SAFETY: as the caller says.
-    let headers = given.iter().map(|record| unsafe { record.headers() }).collect::<Result<Vec<_>>>()?;
-    let mut read_all = Vec::with_capacity(count);
-    for (record, headers) in given.iter().zip(&headers) {
-        // SAFETY: as the caller says.
-        read_all.push(unsafe { record.read(headers)? });
+    let record_at = |at: usize| unsafe { read_struct("record", records.byte_add(stride * at), stride) };
+    // Most records have none, and these are read only once.
+    let mut headers: Vec<Vec<Header<'_>>> = Vec::new();
+    for at in 0..count {
+        let record = record_at(at)?;
+        if record.header_count > 0 {
+            // SAFETY: as the caller says.
+            headers.push(unsafe { record.headers()? });
+        }
     }
-    run(&read_all, given.iter().map(|record| record.user_data).collect())
+    let mut with_headers = headers.iter();
+    let mut read = Vec::with_capacity(count);
+    for at in 0..count {
+        let record = record_at(at)?;
+        let own = match record.header_count {
+            0 => &[][..],
+            _ => with_headers.next().expect("one for each that has some"),
+        };
+        // SAFETY: as the caller says.
+        read.push(unsafe { record.read(own)? });
+    }
+    run(&read)
 }
