@@ -8,7 +8,7 @@ export PATH="$PATH:$HOME/.cargo/bin"
 cargo="${CARGO:-cargo}"
 target_dir="${CARGO_TARGET_DIR:-target}/fuzz"
 seconds="${1:-60}"
-targets="${2:-frame manifest sidecar directory admin}"
+targets="${2:-frame manifest sidecar directory admin abi}"
 
 if ! "$cargo" +nightly --version >/dev/null 2>&1 || ! "$cargo" fuzz --version >/dev/null 2>&1; then
     echo 'fuzzing: skipped, it needs: rustup toolchain install nightly && cargo install cargo-fuzz'

@@ -128,19 +128,27 @@ run_example() {
 # The engine and the command on the backend that an engine chooses for itself, and once more on each of the others what
 # touches the files. What loops over all backends by itself then looks at that one only.
 run_engine() {
-    local backend above
+    local above
     # Words, on purpose: each of them is one argument.
     # shellcheck disable=SC2086
     above="$(printf '^engine/tests/%s ' $above_the_log)"
     check 'example, orders in SQLite' run_example
     tests 'engine and command, io-uring' env RINGLANE_TEST_BACKEND=io-uring \
         scripts/run-tests.py "$output/binaries" engine cli
-    for backend in plain plain-buffered; do
-        # shellcheck disable=SC2086
-        tests "engine, backend $backend" env RINGLANE_TEST_BACKEND="$backend" \
-            scripts/run-tests.py "$output/binaries" engine $above
-    done
+    # shellcheck disable=SC2086
+    tests 'engine, backend plain' env RINGLANE_TEST_BACKEND=plain scripts/run-tests.py "$output/binaries" engine $above
     return 0
+}
+
+# The third backend runs behind the proofs: so both tracks take about as long.
+run_buffered() {
+    local above
+    # shellcheck disable=SC2086
+    above="$(printf '^engine/tests/%s ' $above_the_log)"
+    renice -n 0 -p "$BASHPID" >/dev/null 2>&1 || true
+    # shellcheck disable=SC2086
+    tests 'engine, backend plain-buffered' env RINGLANE_TEST_BACKEND=plain-buffered \
+        scripts/run-tests.py "$output/binaries" engine $above
 }
 
 # The C library as users have it, and what stands on it: programs in C and C++, those of the guide, the package for Python.
@@ -183,7 +191,7 @@ run_proofs() {
         note failed 1
         return
     fi
-    proof 'simulator' "$target/release/ringlane-proof" sim --seeds 800
+    proof 'simulator' "$target/release/ringlane-proof" sim --seeds 600
     proof 'canaries' "$target/release/ringlane-proof" canaries
     proof 'exhaustive, every seventh point' "$target/release/ringlane-proof" exhaustive --operations 2 --stride 7
 }
@@ -231,7 +239,7 @@ fi
 if step 'building the tests' build_tests; then
     (track=engine && run_engine && run_library) &
     engine=$!
-    (track=proofs && run_proofs) &
+    (track=proofs && run_proofs; run_buffered) &
     proofs=$!
     # Each ends well whatever it finds, for it notes that; one that was killed did not look at everything.
     for process in "$engine" "$proofs"; do

@@ -6,7 +6,7 @@
 //! Invariants:
 //! - Each asynchronous call that succeeded has one event, or one for each of its records; none is dropped before the queue
 //!   is closed.
-//! - The eventfd is readable if, and only if, an event is there.
+//! - The eventfd is readable if, and only if, an event is there, or a wakeup that nobody has met, or the queue is closed.
 //! - Nothing of the application's runs on a thread of the library.
 
 use crate::call::{call, check_array, check_out, free, handle_of, held, put, put_at, wait_of};
@@ -258,17 +258,17 @@ impl Queue {
             give(count, &event);
             count += 1;
         }
+        let is_woken = count == 0 && !inner.is_closed && std::mem::take(&mut inner.is_woken);
         // Of one that is closed the descriptor stays readable: whoever else waits on it finds that out too.
-        if inner.is_empty() && !inner.is_closed && std::mem::take(&mut inner.is_signalled) {
+        let is_quiet = inner.is_empty() && !inner.is_closed && !inner.is_woken;
+        if is_quiet && std::mem::take(&mut inner.is_signalled) {
             let mut value = 0;
             // SAFETY: as above; the value is ours.
             unsafe { libc::eventfd_read(self.fd, &mut value) };
         }
         match count {
             0 if inner.is_closed => Err(Failure::Engine(Error::Closed { what: "the queue" })),
-            0 if std::mem::take(&mut inner.is_woken) => {
-                Err(Failure::Own(RINGLANE_ERROR_WOKEN, "the wait was ended by a wakeup".to_owned()))
-            }
+            0 if is_woken => Err(Failure::Own(RINGLANE_ERROR_WOKEN, "the wait was ended by a wakeup".to_owned())),
             count => Ok(count),
         }
     }

@@ -131,7 +131,7 @@ fn the_images_can_be_made_anew() {
     }
 }
 
-/// Programs that nobody has saved: the same ones each time.
+/// Programs that nobody has saved: the same ones each time. `RINGLANE_ABI_PROGRAMS`: how many.
 #[test]
 fn programs_of_calls_of_the_c_library_end_in_statuses() {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -141,7 +141,8 @@ fn programs_of_calls_of_the_c_library_end_in_statuses() {
         state ^= state << 17;
         state
     };
-    for _ in 0..400 {
+    let programs = std::env::var("RINGLANE_ABI_PROGRAMS").map_or(400, |text| text.parse().unwrap());
+    for _ in 0..programs {
         let length = 64 + next() % 1500;
         let program: Vec<u8> = (0..length).map(|_| next() as u8).collect();
         ringlane_proof::fuzz::abi(&program);
