@@ -9,8 +9,8 @@ use crate::objects::ringlane_records;
 use crate::producer::ringlane_header;
 use crate::status::{Failure, RINGLANE_ERROR_HELD_TOO_MUCH, Result, ringlane_error, ringlane_status};
 use engine::{Deliveries, DeliveryId, Header, RecordRef, RecordView, Records};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Names a delivery to a member of a group: what is acknowledged.
 #[allow(non_camel_case_types)]
@@ -106,11 +106,34 @@ impl ringlane_record_view {
 pub(crate) struct Account {
     held: AtomicU64,
     held_max: u64,
+    /// Room of views that were freed: taken from the system for each batch, it costs more than the views.
+    spare: Mutex<Vec<Vec<ringlane_record_view>>>,
 }
+
+// SAFETY: the spare room has no views in it.
+unsafe impl Send for Account {}
+// SAFETY: as above.
+unsafe impl Sync for Account {}
+
+/// So many of them are kept, if they have room for no more than this.
+const SPARE_MAX: usize = 4;
+const SPARE_VIEWS_MAX: usize = 16 << 10;
 
 impl Account {
     pub(crate) fn new(held_max: u64) -> Account {
-        Account { held: AtomicU64::new(0), held_max }
+        Account { held: AtomicU64::new(0), held_max, spare: Mutex::default() }
+    }
+
+    fn room(&self) -> Vec<ringlane_record_view> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, mut views: Vec<ringlane_record_view>) {
+        views.clear();
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_MAX && views.capacity() <= SPARE_VIEWS_MAX {
+            spare.push(views);
+        }
     }
 
     /// What is held, and what may be.
@@ -155,17 +178,18 @@ unsafe impl Sync for RecordsObject {}
 
 impl RecordsObject {
     pub(crate) fn new(polled: Polled, account: &Arc<Account>) -> RecordsObject {
-        let views: Vec<ringlane_record_view> = match &polled {
-            Polled::Records(records) => records.iter().map(|record| ringlane_record_view::of(&record)).collect(),
+        let mut views = account.room();
+        match &polled {
+            Polled::Records(records) => views.extend(records.iter().map(|record| ringlane_record_view::of(&record))),
             Polled::Deliveries(deliveries) => {
                 let view = |delivery: engine::Delivery<'_>| ringlane_record_view {
                     delivery_count: delivery.delivery_count,
                     delivery: ringlane_delivery::of(delivery.id()),
                     ..ringlane_record_view::of(&delivery.record)
                 };
-                deliveries.iter().map(view).collect()
+                views.extend(deliveries.iter().map(view));
             }
-        };
+        }
         let of_views = size_of_val(&views[..]) as u64;
         let bytes = of_views + views.iter().map(|view| view.record.size as u64).sum::<u64>();
         account.held.fetch_add(bytes, Ordering::Relaxed);
@@ -184,6 +208,7 @@ impl RecordsObject {
 impl Drop for RecordsObject {
     fn drop(&mut self) {
         self.account.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.account.give_back(std::mem::take(&mut self.views));
     }
 }
 
