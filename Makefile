@@ -12,13 +12,14 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export CARGO
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test proof bench install library python fmt lint docs setup release
+.PHONY: help demo test proof bench bench-c bench-python install library python fmt lint docs setup release
 
 help:
 	@echo 'make demo [INPUT=FILE]      send every line of a file, read it back, kill the writer, lose nothing'
 	@echo 'make test                   every test and check; the last line counts passed and failed'
 	@echo 'make proof [MINUTES=60]     crashes, kills, damage and faults, for as long as they are given'
 	@echo 'make bench [BENCH="ARGS"]   measure device and engine in turns; default: all'
+	@echo 'make bench-c, bench-python  the same for calls of the C library and of the package for Python'
 	@echo 'make install [PREFIX=DIR]   the command, the C library, its headers and pkg-config file; default: /usr/local'
 	@echo 'make library                the C library, into $(TARGET_DIR)/release'
 	@echo 'make python                 the package for Python: a wheel, and its tests in a fresh environment'
@@ -44,6 +45,18 @@ proof:
 
 bench: release
 	@'$(TARGET_DIR)/release/ringlane' bench $(BENCH)
+
+# How long each workload of these runs.
+SECONDS_EACH ?= 3
+
+bench-c: library
+	@$(CC) -std=c11 -Wall -Wextra -Werror -O2 -Iinclude benches/c/bench.c -o '$(TARGET_DIR)/bench-c' \
+		-L'$(TARGET_DIR)/release' -lringlane -Wl,-rpath,'$(abspath $(TARGET_DIR))/release'
+	@rm -rf '$(TARGET_DIR)/bench-c.data' && '$(TARGET_DIR)/bench-c' '$(TARGET_DIR)/bench-c.data' $(SECONDS_EACH)
+	@rm -rf '$(TARGET_DIR)/bench-c.data'
+
+bench-python: python
+	@'$(TARGET_DIR)/python/fresh/bin/python' benches/python/bench.py
 
 install: release library
 	install -D -m 755 '$(TARGET_DIR)/release/ringlane' '$(DESTDIR)$(PREFIX)/bin/ringlane'

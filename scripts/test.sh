@@ -159,6 +159,7 @@ run_library() {
         return
     fi
     tests 'C and C++' scripts/test-ffi.sh "$target/release"
+    check 'the benchmark in C, a moment of it' env SECONDS_EACH=0.1 make --no-print-directory bench-c
     tests 'the guide to C and C++' ffi/tests/guide.py "$target/release"
     tests 'Python' scripts/python.sh
 }

@@ -2,12 +2,12 @@
 
     python bench.py [--dir DIR] [--seconds 3] [--record-bytes 100] [WORKLOAD ...]
 
-- `python-send`: one producer, `send_many` with lists of 1,000 values, several on their way, until all are on the device.
+- `python-send`: one producer, `send_many` with lists of 1,000 values, several on their way, until all are there.
 - `python-consume`: one consumer, `poll`, of records that are in memory; each is a `Record` with its value as bytes.
 - `python-asyncio`: tasks that await one `send` after the other, 4,096 at a time.
 - `python-future`: `send` with a future for each record, from one thread. It has no goal.
 
-A figure is the median of slices. MB are 10^6 bytes of values. What is not measured is null: there is no limit beside it.
+A figure is the median of slices. MB are 10^6 bytes of values. What is not measured is null: no limit runs beside it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Slices:
         result: dict[str, Any] = dict.fromkeys(KEYS)
         rate = statistics.median(self.rates)
         result.update(workload=self.workload, records_per_s=round(rate))
-        result.update(mb_per_s=round(rate * self.record_bytes / 1e6, 1), cpu_ns_per_record=round(statistics.median(self.cpu)))
+        result.update(mb_per_s=round(rate * self.record_bytes / 1e6, 1))
+        result.update(cpu_ns_per_record=round(statistics.median(self.cpu)))
         result.update(io_backend=stats["io"]["backend"], lanes=len(stats["lanes"]))
         if self.latencies_us:
             self.latencies_us.sort()

@@ -229,7 +229,7 @@ impl Failure {
     }
 
     pub(crate) fn in_use(what: &str) -> Failure {
-        let text = format!("another thread is in a call of this {what}: it is used by one thread at a time");
+        let text = format!("another thread is in a call of {what}: it is used by one thread at a time");
         Failure::Own(RINGLANE_ERROR_IN_USE, text)
     }
 

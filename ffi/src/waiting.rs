@@ -136,6 +136,9 @@ impl<S: Source> Waiting<S> {
         let mut guard = match self.used.try_lock() {
             Ok(guard) => guard,
             Err(TryLockError::Poisoned(guard)) => guard.into_inner(),
+            Err(TryLockError::WouldBlock) if self.wait.lock().is_closed => {
+                return Err(Failure::Engine(Error::Closed { what: S::NAME }));
+            }
             Err(TryLockError::WouldBlock) => return Err(Failure::in_use(S::NAME)),
         };
         if self.wait.lock().is_closed {
