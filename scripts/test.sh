@@ -192,7 +192,7 @@ run_proofs() {
         note failed 1
         return
     fi
-    proof 'simulator' "$target/release/ringlane-proof" sim --seeds 600
+    proof 'simulator' "$target/release/ringlane-proof" sim --seeds 400
     proof 'canaries' "$target/release/ringlane-proof" canaries
     proof 'exhaustive, every seventh point' "$target/release/ringlane-proof" exhaustive --operations 2 --stride 7
 }
