@@ -140,11 +140,12 @@ run_engine() {
     return 0
 }
 
-# The third backend runs behind the proofs: so both tracks take about as long.
+# The third backend differs from the second in how files are opened and flushed, so what lasts long and only moves records
+# about is left out. It runs behind the proofs: so both tracks take about as long.
 run_buffered() {
-    local above
+    local above long='cleaner.rs grouping.rs retention.rs lane_count.rs transactions.rs cold.rs'
     # shellcheck disable=SC2086
-    above="$(printf '^engine/tests/%s ' $above_the_log)"
+    above="$(printf '^engine/tests/%s ' $above_the_log $long)"
     renice -n 0 -p "$BASHPID" >/dev/null 2>&1 || true
     # shellcheck disable=SC2086
     tests 'engine, backend plain-buffered' env RINGLANE_TEST_BACKEND=plain-buffered \
@@ -192,7 +193,7 @@ run_proofs() {
         note failed 1
         return
     fi
-    proof 'simulator' "$target/release/ringlane-proof" sim --seeds 400
+    proof 'simulator' "$target/release/ringlane-proof" sim --seeds 300
     proof 'canaries' "$target/release/ringlane-proof" canaries
     proof 'exhaustive, every seventh point' "$target/release/ringlane-proof" exhaustive --operations 2 --stride 7
 }

@@ -221,7 +221,10 @@ fn what_is_withheld_is_kept_and_so_is_what_was_published_of_it() {
     let scratch = directory();
     let clock = MovedClock::new();
     let retention = Retention::new().retention_bytes(1);
-    let (engine, topic, producer) = bounded(scratch.path(), &clock, 1, retention);
+    // On a machine that was slow for half a second the cleaner had copied the record by then, and its segment was gone.
+    let engine = open(scratch.path(), small().cleaner_bytes_per_second_max(0), &clock);
+    let topic = engine.create_topic("t", TopicOptions::new().partitions(1).retention(retention)).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
     let delayed = Record::new(b"delayed").partition(0).visible_after(Duration::from_secs(3600));
     producer.send(&topic, delayed).unwrap().wait().unwrap();
     let mut sent = fill(&producer, &topic, 0, 0, 8 * MIB);
