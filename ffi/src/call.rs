@@ -128,10 +128,26 @@ pub(crate) fn handle_of<K: Kind>(object: K) -> Result<*mut K::Handle> {
 /// `error` is NULL or may be written.
 pub(crate) unsafe fn free<K: Kind>(handle: *mut K::Handle, error: *mut ringlane_error) -> ringlane_status {
     // SAFETY: as the caller says.
+    unsafe { end_and_free::<K>(handle, error, |_| ()) }
+}
+
+/// The same of something that other threads may be waiting for: `end` ends their waits, for while they have it it stays.
+///
+/// # Safety
+/// As [`free`].
+pub(crate) unsafe fn end_and_free<K: Kind>(
+    handle: *mut K::Handle,
+    error: *mut ringlane_error,
+    end: impl FnOnce(&K),
+) -> ringlane_status {
+    // SAFETY: as the caller says.
     unsafe {
-        call(error, || match handle.is_null() {
-            true => Ok(()),
-            false => TABLE.remove(K::KIND, handle.addr() as u64).map_err(|dead| Failure::dead(K::NAME, dead)),
+        call(error, || {
+            if handle.is_null() {
+                return Ok(());
+            }
+            end(&*held::<K>(handle)?);
+            TABLE.remove(K::KIND, handle.addr() as u64).map_err(|dead| Failure::dead(K::NAME, dead))
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Consumers that read partitions which they are assigned.
 
-use crate::call::{call, check_out, free, handle_of, held, put, wait_of};
+use crate::call::{call, check_out, end_and_free, handle_of, held, put, wait_of};
 use crate::engine_calls::{EngineObject, start_of};
 use crate::objects::{
     ringlane_consumer, ringlane_engine, ringlane_options, ringlane_queue, ringlane_records, ringlane_text,
@@ -83,8 +83,7 @@ pub unsafe extern "C" fn ringlane_consumer_open(
             let engine = held::<EngineObject>(engine)?;
             check_out("consumer", consumer)?;
             let opened = engine.engine.consumer(read_options::<ConsumerOptions>(options)?)?;
-            let is_outside = engine.engine.stats().outside.is_some();
-            let source = AssignedConsumer { consumer: opened, is_outside, topics: BTreeMap::new() };
+            let source = AssignedConsumer { consumer: opened, is_outside: engine.is_outside, topics: BTreeMap::new() };
             let object = Waiting::new(source, &engine.account);
             put("consumer", consumer, handle_of(object)?)
         })
@@ -118,13 +117,7 @@ pub unsafe extern "C" fn ringlane_consumer_free(
     error: *mut ringlane_error,
 ) -> ringlane_status {
     // SAFETY: `error` is NULL or the application's.
-    unsafe {
-        call(std::ptr::null_mut(), || {
-            held::<ConsumerObject>(consumer)?.close();
-            Ok(())
-        });
-        free::<ConsumerObject>(consumer, error)
-    }
+    unsafe { end_and_free::<ConsumerObject>(consumer, error, ConsumerObject::close) }
 }
 
 /// Begins to read a partition, or goes on elsewhere in one that is read: `start` is one of `RINGLANE_START_...`, with

@@ -23,14 +23,16 @@ pub const RINGLANE_START_TIMESTAMP: i32 = 4;
 /// An engine, and what the application has of it.
 pub(crate) struct EngineObject {
     pub(crate) engine: Engine,
+    /// It reads what another process writes.
+    pub(crate) is_outside: bool,
     pub(crate) account: Arc<Account>,
     /// Questions of checkers that wait for answers: none does when the engine closes.
     pub(crate) checks: Mutex<Vec<Arc<Checks>>>,
 }
 
 impl EngineObject {
-    fn new(engine: Engine, held_bytes_max: u64) -> EngineObject {
-        EngineObject { engine, account: Arc::new(Account::new(held_bytes_max)), checks: Mutex::default() }
+    fn new(engine: Engine, is_outside: bool, held_bytes_max: u64) -> EngineObject {
+        EngineObject { engine, is_outside, account: Arc::new(Account::new(held_bytes_max)), checks: Mutex::default() }
     }
 
     fn close(&self) -> Result<()> {
@@ -73,7 +75,7 @@ pub unsafe extern "C" fn ringlane_engine_open(
     error: *mut ringlane_error,
 ) -> ringlane_status {
     // SAFETY: as for every call: pointers are NULL or the application's, texts end with a zero.
-    unsafe { open(path, options, engine, error, Engine::open) }
+    unsafe { open(path, options, engine, error, false) }
 }
 
 /// Opens a directory to be read, also while another process has it open for writing: nothing can be sent, created or
@@ -88,7 +90,7 @@ pub unsafe extern "C" fn ringlane_engine_open_read_only(
     error: *mut ringlane_error,
 ) -> ringlane_status {
     // SAFETY: as for every call.
-    unsafe { open(path, options, engine, error, Engine::open_read_only) }
+    unsafe { open(path, options, engine, error, true) }
 }
 
 unsafe fn open(
@@ -96,7 +98,7 @@ unsafe fn open(
     options: *const ringlane_options,
     engine: *mut *mut ringlane_engine,
     error: *mut ringlane_error,
-    open: impl FnOnce(String, engine::Options) -> engine::Result<Engine>,
+    is_outside: bool,
 ) -> ringlane_status {
     // SAFETY: as for every call.
     unsafe {
@@ -104,7 +106,11 @@ unsafe fn open(
             let path = text("path", path)?;
             check_out("engine", engine)?;
             let (options, held_bytes_max): EngineOptions = read_options(options)?;
-            let opened = EngineObject::new(open(path.to_owned(), options)?, held_bytes_max);
+            let opened = match is_outside {
+                true => Engine::open_read_only(path, options)?,
+                false => Engine::open(path, options)?,
+            };
+            let opened = EngineObject::new(opened, is_outside, held_bytes_max);
             crate::panics::remember(&opened.engine);
             put("engine", engine, handle_of(opened)?)
         })

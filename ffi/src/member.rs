@@ -1,6 +1,8 @@
 //! Members of groups: polls under leases, and how each delivery ends.
 
-use crate::call::{bytes, call, check_array, check_out, free, handle_of, held, put, ringlane_bytes, text, wait_of};
+use crate::call::{
+    bytes, call, check_array, check_out, end_and_free, handle_of, held, put, ringlane_bytes, text, wait_of,
+};
 use crate::consumer::put_polled;
 use crate::engine_calls::EngineObject;
 use crate::objects::{ringlane_engine, ringlane_member, ringlane_options, ringlane_queue, ringlane_records};
@@ -113,13 +115,7 @@ pub unsafe extern "C" fn ringlane_member_free(
     error: *mut ringlane_error,
 ) -> ringlane_status {
     // SAFETY: `error` is NULL or the application's.
-    unsafe {
-        call(std::ptr::null_mut(), || {
-            held::<MemberObject>(member)?.waiting.close();
-            Ok(())
-        });
-        free::<MemberObject>(member, error)
-    }
+    unsafe { end_and_free::<MemberObject>(member, error, |member| member.waiting.close()) }
 }
 
 /// The next records, each under a lease; waits up to `timeout_ms` for the first one (0: not at all; negative: for ever).

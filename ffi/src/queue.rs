@@ -9,7 +9,7 @@
 //! - The eventfd is readable if, and only if, an event is there, or a wakeup that nobody has met, or the queue is closed.
 //! - Nothing of the application's runs on a thread of the library.
 
-use crate::call::{call, check_array, check_out, free, handle_of, held, put, put_at, wait_of};
+use crate::call::{call, check_array, check_out, end_and_free, handle_of, held, put, put_at, wait_of};
 use crate::objects::ringlane_queue;
 use crate::producer::ringlane_receipt;
 use crate::status::{Failure, RINGLANE_ERROR_WOKEN, RINGLANE_OK, Result, ringlane_error, ringlane_status};
@@ -76,7 +76,7 @@ pub(crate) enum Each {
 /// Sends whose outcome is known at one moment.
 enum Group {
     Sends(Vec<(SendHandle, u64)>),
-    Batch(Arc<BatchHandle>, Each),
+    Batch(BatchHandle, Each),
 }
 
 #[derive(Default)]
@@ -180,7 +180,7 @@ impl Queue {
         let mut inner = self.lock();
         let (number, waker) = self.begin_group(&mut inner);
         let is_done = !handle.wake_when_done(&waker);
-        self.put_group(inner, number, Group::Batch(Arc::new(handle), each), is_done);
+        self.put_group(inner, number, Group::Batch(handle, each), is_done);
     }
 
     fn begin_group(self: &Arc<Self>, inner: &mut Inner) -> (u64, Waker) {
@@ -578,15 +578,7 @@ pub unsafe extern "C" fn ringlane_queue_free(
     error: *mut ringlane_error,
 ) -> ringlane_status {
     // SAFETY: `error` is NULL or the application's.
-    unsafe {
-        call(error, || {
-            if !queue.is_null() {
-                held::<QueueObject>(queue)?.close();
-            }
-            Ok(())
-        });
-        free::<QueueObject>(queue, error)
-    }
+    unsafe { end_and_free::<QueueObject>(queue, error, |queue| queue.close()) }
 }
 
 /// Most bytes of a transaction's id, with the zero at its end.

@@ -48,8 +48,9 @@ struct Slot<T> {
 }
 
 impl<T> Slot<T> {
-    const NEW: fn() -> Slot<T> =
-        || Slot { state: AtomicU64::new(0), next_free: AtomicU32::new(0), object: UnsafeCell::new(None) };
+    fn new() -> Slot<T> {
+        Slot { state: AtomicU64::new(0), next_free: AtomicU32::new(0), object: UnsafeCell::new(None) }
+    }
 }
 
 /// See the module.
@@ -186,7 +187,7 @@ impl<T: Send + Sync> Table<T> {
             return;
         }
         let count = CHUNK_FIRST << chunk;
-        let slots: Box<[Slot<T>]> = (0..count).map(|_| Slot::NEW()).collect();
+        let slots: Box<[Slot<T>]> = (0..count).map(|_| Slot::new()).collect();
         let slots = Box::into_raw(slots);
         let first = slots.cast::<Slot<T>>();
         let put = self.chunks[chunk].compare_exchange(null_mut(), first, Ordering::AcqRel, Ordering::Acquire);

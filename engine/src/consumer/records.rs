@@ -166,8 +166,10 @@ impl<'a> RecordView<'a> {
     /// How many headers [`RecordView::headers`] gives.
     #[inline]
     pub fn header_count(&self) -> u32 {
-        let own = u32::from(self.record.header_count());
-        own + self.chunk.extra_headers.as_ref().map_or(0, |_| self.headers().count() as u32 - own)
+        match self.chunk.extra_headers {
+            None => u32::from(self.record.header_count()),
+            Some(_) => self.headers().count() as u32,
+        }
     }
 
     /// Its tag: the first header of the name [`TAG_HEADER`], if it is text.
