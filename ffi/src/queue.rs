@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ffi::c_char;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -95,7 +96,6 @@ struct Inner {
     is_signalled: bool,
     /// Threads that wait in a drain.
     waiting: usize,
-    is_closed: bool,
     /// The next drain that has nothing ends.
     is_woken: bool,
     checks: BTreeMap<u64, (HalfTransaction, Arc<Checks>)>,
@@ -106,6 +106,8 @@ struct Inner {
 pub(crate) struct Queue {
     inner: Mutex<Inner>,
     arrived: Condvar,
+    /// Set while the others are locked; looked at also by who sends, without a lock.
+    is_closed: AtomicBool,
     /// An eventfd.
     fd: i32,
 }
@@ -136,16 +138,20 @@ impl Queue {
             return Err(Failure::Engine(Error::Io(engine::IoFailure::new("make", "an eventfd", None, &error))));
         }
         let inner = Inner { next_group: 1, next_check: 1, first_error: 1, ..Inner::default() };
-        Ok(Queue { inner: Mutex::new(inner), arrived: Condvar::new(), fd })
+        Ok(Queue { inner: Mutex::new(inner), arrived: Condvar::new(), is_closed: AtomicBool::new(false), fd })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
     /// Whether it still takes anything.
     pub(crate) fn check_open(&self) -> Result<()> {
-        match self.lock().is_closed {
+        match self.is_closed() {
             true => Err(Failure::Engine(Error::Closed { what: "the queue" })),
             false => Ok(()),
         }
@@ -216,7 +222,7 @@ impl Queue {
     /// Something else has happened.
     pub(crate) fn push(&self, kind: u32, user_data: u64, count: u64) {
         let mut inner = self.lock();
-        if !inner.is_closed {
+        if !self.is_closed() {
             inner.events.push_back(ringlane_event { count, ..ringlane_event::new(kind, user_data) });
             self.signal(inner);
         }
@@ -242,7 +248,7 @@ impl Queue {
     ) -> Result<usize> {
         let deadline = Instant::now().checked_add(timeout);
         let mut inner = self.lock();
-        while inner.is_empty() && !timeout.is_zero() && !inner.is_closed && !inner.is_woken {
+        while inner.is_empty() && !timeout.is_zero() && !self.is_closed() && !inner.is_woken {
             let left = deadline.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 break;
@@ -258,16 +264,16 @@ impl Queue {
             give(count, &event);
             count += 1;
         }
-        let is_woken = count == 0 && !inner.is_closed && std::mem::take(&mut inner.is_woken);
+        let is_woken = count == 0 && !self.is_closed() && std::mem::take(&mut inner.is_woken);
         // Of one that is closed the descriptor stays readable: whoever else waits on it finds that out too.
-        let is_quiet = inner.is_empty() && !inner.is_closed && !inner.is_woken;
+        let is_quiet = inner.is_empty() && !self.is_closed() && !inner.is_woken;
         if is_quiet && std::mem::take(&mut inner.is_signalled) {
             let mut value = 0;
             // SAFETY: as above; the value is ours.
             unsafe { libc::eventfd_read(self.fd, &mut value) };
         }
         match count {
-            0 if inner.is_closed => Err(Failure::Engine(Error::Closed { what: "the queue" })),
+            0 if self.is_closed() => Err(Failure::Engine(Error::Closed { what: "the queue" })),
             0 if is_woken => Err(Failure::Own(RINGLANE_ERROR_WOKEN, "the wait was ended by a wakeup".to_owned())),
             count => Ok(count),
         }
@@ -282,7 +288,7 @@ impl Queue {
 
     fn close(&self) {
         let mut inner = self.lock();
-        inner.is_closed = true;
+        self.is_closed.store(true, Ordering::Release);
         let (groups, done) = (std::mem::take(&mut inner.groups), std::mem::take(&mut inner.done));
         let checks = std::mem::take(&mut inner.checks);
         (inner.given, inner.is_signalled) = (0, true);
@@ -300,7 +306,7 @@ impl Queue {
     /// Asks the application; returns the question's number. `None`: nobody is there to answer.
     pub(crate) fn ask(&self, half: &HalfTransaction, checks: &Arc<Checks>, user_data: u64) -> Option<u64> {
         let mut inner = self.lock();
-        if inner.is_closed {
+        if self.is_closed() {
             return None;
         }
         let check = inner.next_check;
