@@ -3,7 +3,7 @@
 //! | why | which | what it brings |
 //! |---|---|---|
 //! | reclaim | neighbours of which at most half is kept | disk |
-//! | merge | many small neighbours | files, and what opening looks at |
+//! | merge | many small neighbours; in a log that no lane writes any more, two | files, and what opening looks at |
 //! | regroup | neighbours whose partitions lie scattered; one alone when nothing more comes | cold reads |
 //!
 //! Invariants:
@@ -15,6 +15,8 @@ use std::ops::Range;
 
 /// Small neighbours that are merged, at least.
 const MERGE_MIN: usize = 8;
+/// The same where no more come. Each time there is one less, so it ends.
+const MERGE_MIN_ENDED: usize = 2;
 /// A segment is small when so many of them make a large one.
 const SMALL_SHARE: u64 = 8;
 /// Below this, little would be won.
@@ -64,6 +66,8 @@ pub(super) struct Bounds {
     pub(super) is_quiet: bool,
     /// The disk is bounded.
     pub(super) is_bounded: bool,
+    /// No lane writes the log any more: what is there has no more company to wait for.
+    pub(super) is_ended: bool,
 }
 
 impl Bounds {
@@ -100,7 +104,8 @@ fn reclaim(candidates: &[Option<Candidate>], bounds: &Bounds) -> Option<Range<us
 fn merge(candidates: &[Option<Candidate>], bounds: &Bounds) -> Option<Range<usize>> {
     let is_small = |candidate: &Candidate| candidate.file_bytes <= bounds.segment_bytes / SMALL_SHARE;
     let small = stretches(candidates, is_small, |one| one.file_bytes, bounds);
-    small.into_iter().filter(|range| range.len() >= MERGE_MIN).max_by_key(|range| range.len())
+    let least = if bounds.is_ended { MERGE_MIN_ENDED } else { MERGE_MIN };
+    small.into_iter().filter(|range| range.len() >= least).max_by_key(|range| range.len())
 }
 
 fn regroup(candidates: &[Option<Candidate>], bounds: &Bounds) -> Option<Range<usize>> {
@@ -150,6 +155,7 @@ mod tests {
         reclaim_bytes: u64::MAX,
         is_quiet: false,
         is_bounded: false,
+        is_ended: false,
     };
 
     fn choose(candidates: &[Option<Candidate>], bounds: &Bounds) -> Option<Range<usize>> {
@@ -182,6 +188,15 @@ mod tests {
         assert_eq!(choose(&candidates, &BOUNDS), None);
         candidates.push(small);
         assert_eq!(choose(&candidates, &BOUNDS), Some(1..9));
+    }
+
+    /// The soak had up to seven of them for each log that a lane had left, and each opening looked at all.
+    #[test]
+    fn small_neighbours_of_a_log_that_has_ended_wait_for_nothing() {
+        let small = Some(Candidate { file_bytes: MIB, kept_bytes: MIB, is_scattered: false });
+        let ended = Bounds { is_ended: true, ..BOUNDS };
+        assert_eq!(choose(&[kept(100), small, small, kept(100), small], &ended), Some(1..3));
+        assert_eq!(choose(&[small, kept(100), small, None, small], &ended), None);
     }
 
     #[test]

@@ -203,10 +203,12 @@ impl Keeper {
         self.cleaner.next_ns = now_ns + LOOK_INTERVAL_NS.max(took_ns * 10);
         // Where everybody waits for room it is only quiet because of that.
         let is_quiet = self.cleaner.is_quiet(now_ns) && !self.is_full();
-        let bounds = self.bounds(is_quiet)?;
+        let bounds_of_all = self.bounds(is_quiet)?;
         let mut from = 0;
         'logs: while let Some(Sealed { log, .. }) = look.segments.get(from) {
             let count = look.segments[from..].iter().take_while(|other| other.log.id == log.id).count();
+            let is_ended = !self.lanes.iter().any(|lane| lane.log == log.id);
+            let bounds = Bounds { is_ended, ..bounds_of_all };
             let mut candidates = look.candidates[from..from + count].to_vec();
             while let Some((why, range)) = choose(&candidates, &bounds) {
                 let chosen = &mut candidates[range.clone()];
@@ -253,6 +255,7 @@ impl Keeper {
         let reclaim_bytes = free_bytes.min(left_bytes.max(BEYOND_BYTES));
         let (copy_bytes_max, segment_bytes) = (copy_bytes_max(&self.options), self.options.segment_bytes_limit());
         let is_bounded = self.options.disk_bytes_max.is_some();
-        Ok(Bounds { copy_bytes_max, segment_bytes, room_bytes, reclaim_bytes, is_quiet, is_bounded })
+        let is_ended = false;
+        Ok(Bounds { copy_bytes_max, segment_bytes, room_bytes, reclaim_bytes, is_quiet, is_bounded, is_ended })
     }
 }

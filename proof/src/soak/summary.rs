@@ -2,6 +2,9 @@
 //!
 //! Flat is: the mean of the last third of the run is not above the mean of the middle third by more than a fifth. The
 //! first third is left to filling up.
+//!
+//! Opening takes its time for each lane that wrote before, and how many these are is drawn: so openings are compared with
+//! those after as many lanes. Before, a last third with more lanes was called a rise.
 
 use super::sample::{Line, Sample};
 use serde::{Deserialize, Serialize};
@@ -62,7 +65,7 @@ pub struct Summary {
     pub beyond_bound_bytes_max: u64,
     /// Memory of the child.
     pub rss_bytes: Course,
-    /// Openings, ms.
+    /// Openings, ms. The means are of those that have their like in the other third: after as many lanes.
     pub open_ms: Course,
     /// What rises; failures only in a run that is long enough.
     pub warnings: Vec<String>,
@@ -84,6 +87,29 @@ impl Course {
         }
     }
 
+    /// Of values of several kinds: the means are over the kinds that both thirds have, each as often as the third that has
+    /// it more rarely.
+    fn of_kinds(points: &[(f64, f64, u32)], seconds: f64) -> Course {
+        let mut kinds: Vec<u32> = points.iter().map(|(_, _, kind)| *kind).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let (mut middle, mut last, mut weights) = (0.0, 0.0, 0.0);
+        for kind in kinds {
+            let its = points.iter().filter(|(_, _, other)| *other == kind).map(|(at_s, value, _)| (*at_s, *value));
+            let its: Vec<(f64, f64)> = its.collect();
+            let count = |from: f64, to: f64| its.iter().filter(|(at_s, _)| (from..to).contains(at_s)).count();
+            let counts = (count(seconds / 3.0, seconds * 2.0 / 3.0), count(seconds * 2.0 / 3.0, f64::INFINITY));
+            let weight = counts.0.min(counts.1) as f64;
+            let course = Course::of(&its, seconds);
+            middle += weight * course.middle_third_mean;
+            last += weight * course.last_third_mean;
+            weights += weight;
+        }
+        let mean = |sum: f64| if weights > 0.0 { sum / weights } else { 0.0 };
+        let max = points.iter().map(|(_, value, _)| *value).fold(0.0, f64::max);
+        Course { max, middle_third_mean: mean(middle), last_third_mean: mean(last) }
+    }
+
     /// What is said where it is not flat.
     fn rises(&self, what: &str) -> Option<String> {
         let limit = self.middle_third_mean * (1.0 + RISE_MAX);
@@ -102,9 +128,14 @@ impl Summary {
         let samples: Vec<&Sample> =
             lines.iter().filter_map(|line| if let Line::Sample(sample) = line { Some(sample) } else { None }).collect();
         let count = |is: fn(&Line) -> bool| lines.iter().filter(|line| is(line)).count() as u64;
-        let opens: Vec<(f64, f64)> = lines
+        let opens: Vec<(f64, f64, u32)> = lines
             .iter()
-            .filter_map(|line| if let Line::Open { at_s, open_ms, .. } = line { Some((*at_s, *open_ms)) } else { None })
+            .filter_map(|line| match line {
+                Line::Open { at_s, open_ms, lanes, lanes_before, .. } => {
+                    Some((*at_s, *open_ms, lanes_before.unwrap_or(*lanes)))
+                }
+                _ => None,
+            })
             .collect();
         let disk: Vec<_> = samples.iter().map(|sample| (sample.at_s, sample.directory_bytes as f64)).collect();
         let rss: Vec<_> = samples.iter().filter_map(|sample| Some((sample.at_s, sample.rss_bytes? as f64))).collect();
@@ -126,7 +157,7 @@ impl Summary {
                 .unwrap_or_default()
                 .saturating_sub(disk_bytes_max),
             rss_bytes: Course::of(&rss, seconds),
-            open_ms: Course::of(&opens, seconds),
+            open_ms: Course::of_kinds(&opens, seconds),
             ..Summary::default()
         }
     }
@@ -203,5 +234,33 @@ mod tests {
         let short = summary(300, |at| at * 1000);
         assert!(short.failures.is_empty() && short.warnings[0].starts_with("disk"), "{short:?}");
         assert!(rising.to_string().ends_with("0 warnings, 1 failures"));
+    }
+
+    fn openings(of: &[(u32, f64)]) -> Summary {
+        let open = |(at, (lanes, open_ms)): (usize, &(u32, f64))| Line::Open {
+            at_s: at as f64 * 100.0,
+            open_ms: *open_ms,
+            lanes: *lanes,
+            lanes_before: None,
+            was_closed: false,
+        };
+        let lines: Vec<_> = of.iter().enumerate().map(open).collect();
+        let mut summary = Summary::of_lines(&lines, of.len() as f64 * 100.0, 1_000);
+        summary.judge();
+        summary
+    }
+
+    #[test]
+    fn openings_are_compared_with_those_after_as_many_lanes() {
+        let filling = [(1, 10.0), (1, 20.0), (2, 30.0)];
+        let flat =
+            openings(&[filling, [(1, 50.0), (4, 200.0), (1, 60.0)], [(4, 210.0), (4, 190.0), (1, 60.0)]].concat());
+        assert!(flat.failures.is_empty(), "{flat:?}");
+        let rising =
+            openings(&[filling, [(1, 50.0), (4, 200.0), (1, 60.0)], [(4, 260.0), (4, 240.0), (2, 60.0)]].concat());
+        assert!(rising.failures[0].starts_with("open time"), "{rising:?}");
+        // With nothing to be compared with nothing is said.
+        let other = openings(&[filling, [(1, 50.0); 3], [(4, 200.0); 3]].concat());
+        assert!(other.failures.is_empty(), "{other:?}");
     }
 }
