@@ -33,6 +33,7 @@ use crate::partition::shared::{LogShared, Partition, TopicShared};
 use crate::partition::table::PartitionTable;
 use crate::producer::dispatcher::Dispatcher;
 use crate::producer::identity::{DELETED, NamedProducer, NamedProducers, ProducerIdentity};
+use crate::producer::spare::SpareContents;
 use crate::producer::{Producer, ProducerInfo, ProducerOptions};
 use crate::sync::lock;
 use crate::sync::thread::Thread;
@@ -93,6 +94,8 @@ pub(crate) struct EngineInner {
     pub(crate) following: Option<Following>,
     pub(crate) admin: Arc<AdminShared>,
     pub(crate) interceptor_failures: Failures,
+    /// Buffers of batches that were written.
+    pub(crate) spare: Arc<SpareContents>,
     pub(crate) transactions: Transactions,
 }
 

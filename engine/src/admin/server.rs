@@ -17,7 +17,6 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::io::Clock;
 use crate::io::socket::{self, Bell, Connected, Interest, Listener, Moved};
-use crate::lane::thread::block_signals;
 use crate::sync::lock;
 use crate::sync::thread::{self, Thread};
 use std::path::Path;
@@ -110,7 +109,7 @@ pub(crate) fn start(engine: Engine, shared: Arc<AdminShared>, clock: Arc<dyn Clo
         paused_until_ns: 0,
     };
     let ending = shared.clone();
-    let started = thread::spawn("ringlane-admin", block_signals, move || {
+    let started = thread::spawn("ringlane-admin", move || {
         server.run();
         ending.is_listening.store(false, Ordering::Relaxed);
     });
@@ -253,7 +252,7 @@ impl Server {
                 let (jobs, work) = channel();
                 let (shared, engine) = (self.shared.clone(), self.engine.clone());
                 let work = move || carry_out(&work, &shared, Handler::new(engine));
-                let thread = thread::spawn("ringlane-admin-work", block_signals, work);
+                let thread = thread::spawn("ringlane-admin-work", work);
                 none.insert((jobs, thread.map_err(|error| Error::io("start", "a thread", None, &error))?))
             }
         };

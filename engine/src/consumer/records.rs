@@ -31,6 +31,20 @@ impl Records {
         self.chunks.iter()
     }
 
+    /// Keeps only what is of the partitions that are wanted, by topic and number: for the C library, which may have polled
+    /// more than is asked for by the time it gives it.
+    #[doc(hidden)]
+    pub fn retain(&mut self, is_wanted: impl Fn(&str, u32) -> bool) {
+        self.chunks.retain(|(partition, _)| is_wanted(&partition.topic, partition.partition));
+        self.count = self.chunks.iter().map(|(_, chunk)| chunk.count as usize).sum();
+    }
+
+    /// The memory that it keeps, by address and bytes; a piece may come several times. For who bounds it.
+    #[doc(hidden)]
+    pub fn memory(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.chunks.iter().map(|(_, chunk)| chunk.memory())
+    }
+
     /// How many records there are.
     pub fn len(&self) -> usize {
         self.count

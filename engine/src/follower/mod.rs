@@ -135,6 +135,7 @@ pub(crate) fn open(
         lock_file: Mutex::new(None),
         admin: Arc::default(),
         interceptor_failures: Arc::default(),
+        spare: Arc::default(),
         transactions: Transactions::default(),
         following: Some(following),
     };

@@ -16,14 +16,13 @@ pub(crate) fn spawn(parts: LaneParts, storage: Arc<dyn Storage>, core: Option<us
     let failed = |error: &std::io::Error| Error::io("start", "a lane's thread", None, error);
     let shared = parts.shared.clone();
     let settle = move || {
-        block_signals();
         sharpen_timers();
         shared.counters.nice.store(set_nice(nice), Ordering::Relaxed);
         if let Some(core) = core {
             pin(core);
         }
     };
-    thread::spawn(&name, settle, move || run(parts, &*storage)).map_err(|error| failed(&error))
+    thread::spawn_settled(&name, settle, move || run(parts, &*storage)).map_err(|error| failed(&error))
 }
 
 fn run(parts: LaneParts, storage: &dyn Storage) {
@@ -58,16 +57,6 @@ fn run(parts: LaneParts, storage: &dyn Storage) {
     }
     drop(lane);
     shared.end();
-}
-
-/// Signals are the application's.
-pub(crate) fn block_signals() {
-    // SAFETY: both calls only touch the set on the stack and this thread's mask.
-    unsafe {
-        let mut set = std::mem::zeroed();
-        libc::sigfillset(&mut set);
-        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
-    }
 }
 
 /// Lanes wait for tens of microseconds; the default slack of 50 us would double that.

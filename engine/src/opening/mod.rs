@@ -170,6 +170,7 @@ impl Opening<'_> {
             following: None,
             admin: Arc::default(),
             interceptor_failures: Arc::default(),
+            spare: Arc::default(),
             transactions: Transactions::new(&manifest),
             storage: self.storage,
             clock: self.clock,
@@ -539,7 +540,7 @@ fn start(
         })?;
         lock(&inner.threads).push(spawned);
     }
-    let keeper_thread = sync::thread::spawn("ringlane-keeper", thread::block_signals, move || keeper.run())
+    let keeper_thread = sync::thread::spawn("ringlane-keeper", move || keeper.run())
         .map_err(|error| Error::io("start", "the keeper's thread", None, &error))?;
     lock(&inner.threads).push(keeper_thread);
     // Each opening seals a segment, be it empty; those are taken back.

@@ -53,6 +53,11 @@ impl Chunk {
         self.memory.slice(self.start, self.end)
     }
 
+    /// The memory that it keeps, by address and bytes.
+    pub(crate) fn memory(&self) -> (usize, usize) {
+        (Arc::as_ptr(&self.memory).addr(), self.memory.capacity())
+    }
+
     /// Whether it is another part of the same run.
     pub(crate) fn is_part_with(&self, other: &Chunk) -> bool {
         // A run that grew between two reads is the same memory, and ends elsewhere.

@@ -16,16 +16,14 @@ use crate::log::origin::Origin;
 use crate::partition::shared::TopicShared;
 use crate::producer::Durability;
 use crate::producer::identity::ProducerIdentity;
-use crate::record::Record;
+use crate::producer::spare::SpareContents;
+use crate::record::{RECORD_ALIGNMENT, Record};
 use crate::sync::{Signal, lock, now};
 use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-
-/// Buffers kept for the next batches.
-const SPARE_MAX: usize = 8;
 
 /// Sealed batches after which a sender of many lets go of the lock.
 const ADDING_BATCHES_MAX: usize = 16;
@@ -51,7 +49,6 @@ pub(crate) struct Inner {
     /// For each slot, the part of the open batch that it has: (serial of the batch, part).
     parts: Vec<(u32, u32)>,
     serial: u32,
-    spare: Vec<Content>,
 }
 
 impl Inner {
@@ -64,13 +61,12 @@ impl Inner {
     }
 
     /// Closes the open batch, if there is one, and opens another; returns whether one was closed.
-    fn open_next(&mut self, durability: Durability, identity: &ProducerIdentity) -> bool {
+    fn open_next(&mut self, content: Content, durability: Durability, identity: &ProducerIdentity) -> bool {
         let closes = self.open.is_some();
         self.seal();
         self.serial = self.serial.wrapping_add(1).max(1);
         let batch = Arc::new(Batch::default());
         self.last = Some(batch.clone());
-        let content = self.spare.pop().unwrap_or_default();
         let (ticket, identity) = (Ticket::new(batch), identity.clone());
         self.open = Some(FilledBatch { ticket, content, durability, identity });
         closes
@@ -85,6 +81,7 @@ pub(crate) struct Accumulator {
     batch_bytes: usize,
     buffer_bytes_max: u64,
     max_block: Duration,
+    spare: Arc<SpareContents>,
     inner: Mutex<Inner>,
     /// Records that wait here; written under the lock, for a look without it.
     waiting_records: CachePadded<AtomicU64>,
@@ -106,6 +103,7 @@ impl Accumulator {
         batch_bytes: usize,
         buffer_bytes_max: u64,
         max_block: Duration,
+        spare: Arc<SpareContents>,
     ) -> Accumulator {
         Accumulator {
             lane,
@@ -114,11 +112,17 @@ impl Accumulator {
             batch_bytes,
             buffer_bytes_max,
             max_block,
+            spare,
             inner: Mutex::new(Inner::default()),
             waiting_records: CachePadded::new(AtomicU64::new(0)),
             room: Signal::default(),
             blocked: AtomicU32::new(0),
         }
+    }
+
+    /// The lane that it is of.
+    pub(crate) fn lane(&self) -> u32 {
+        self.lane.lane
     }
 
     /// Starts adding records; the lane sees none of them before [`Adding::finish`].
@@ -168,6 +172,7 @@ impl Accumulator {
     /// For the lane: takes sealed batches, and the open one too if `all`, until they have `bytes_max`.
     /// Returns the bytes taken and whether anything is left.
     pub(crate) fn take(&self, all: bool, bytes_max: usize, target: &mut Vec<FilledBatch>) -> (usize, bool) {
+        let before = target.len();
         let mut inner = lock(&self.inner);
         let (mut taken, mut records) = (0, 0);
         while taken < bytes_max {
@@ -187,6 +192,8 @@ impl Accumulator {
         let left = !inner.sealed.is_empty() || inner.open.is_some();
         inner.queued = left;
         drop(inner);
+        // Who sends one record after the other sums up none of them: the open batch is summed up here, in one stretch.
+        target[before..].iter_mut().for_each(|batch| batch.content.sum_up());
         if taken > 0 && self.blocked.load(Ordering::SeqCst) > 0 {
             self.room.notify();
         }
@@ -207,14 +214,8 @@ impl Accumulator {
     }
 
     /// For the lane: a buffer that was copied out may be used again.
-    pub(crate) fn give_back(&self, mut content: Content) {
-        if content.capacity() <= self.batch_bytes * 2 + 4096 {
-            content.clear();
-            let mut inner = lock(&self.inner);
-            if inner.spare.len() < SPARE_MAX {
-                inner.spare.push(content);
-            }
-        }
+    pub(crate) fn give_back(&self, content: Content) {
+        self.spare.give_back(content, self.batch_bytes * 2 + 4096);
     }
 }
 
@@ -244,9 +245,11 @@ impl Adding<'_> {
             inner.parts.resize(slot + 1, (0, 0));
         }
         if inner.open.as_ref().is_none_or(|open| open.content.len() >= self.accumulator.batch_bytes) {
-            self.sealed |= inner.open_next(self.accumulator.durability, &self.accumulator.identity);
+            let content = self.accumulator.spare.take();
+            self.sealed |= inner.open_next(content, self.accumulator.durability, &self.accumulator.identity);
         }
         let open = inner.open.as_mut().expect("just opened");
+        open.content.make_room(size + RECORD_ALIGNMENT, self.accumulator.batch_bytes);
         let (serial, part) = inner.parts[slot];
         // A delayed record is a frame of its own, so that it can be cancelled alone.
         let part = (serial == inner.serial && due_ms.is_none()).then_some(part);
@@ -280,13 +283,9 @@ impl Adding<'_> {
     #[inline]
     pub(crate) fn finish(mut self) {
         let mut inner = self.inner.take().expect("held until finish");
-        match &mut inner.open {
-            Some(open) if open.content.len() >= self.accumulator.batch_bytes => {
-                inner.seal();
-                self.sealed = true;
-            }
-            Some(open) => open.content.sum_up(),
-            None => {}
+        if inner.open.as_ref().is_some_and(|open| open.content.len() >= self.accumulator.batch_bytes) {
+            inner.seal();
+            self.sealed = true;
         }
         self.accumulator.waiting_records.store(inner.buffered_records, Ordering::Relaxed);
         let queue = !inner.queued && (inner.open.is_some() || !inner.sealed.is_empty());

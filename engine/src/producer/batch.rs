@@ -177,6 +177,13 @@ impl Drop for Ticket {
 }
 
 impl Batch {
+    /// One that no lane has seen, and whose outcome is this error.
+    pub(crate) fn refused(error: Error) -> Arc<Batch> {
+        let batch = Arc::new(Batch::default());
+        Ticket::new(batch.clone()).complete(Outcome { log: 0, durability: Durability::Synced, parts: Err(error) });
+        batch
+    }
+
     fn complete(&self, outcome: Outcome) -> Completed {
         let first = self.outcome.set(outcome).is_ok();
         assert!(first, "a batch ends once");
@@ -276,9 +283,9 @@ const NO_PIECE: u32 = u32::MAX;
 
 /// The encoded records of a batch: one buffer, and for each partition the stretches of it that are its own.
 ///
-/// Checksums are made by the sender's thread, and over as long a stretch as possible: a part that grows
-/// without interruption is summed up when another one grows, or at the end ([`Content::sum_up`]). So at
-/// most one part, the last that grew, has bytes that its checksum does not cover.
+/// Checksums are made over as long a stretch as possible: a part that grows without interruption is summed up when another
+/// one grows, or at the end ([`Content::sum_up`]): by the sender who fills the batch, or by the lane where it takes one that
+/// is not full. So at most one part, the last that grew, has bytes that its checksum does not cover.
 #[derive(Default)]
 pub(crate) struct Content {
     bytes: Vec<u8>,
@@ -302,6 +309,15 @@ impl Content {
     /// the bookkeeping is as large as the records.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.bytes.len() + self.pieces.len() * size_of::<Piece>() + self.parts.len() * size_of::<Part>()
+    }
+
+    /// Has room for so many bytes: for one record what it takes, for more what a batch `usually` has, at once.
+    #[inline]
+    pub(crate) fn make_room(&mut self, bytes: usize, usually: usize) {
+        if self.bytes.capacity() - self.bytes.len() < bytes {
+            let wanted = if self.bytes.is_empty() { bytes } else { bytes.max(usually) };
+            self.bytes.reserve(wanted);
+        }
     }
 
     /// Appends a record to a part; a new one if `part` is none. Returns the part and the record's index in it.
@@ -364,7 +380,7 @@ impl Content {
         (part_index, index)
     }
 
-    /// Brings the checksums up to date; to be called before the lane may take the content.
+    /// Brings the checksums up to date; to be called before they are written anywhere.
     #[inline]
     pub(crate) fn sum_up(&mut self) {
         if let Some((part, start)) = self.growing.take() {

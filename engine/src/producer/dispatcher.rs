@@ -1,7 +1,6 @@
 //! The thread that runs applications' callbacks, so that no lane ever does. Started by the first callback.
 
 use super::batch::Batch;
-use crate::lane::thread::block_signals;
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Signal, lock};
 use crossbeam_queue::SegQueue;
@@ -31,7 +30,7 @@ impl Dispatcher {
         let mut thread = lock(&self.thread);
         if thread.is_none() && !self.shared.stop.load(Ordering::Acquire) {
             let shared = self.shared.clone();
-            let spawned = thread::spawn("ringlane-callbacks", block_signals, move || run(&shared));
+            let spawned = thread::spawn("ringlane-callbacks", move || run(&shared));
             match spawned {
                 Ok(handle) => *thread = Some(handle),
                 // No thread to be had: better late on this one than never.

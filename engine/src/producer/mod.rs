@@ -15,3 +15,4 @@ pub use producer::{Producer, ProducerOptions};
 pub use receipt::{Durability, Receipt, RecordId};
 
 mod receipt;
+pub(crate) mod spare;

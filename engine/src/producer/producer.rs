@@ -27,6 +27,9 @@ pub struct ProducerOptions {
     /// The name that the producer goes on under after a restart. Opening the same name again fences whoever had it. Only
     /// letters, digits, `.`, `_` and `-`, up to 249. Default: none.
     pub name: Option<String>,
+    /// How long a send waits at most while the send buffer is full, ms; then it is `QueueFull`. 0: it never waits. Default:
+    /// what the engine was opened with ([`Options::max_block_ms`](crate::Options)).
+    pub max_block_ms: Option<u64>,
     pub(crate) interceptors: Interceptors<dyn ProducerInterceptor>,
 }
 
@@ -47,6 +50,13 @@ impl ProducerOptions {
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Sets how long a send waits at most while the send buffer is full, ms.
+    #[must_use]
+    pub fn max_block_ms(mut self, max_block_ms: u64) -> Self {
+        self.max_block_ms = Some(max_block_ms);
         self
     }
 
@@ -107,7 +117,8 @@ impl Producer {
                     identity.clone(),
                     engine.options.batch_bytes,
                     engine.options.buffer_bytes_max,
-                    Duration::from_millis(engine.options.max_block_ms),
+                    Duration::from_millis(options.max_block_ms.unwrap_or(engine.options.max_block_ms)),
+                    engine.spare.clone(),
                 ))
             })
             .collect();
@@ -195,33 +206,34 @@ impl Producer {
     }
 
     /// Sends a record. Returns when the record is in the send buffer; the handle knows when it is
-    /// durable. Blocks only while the buffer is full, at most `max_block_ms`.
+    /// durable. Blocks only while the buffer is full, at most [`ProducerOptions::max_block_ms`].
     ///
     /// # Errors
     /// The record is refused, nothing was sent: `RecordTooLarge`, `InvalidArgument` (its number or message id),
     /// `InvalidPartition`, `TopicDeleted`, `ProducerFenced`, `UnknownProducer`, `QueueFull`, `Interceptor`, `Poisoned`,
     /// `Closed`, `Forked`.
+    #[inline]
     pub fn send(&self, topic: &Topic, record: Record<'_>) -> Result<SendHandle> {
         match self.interceptors.is_empty() {
-            true => self.send_from(topic, record, None),
+            true => self.send_from(topic, &record, None),
             false => self.send_intercepted(topic, &record),
         }
     }
 
     /// Sends a record that was written by somebody: for repair.
-    pub(crate) fn send_from(&self, topic: &Topic, record: Record<'_>, given: Option<Origin>) -> Result<SendHandle> {
+    pub(crate) fn send_from(&self, topic: &Topic, record: &Record<'_>, given: Option<Origin>) -> Result<SendHandle> {
         if record.sequence.is_some() && given.is_none() {
-            self.check_numbered(topic, &record)?;
+            self.check_numbered(topic, record)?;
         }
-        let partition = self.partition_of(topic, &record)?;
+        let partition = self.partition_of(topic, record)?;
         let size = record.encoded_size(self.engine.options.record_bytes_max)?;
         let now = match (record.timestamp_ms, record.visibility) {
             (Some(timestamp_ms), Visibility::Now | Visibility::At(_)) => timestamp_ms,
             _ => self.engine.clock.wall_ms(),
         };
-        let (timestamp_ms, due_ms) = times(&record, now);
+        let (timestamp_ms, due_ms) = times(record, now);
         let mut adding = self.accumulators[lane_of(partition)].adding()?;
-        let appended = adding.push(partition, &record, size, timestamp_ms, due_ms, given);
+        let appended = adding.push(partition, record, size, timestamp_ms, due_ms, given);
         let batch = adding.batch().clone();
         adding.finish();
         Ok(SendHandle { batch, part: appended.part, index: appended.index, timestamp_ms })
@@ -230,8 +242,8 @@ impl Producer {
     /// Sends records to one topic in one hand-over.
     ///
     /// # Errors
-    /// As [`Producer::send`]. If a record is refused for what it is, none is sent; if the buffer stays
-    /// full or the engine fails on the way, the records before are sent.
+    /// As [`Producer::send`]: none of the records is sent. If the buffer stays full or the engine fails when some of them
+    /// are, the handle tells of each: that error is the outcome of those that are not ([`BatchHandle::outcomes`]).
     pub fn send_batch(&self, topic: &Topic, records: &[Record<'_>]) -> Result<BatchHandle> {
         match self.interceptors.is_empty() {
             true => self.send_all(records.len(), |at| (topic, &records[at])),
@@ -255,7 +267,7 @@ impl Producer {
         let number = self.sends.fetch_add(1, Ordering::Relaxed);
         let (interceptors, failures) = (self.interceptors.clone(), self.engine.interceptor_failures.clone());
         let added = interceptors.on_send(number, topic.name(), record, &failures)?;
-        let sent = self.send_from(topic, Record { headers: &added.with(record), ..*record }, None);
+        let sent = self.send_from(topic, &Record { headers: &added.with(record), ..*record }, None);
         match &sent {
             Err(error) => interceptors.on_outcome(number, topic.name(), Err(error), &failures),
             Ok(handle) => {
@@ -314,56 +326,88 @@ impl Producer {
     ) -> Result<BatchHandle> {
         let mut placed = Vec::with_capacity(count);
         let now = self.engine.clock.wall_ms();
+        let mut checked: Option<&Topic> = None;
         for at in 0..count {
             let (topic, record) = record_at(at);
+            if !checked.is_some_and(|checked| std::ptr::eq(checked, topic)) {
+                self.check_topic(topic)?;
+                checked = Some(topic);
+            }
             if record.sequence.is_some() {
                 self.check_numbered(topic, record)?;
             }
-            let partition = self.partition_of(topic, record)?;
+            let partition = choose_partition(topic, record)?;
             placed.push((partition, record.encoded_size(self.engine.options.record_bytes_max)?));
         }
         let mut handle = BatchHandle::default();
         if let [accumulator] = &*self.accumulators {
-            let mut adding = accumulator.adding()?;
-            for (at, (partition, size)) in placed.iter().enumerate() {
-                if adding.is_long() {
-                    adding.finish();
-                    adding = accumulator.adding()?;
+            let sent = self.send_to_lane(accumulator, &placed, &record_at, now, |_, batch, place, timestamp_ms| {
+                handle.push(batch, place.part, place.index, timestamp_ms);
+            });
+            match sent {
+                Err(error) if handle.is_empty() => return Err(error),
+                Err(error) => {
+                    let refused = Batch::refused(error);
+                    (handle.len()..count).for_each(|at| handle.push(&refused, 0, at as u32, now));
                 }
-                let record = record_at(at).1;
-                let (timestamp_ms, due_ms) = times(record, now);
-                let appended = adding.push(*partition, record, *size, timestamp_ms, due_ms, None);
-                handle.push(adding.batch(), appended.part, appended.index, timestamp_ms);
+                Ok(()) => {}
             }
-            adding.finish();
             return Ok(handle);
         }
         // One lane's lock at a time: two senders must not wait for each other's.
-        let mut appended: Vec<Option<(Arc<Batch>, Appended)>> = (0..count).map(|_| None).collect();
+        let mut sent: Vec<Option<(Arc<Batch>, Appended, i64)>> = (0..count).map(|_| None).collect();
         for (lane, accumulator) in self.accumulators.iter().enumerate() {
-            if !placed.iter().any(|(partition, _)| lane_of(*partition) == lane) {
+            let is_its = |(partition, _): &(Placed<'_>, usize)| lane_of(*partition) == lane;
+            if !placed.iter().any(is_its) {
                 continue;
             }
-            let mut adding = accumulator.adding()?;
-            for (at, (partition, size)) in placed.iter().enumerate() {
-                if lane_of(*partition) == lane {
-                    if adding.is_long() {
-                        adding.finish();
-                        adding = accumulator.adding()?;
-                    }
-                    let record = record_at(at).1;
-                    let (timestamp_ms, due_ms) = times(record, now);
-                    let place = adding.push(*partition, record, *size, timestamp_ms, due_ms, None);
-                    appended[at] = Some((adding.batch().clone(), place));
+            let put = |at: usize, batch: &Arc<Batch>, place, timestamp_ms| {
+                sent[at] = Some((batch.clone(), place, timestamp_ms));
+            };
+            if let Err(error) = self.send_to_lane(accumulator, &placed, &record_at, now, put) {
+                if sent.iter().all(Option::is_none) {
+                    return Err(error);
+                }
+                let refused = Batch::refused(error);
+                for (at, sent) in sent.iter_mut().enumerate().filter(|(at, _)| is_its(&placed[*at])) {
+                    sent.get_or_insert_with(|| (refused.clone(), Appended { part: 0, index: at as u32 }, now));
                 }
             }
-            adding.finish();
         }
-        for (at, appended) in appended.into_iter().enumerate() {
-            let (batch, place) = appended.expect("every record has a lane");
-            handle.push(&batch, place.part, place.index, times(record_at(at).1, now).0);
+        for sent in sent {
+            let (batch, place, timestamp_ms) = sent.expect("every record has a lane");
+            handle.push(&batch, place.part, place.index, timestamp_ms);
         }
         Ok(handle)
+    }
+
+    /// Hands a lane those of the records that are its own; `put` is told where each is. After an error some are there.
+    #[inline]
+    fn send_to_lane<'a>(
+        &self,
+        accumulator: &Arc<Accumulator>,
+        placed: &[(Placed<'_>, usize)],
+        record_at: &impl Fn(usize) -> (&'a Topic, &'a Record<'a>),
+        now: i64,
+        mut put: impl FnMut(usize, &Arc<Batch>, Appended, i64),
+    ) -> Result<()> {
+        let lane = accumulator.lane() as usize;
+        let mut adding = accumulator.adding()?;
+        for (at, (partition, size)) in placed.iter().enumerate() {
+            if lane_of(*partition) != lane {
+                continue;
+            }
+            if adding.is_long() {
+                adding.finish();
+                adding = accumulator.adding()?;
+            }
+            let record = record_at(at).1;
+            let (timestamp_ms, due_ms) = times(record, now);
+            let place = adding.push(*partition, record, *size, timestamp_ms, due_ms, None);
+            put(at, adding.batch(), place, timestamp_ms);
+        }
+        adding.finish();
+        Ok(())
     }
 
     /// Waits until everything that this producer and its clones sent before has its outcome; an error
@@ -399,22 +443,16 @@ impl Producer {
     }
 
     #[inline]
-    fn partition_of<'a>(&self, topic: &'a Topic, record: &Record<'_>) -> Result<(&'a Arc<TopicShared>, u32)> {
+    fn partition_of<'a>(&self, topic: &'a Topic, record: &Record<'_>) -> Result<Placed<'a>> {
+        self.check_topic(topic)?;
+        choose_partition(topic, record)
+    }
+
+    /// Whether anything can be sent to a topic.
+    fn check_topic(&self, topic: &Topic) -> Result<()> {
         self.engine.check_fork()?;
         self.identity.check()?;
-        let shared = &topic.shared;
-        self.engine.check_topic(shared)?;
-        let partitions = shared.partitions.len() as u32;
-        let index = match (record.partition, record.key) {
-            (Some(partition), _) if partition >= partitions => {
-                return Err(Error::InvalidPartition { topic: shared.name.to_string(), partition, partitions });
-            }
-            (Some(partition), _) => partition,
-            (None, _) if partitions == 1 => 0,
-            (None, Some(key)) => partition_of_key(key, partitions),
-            (None, None) => shared.turn.fetch_add(1, Ordering::Relaxed) % partitions,
-        };
-        Ok((shared, index))
+        self.engine.check_topic(&topic.shared)
     }
 
     /// Whether a record may bring its number.
@@ -443,9 +481,12 @@ impl std::fmt::Debug for Producer {
     }
 }
 
+/// Where a record goes: a topic, and the number of the partition.
+type Placed<'a> = (&'a Arc<TopicShared>, u32);
+
 /// The lane of a partition.
 #[inline]
-fn lane_of((topic, partition): (&Arc<TopicShared>, u32)) -> usize {
+fn lane_of((topic, partition): Placed<'_>) -> usize {
     topic.partitions[partition as usize].lane as usize
 }
 
@@ -457,6 +498,23 @@ fn times(record: &Record<'_>, now: i64) -> (i64, Option<i64>) {
         Visibility::After(delay) => Some(now.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))),
     };
     (record.timestamp_ms.unwrap_or(now), due_ms)
+}
+
+/// The partition of a record: its own, that of its key, or each in turn.
+#[inline]
+fn choose_partition<'a>(topic: &'a Topic, record: &Record<'_>) -> Result<Placed<'a>> {
+    let shared = &topic.shared;
+    let partitions = shared.partitions.len() as u32;
+    let index = match (record.partition, record.key) {
+        (Some(partition), _) if partition >= partitions => {
+            return Err(Error::InvalidPartition { topic: shared.name.to_string(), partition, partitions });
+        }
+        (Some(partition), _) => partition,
+        (None, _) if partitions == 1 => 0,
+        (None, Some(key)) => partition_of_key(key, partitions),
+        (None, None) => shared.turn.fetch_add(1, Ordering::Relaxed) % partitions,
+    };
+    Ok((shared, index))
 }
 
 /// The partition of a key: CRC32C of the key, scaled. The same in every language.

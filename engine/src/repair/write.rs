@@ -333,7 +333,7 @@ struct Sending {
 impl Sending {
     /// Sends a record of `origin` that shall have an offset.
     fn send(&mut self, topic: &Topic, record: Record<'_>, origin: Origin, offset: Option<u64>) -> Result<()> {
-        let handle = self.producer.send_from(topic, record, Some(origin))?;
+        let handle = self.producer.send_from(topic, &record, Some(origin))?;
         self.handles.push_back((handle, offset));
         while self.handles.len() > IN_FLIGHT_MAX {
             self.wait_for_one()?;

@@ -15,7 +15,6 @@ use super::options::check_checker;
 use super::registry::{Checks, Entry, Phase};
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
-use crate::lane::thread::block_signals;
 use crate::lane::transactions::TransactionOutcome;
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Mutex, Signal, lock};
@@ -183,7 +182,7 @@ impl Checkers {
             return Err(Error::Closed { what: "the engine" });
         }
         let handle = engine.clone();
-        let thread = thread::spawn(name, block_signals, move || body(&handle));
+        let thread = thread::spawn(name, move || body(&handle));
         threads.push(thread.map_err(|error| Error::io("start a thread", name, None, &error))?);
         Ok(())
     }

@@ -57,6 +57,34 @@ fn a_full_send_buffer_says_so_after_max_block_ms() {
 }
 
 #[test]
+fn a_producer_may_say_that_it_never_blocks() {
+    let _watchdog = watchdog(60, "a full buffer");
+    let directory = directory();
+    let faults = Faults::new();
+    let options = small().buffer_bytes_max(64 << 10).max_block_ms(50_000);
+    let engine = open_faulty(directory.path(), options, &faults).unwrap();
+    let topic = engine.create_topic("t", TopicOptions::new()).unwrap();
+    let producer = engine.producer(ProducerOptions::new().max_block_ms(0)).unwrap();
+    settle(&engine);
+    stick(&faults);
+    let value = vec![1; 10_000];
+    let mut handles = Vec::new();
+    let error = loop {
+        match producer.clone().send(&topic, Record::new(&value)) {
+            Ok(handle) => handles.push(handle),
+            Err(error) => break error,
+        }
+        assert!(handles.len() < 10_000, "the buffer is never full");
+    };
+    // It would have been 50 s, and the watchdog had ended it.
+    assert!(matches!(error, Error::QueueFull { waited_ms: 0..1000, .. }), "{error}");
+    for handle in handles {
+        handle.wait().unwrap();
+    }
+    engine.close().unwrap();
+}
+
+#[test]
 fn a_wait_that_ends_early_changes_nothing() {
     let _watchdog = watchdog(60, "waiting with an end");
     let directory = directory();
@@ -97,4 +125,34 @@ fn withheld_records_have_a_bound() {
     producer.cancel(ids[1]).unwrap();
     producer.send(&topic, later).unwrap().wait().unwrap();
     assert_eq!(engine.stats().withheld_records, 3);
+}
+
+/// Before, the call failed when some of the records were on their way already: their receipts were lost, and who sent the
+/// batch again, as the error allowed, had these twice.
+#[test]
+fn a_batch_that_does_not_fit_tells_of_each_record_what_became_of_it() {
+    let _watchdog = watchdog(60, "a full buffer");
+    for lanes in [1, 2] {
+        let directory = directory();
+        let faults = Faults::new();
+        let options = small().lanes(Some(lanes)).buffer_bytes_max(64 << 10);
+        let engine = open_faulty(directory.path(), options, &faults).unwrap();
+        let topic = engine.create_topic("t", TopicOptions::new().partitions(2)).unwrap();
+        let producer = engine.producer(ProducerOptions::new().max_block_ms(0)).unwrap();
+        settle(&engine);
+        stick(&faults);
+        let value = vec![1; 1_000];
+        let batch: Vec<Record<'_>> = (0..2_000).map(|at| Record::new(&value).partition(at % 2)).collect();
+        let sent = producer.send_batch(&topic, &batch).unwrap();
+        assert_eq!(sent.len(), batch.len());
+        let outcomes = sent.outcomes();
+        let taken = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        assert!(taken > 0 && taken < batch.len(), "{lanes} lanes: {taken}");
+        let is_full = |error: &Error| matches!(error, Error::QueueFull { .. });
+        assert!(outcomes.iter().all(|outcome| outcome.as_ref().err().is_none_or(is_full)));
+        assert!(is_full(&sent.wait_done().unwrap_err()) && is_full(&sent.wait().unwrap_err()));
+        let kept = values(&engine, &topic, 0).len() + values(&engine, &topic, 1).len();
+        assert_eq!(kept, taken, "{lanes} lanes: what was refused is not there, and all else is");
+        engine.close().unwrap();
+    }
 }

@@ -68,6 +68,12 @@ impl Deliveries {
         self.records.is_empty()
     }
 
+    /// As [`Records::memory`].
+    #[doc(hidden)]
+    pub fn memory(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.records.memory()
+    }
+
     /// The deliveries: partition by partition.
     pub fn iter(&self) -> DeliveriesIter<'_> {
         DeliveriesIter { deliveries: self, records: self.records.iter() }

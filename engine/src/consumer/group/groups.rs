@@ -25,7 +25,6 @@ use crate::lane::catalog::{Catalog, CatalogChange, GroupEntry};
 use crate::lane::lost::Lost;
 use crate::lane::progress::{Progress, ProgressChange, ProgressEntry};
 use crate::lane::shared::Message;
-use crate::lane::thread::block_signals;
 use crate::partition::shared::{Partition, TopicShared};
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Signal, lock};
@@ -308,7 +307,7 @@ impl Groups {
             return Ok(());
         }
         let engine = engine.clone();
-        let spawned = thread::spawn("ringlane-groups", block_signals, move || run(&engine));
+        let spawned = thread::spawn("ringlane-groups", move || run(&engine));
         *held = Some(spawned.map_err(|error| Error::io("start", "the groups' thread", None, &error))?);
         Ok(())
     }
