@@ -31,14 +31,17 @@
 // In `ringlane_error.flags`: every later call fails too, until the engine is opened again.
 #define RINGLANE_FATAL 2
 
-// In `ringlane_error.flags`: what was asked for may have happened or not.
+// In `ringlane_error.flags`: what was asked for may have happened or not; of a batch, that part of it did, or may have.
 #define RINGLANE_UNKNOWN_OUTCOME 4
 
 // In `ringlane_error.flags`: the transaction is over, and was rolled back; begin another.
 #define RINGLANE_ABORTED 8
 
 // Bytes of a message with the zero at its end.
-#define RINGLANE_MESSAGE_BYTES 968
+#define RINGLANE_MESSAGE_BYTES 712
+
+// Bytes of a name in an error with the zero at its end: no name is longer.
+#define RINGLANE_NAME_BYTES 256
 
 // The version of the ABI that the library has: it is raised when something is added, and the soname changes when
 // something that was there is not as it was.
@@ -53,7 +56,8 @@
 // (`false`).
 #define RINGLANE_OPTIONS_TOPIC 2
 
-// Options of a producer: `name` (none), `durability` (`synced`, or `buffered`).
+// Options of a producer: `name` (none), `durability` (`synced`, or `buffered`), `max_block_ms` (that of the engine; with 0 an
+// asynchronous send never blocks).
 #define RINGLANE_OPTIONS_PRODUCER 3
 
 // Options of a consumer: `max_poll_records`, `max_poll_bytes`, `read_ahead_bytes_max`, `filter` (all records),
@@ -232,6 +236,9 @@ typedef struct ringlane_error {
     uint64_t details[4];
     // What happened, where, and what to do: UTF-8, with a zero at its end; a longer one is cut.
     char message[RINGLANE_MESSAGE_BYTES];
+    // What it is about, for programs: the name of the topic, else of the producer or group, or the id of the transaction;
+    // UTF-8, with a zero at its end. Empty: of none of them.
+    char name[RINGLANE_NAME_BYTES];
     // 0.
     uint64_t reserved;
 } ringlane_error;
@@ -329,6 +336,10 @@ typedef struct ringlane_event {
     // Of one record that was sent.
     struct ringlane_receipt receipt;
 } ringlane_event;
+
+// A function of the application's that is given an event. The event is there until it returns. It must return: neither an
+// exception nor `longjmp` may leave it.
+typedef void (*ringlane_event_function)(void *context, const struct ringlane_event *event);
 
 // A transaction that a checker is asked of.
 typedef struct ringlane_check {
@@ -459,25 +470,25 @@ typedef struct ringlane_record_view {
 // The transaction was open for too long, and was rolled back. `details`: how long it might be open, ms.
 #define RINGLANE_ERROR_TRANSACTION_TIMED_OUT -25
 
-// There is no dead letter to be redriven.
+// There is no dead letter to be redriven. `details`: partition, offset.
 #define RINGLANE_ERROR_NO_DEAD_LETTER -26
 
-// The dead letter was redriven before.
+// The dead letter was redriven before. `details`: partition, offset.
 #define RINGLANE_ERROR_ALREADY_REDRIVEN -27
 
-// The record of a dead letter is not kept any more.
+// The record of a dead letter is not kept any more. `details`: partition, offset.
 #define RINGLANE_ERROR_ORIGINAL_GONE -28
 
-// The record skips numbers of its producer. `details`: its number, and the one that comes next.
+// The record skips numbers of its producer. `details`: its number, the one that comes next, partition.
 #define RINGLANE_ERROR_SEQUENCE_GAP -29
 
-// The record is there, and its receipt is not remembered any more. `details`: its number.
+// The record is there, and its receipt is not remembered any more. `details`: its number, partition.
 #define RINGLANE_ERROR_RECEIPT_FORGOTTEN -30
 
 // The name cannot be used.
 #define RINGLANE_ERROR_INVALID_NAME -31
 
-// The topic has no such partition.
+// The topic has no such partition. `details`: the partition, and how many there are.
 #define RINGLANE_ERROR_INVALID_PARTITION -32
 
 // The record is larger than `record_bytes_max`. `details`: its size, and the bound.
@@ -516,7 +527,8 @@ typedef struct ringlane_record_view {
 // The send buffer stayed full. `details`: bytes in it, and how long the call waited, ms.
 #define RINGLANE_ERROR_QUEUE_FULL -44
 
-// Records were removed before they were read. `details`: the first offset that is gone, and the first that is there.
+// Records were removed before they were read. `details`: the first offset that is gone, the first that is there, partition;
+// `name` is the topic.
 #define RINGLANE_ERROR_TRUNCATED -45
 
 // The engine, or what was called, is closed.
@@ -881,7 +893,8 @@ ringlane_status ringlane_producer_send_async(const struct ringlane_producer *pro
 // of them, `receipt_stride` apart, and they are written when all are there.
 //
 // Blocks as `ringlane_producer_send`. Threads: any. Errors: as `ringlane_producer_send`. If a record is refused for what
-// it is, none is sent; else the first error is told, and others of the records may be there all the same.
+// it is, none is sent; else the first error is told, and with `RINGLANE_UNKNOWN_OUTCOME` others of the records are there, or
+// may be. What became of each `ringlane_producer_send_batch_async` tells, with `each`.
 ringlane_status ringlane_producer_send_batch(const struct ringlane_producer *producer,
                                              const struct ringlane_topic *topic,
                                              const struct ringlane_record *records,
@@ -895,8 +908,8 @@ ringlane_status ringlane_producer_send_batch(const struct ringlane_producer *pro
 // arrives for every record, with its `user_data`; else one of the kind `RINGLANE_EVENT_BATCH_SENT` with the given
 // `user_data` when all their outcomes are known. If the call fails, none does.
 //
-// Blocks only while the send buffer is full. Threads: any. Errors: as `ringlane_producer_send_batch` and
-// `ringlane_producer_send_async`; after `QUEUE_FULL` some of the records may have been sent.
+// Blocks only while the send buffer is full. Threads: any. Errors: as `ringlane_producer_send_async`: none of the records was
+// sent. If the send buffer stays full when some were, the call succeeds, and the events tell of the others.
 ringlane_status ringlane_producer_send_batch_async(const struct ringlane_producer *producer,
                                                    const struct ringlane_topic *topic,
                                                    const struct ringlane_record *records,
@@ -991,6 +1004,19 @@ ringlane_status ringlane_queue_drain(const struct ringlane_queue *queue,
                                      int64_t timeout_ms,
                                      size_t *count,
                                      struct ringlane_error *error);
+
+// The same as `ringlane_queue_drain` for who wants a function called: `function` is given each event, with `context`, on
+// this thread and inside this call. It may make any call, also send, drain, close or free this queue; what was taken out
+// for it is given to it all the same. One call takes 4,096 events at most.
+//
+// Blocks up to `timeout_ms`, and as long as the function takes. Threads: any. Errors: as `ringlane_queue_drain`.
+ringlane_status ringlane_queue_dispatch(const struct ringlane_queue *queue,
+                                        ringlane_event_function function,
+                                        void *context,
+                                        size_t count_max,
+                                        int64_t timeout_ms,
+                                        size_t *count,
+                                        struct ringlane_error *error);
 
 // What went wrong with an event, by its `error_id`: the message, and figures. The last 1,024 of a queue are kept.
 //
@@ -1132,7 +1158,8 @@ ringlane_status ringlane_consumer_position(const struct ringlane_consumer *consu
                                            struct ringlane_error *error);
 
 // The next records; waits up to `timeout_ms` for the first one (0: not at all; negative: for ever). `records` is set to
-// NULL if none came, else it belongs to the application and is to be freed.
+// NULL if none came, else it belongs to the application and is to be freed. With a filter NULL does not say that the end is
+// reached: the time may be over, or with 0 `max_poll_bytes` passed over; `ringlane_consumer_position` says where it is.
 //
 // Blocks up to `timeout_ms`. Threads: one at a time. Errors: `TRUNCATED` (seek, and go on), `DAMAGED`, `TOPIC_DELETED`
 // (until it is unassigned), `HELD_TOO_MUCH`, `WOKEN`, `IN_USE`, `CLOSED` (the consumer is; or the engine is, and everything
@@ -1148,7 +1175,8 @@ ringlane_status ringlane_consumer_poll(const struct ringlane_consumer *consumer,
 ringlane_status ringlane_consumer_wakeup(const struct ringlane_consumer *consumer, struct ringlane_error *error);
 
 // Has an event of the kind `RINGLANE_EVENT_READABLE` put into a queue, once, when the consumer has something to be polled:
-// at once, if it has now; also when it is closed. Poll with a timeout of 0 then, until nothing comes, and ask again.
+// at once, if it has now; also when it is closed, or this is called again before. Poll with a timeout of 0 then, until
+// nothing comes, and ask again.
 //
 // Threads: one at a time. Errors: `READ_ONLY` (from outside nobody is told of news: poll with a timeout),
 // `INVALID_ARGUMENT` (nothing is assigned), `IN_USE`, `CLOSED`.
@@ -1183,13 +1211,14 @@ ringlane_status ringlane_member_join(const struct ringlane_engine *engine,
                                      struct ringlane_member **member,
                                      struct ringlane_error *error);
 
-// Leaves the group: what the member holds is handed to others at once; what it acknowledged counts. A thread that waits
-// in a poll gets `CLOSED`, and so do later calls. Closing again changes nothing.
+// Leaves the group: what the member holds is released, which is no failure of it, and handed to others at once; what it
+// acknowledged counts. A thread that waits in a poll gets `CLOSED`, and so do later calls. Closing again changes nothing.
 //
 // Threads: any. Errors: `DEAD_HANDLE`.
-ringlane_status ringlane_member_close(const struct ringlane_member *member, struct ringlane_error *error);
+ringlane_status ringlane_member_close(const struct ringlane_member *member,
+                                      struct ringlane_error *error);
 
-// Frees a member, and closes it. NULL is ignored.
+// Frees a member, and closes it as `ringlane_member_close` does. NULL is ignored.
 //
 // Threads: any. Errors: `DEAD_HANDLE`.
 ringlane_status ringlane_member_free(struct ringlane_member *member, struct ringlane_error *error);

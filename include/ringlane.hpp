@@ -24,6 +24,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <initializer_list>
 #include <iterator>
 #include <optional>
@@ -63,7 +64,9 @@ public:
     explicit Error(const ringlane_error& error, std::size_t done = 0)
         : std::runtime_error(std::string(error.message, error.message_bytes)),
           status_(error.status), flags_(error.flags), system_error_(error.system_error), done_(done),
-          details_{error.details[0], error.details[1], error.details[2], error.details[3]} {}
+          details_{error.details[0], error.details[1], error.details[2], error.details[3]} {
+        std::memcpy(name_.data(), error.name, name_.size());
+    }
 
     Error(ringlane_status status, const std::string& message) : std::runtime_error(message), status_(status) {}
 
@@ -79,7 +82,7 @@ public:
     // Every later call fails too, until the engine is opened again.
     bool fatal() const noexcept { return (flags_ & RINGLANE_FATAL) != 0; }
 
-    // What was asked for may have happened or not.
+    // What was asked for may have happened or not; of a batch, that part of it did, or may have.
     bool unknown_outcome() const noexcept { return (flags_ & RINGLANE_UNKNOWN_OUTCOME) != 0; }
 
     // The transaction is over, and was rolled back; begin another.
@@ -87,6 +90,10 @@ public:
 
     // The errno of the operation that failed, or 0.
     int system_error() const noexcept { return system_error_; }
+
+    // What it is about, for programs: the name of the topic, else of the producer or group, or the id of the transaction;
+    // empty, if it is about none of them.
+    std::string name() const { return name_.data(); }
 
     // Figures; which, the comment of the status in ringlane.h says.
     const std::array<std::uint64_t, 4>& details() const noexcept { return details_; }
@@ -100,6 +107,8 @@ private:
     int system_error_ = 0;
     std::size_t done_ = 0;
     std::array<std::uint64_t, 4> details_{};
+    // Of a fixed size: an exception that is copied must not throw another one.
+    std::array<char, RINGLANE_NAME_BYTES> name_{};
 };
 
 // Bytes that belong to somebody else, as a pointer and a size. Null and empty differ: null has no pointer at all. They
@@ -508,8 +517,8 @@ enum class CheckAnswer : std::int32_t {
 
 // Where the ends of asynchronous calls arrive. One may serve any number of producers, consumers and engines.
 //
-// Threads: any; several may drain. Blocking: only drain. Closed when it goes: its events are dropped, and what was sent
-// goes its way.
+// Threads: any; several may drain. Blocking: only drain and dispatch. Closed when it goes: its events are dropped, and what
+// was sent goes its way.
 class Queue : public detail::Handle<ringlane_queue, ringlane_queue_free> {
 public:
     using Handle::Handle;
@@ -552,6 +561,23 @@ public:
         return count;
     }
 
+    // The same for who wants a function called: it is given each event, as `const Event&`, on this thread and inside this
+    // call. It may make any call, also send, drain or close this queue. How many there were; at most 4,096 in one call.
+    //
+    // If it throws, it is given the events behind that one all the same, for they were taken out and nobody else has them;
+    // the first exception is thrown on after the last of them, and others are dropped.
+    template <typename Function>
+    std::size_t dispatch(Function&& function, std::chrono::milliseconds timeout, std::size_t count_max = 256) const {
+        Dispatched<std::remove_reference_t<Function>> dispatched{function, nullptr};
+        std::size_t count = 0;
+        detail::call(ringlane_queue_dispatch, get(), &dispatched.give, static_cast<void*>(&dispatched), count_max,
+                     timeout.count(), &count);
+        if (dispatched.first) {
+            std::rethrow_exception(dispatched.first);
+        }
+        return count;
+    }
+
     // What went wrong with an event. The last 1,024 of a queue are kept; of others the status alone is known.
     Error error(const Event& event) const {
         ringlane_error of_event;
@@ -589,6 +615,27 @@ public:
 
     // Threads that drain it get RINGLANE_ERROR_CLOSED. Closing again changes nothing.
     void close() const { detail::call(ringlane_queue_close, get()); }
+
+private:
+    // Stands between the C function and a function that may throw: no exception may leave it towards the library.
+    template <typename Function>
+    struct Dispatched {
+        Function& function;
+        std::exception_ptr first;
+
+        static void give(void* context, const ringlane_event* raw) noexcept {
+            auto& dispatched = *static_cast<Dispatched*>(context);
+            Event event;
+            event.raw_ = *raw;
+            try {
+                dispatched.function(static_cast<const Event&>(event));
+            } catch (...) {
+                if (!dispatched.first) {
+                    dispatched.first = std::current_exception();
+                }
+            }
+        }
+    };
 };
 
 // A handle to a topic; the topic stays when it goes. Threads: any.
@@ -863,7 +910,8 @@ public:
         return found == 0 ? std::nullopt : std::optional<std::uint64_t>(offset);
     }
 
-    // The next records; waits for the first one. Empty: none came in time.
+    // The next records; waits for the first one. Empty: none came in time; with a filter that may be short of the end, and
+    // position says where it is.
     std::optional<Records> poll(std::chrono::milliseconds timeout) {
         ringlane_records* polled = nullptr;
         detail::call(ringlane_consumer_poll, get(), timeout.count(), &polled);
@@ -897,7 +945,8 @@ enum class Once : std::int32_t {
     in_progress = RINGLANE_ONCE_IN_PROGRESS,
 };
 
-// A member of a group. When it goes it leaves: what it holds is handed to others at once.
+// A member of a group. When it goes it leaves: what it holds is released, which is no failure, and handed to others at
+// once.
 //
 // Threads: deliveries may end on any thread; poll, notify, pause and resume one at a time. Blocking: poll and flush.
 // Errors: calls with several deliveries try each; Error::done says how many were done before it was thrown.
@@ -982,7 +1031,7 @@ public:
         detail::call(ringlane_member_resume, get(), detail::Text(topic).get(), partition);
     }
 
-    // Leaves the group. Closing again changes nothing.
+    // Leaves the group: what it holds is released. Closing again changes nothing.
     void close() const { detail::call(ringlane_member_close, get()); }
 
 private:
@@ -1096,8 +1145,8 @@ public:
         detail::call(ringlane_producer_send_async, get(), topic.get(), &raw, queue.get());
     }
 
-    // Records for one topic in one hand-over. If one is refused for what it is, none is sent; after another error some of
-    // them may be there all the same.
+    // Records for one topic in one hand-over. If one is refused for what it is, none is sent. After another error, if that
+    // says unknown_outcome(), some of them are there, or may be: send_each_async tells what became of each.
     std::vector<Receipt> send_batch(const Topic& topic, const Record* records, std::size_t count) const {
         const std::vector<ringlane_record> raw = raw_of(records, count);
         std::vector<ringlane_receipt> receipts(count);
@@ -1295,7 +1344,7 @@ public:
         detail::call(ringlane_engine_publish_withheld, get(), id.log, id.position, id.index);
     }
 
-    // Producers. Options of one: name, durability.
+    // Producers. Options of one: name, durability, max_block_ms.
     Producer producer(const Options& options = {}) const {
         const detail::OptionsHandle given = options.make(RINGLANE_OPTIONS_PRODUCER);
         ringlane_producer* opened = nullptr;

@@ -65,6 +65,8 @@ rm -rf "$here/run"
 mkdir -p "$run"
 (cd bindings/python && cp -r tests examples README.md pyproject.toml "$run/")
 [ ! -d bindings/conformance ] || cp -r bindings/conformance "$here/run/bindings/"
+mkdir -p "$here/run/docs"
+cp docs/LANGUAGES.md "$here/run/docs/"
 find "$run" -name __pycache__ -prune -exec rm -rf {} +
 cd "$run"
 "$here/fresh/bin/python" -m mypy --strict --cache-dir "$here/mypy" -p ringlane

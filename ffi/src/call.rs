@@ -48,7 +48,8 @@ pub(crate) unsafe fn call(error: *mut ringlane_error, run: impl FnOnce() -> Resu
         Err(panic) => {
             let words = panic.downcast_ref::<String>().map(String::as_str);
             let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-            crate::panics::stop_all(words);
+            // One that comes on top of it is told no better.
+            let _ = catch_unwind(|| crate::panics::stop_all(words));
             let text = format!("a bug in Ringlane, please report it: {words}; open the engine again");
             // SAFETY: as the caller says.
             unsafe { failed(error, &Failure::Own(RINGLANE_ERROR_PANIC, text)) }
@@ -90,6 +91,20 @@ pub(crate) fn check_out<T>(name: &str, target: *mut T) -> Result<()> {
 pub(crate) struct Held<K: Kind> {
     object: Use<Object>,
     kind: std::marker::PhantomData<K>,
+}
+
+impl<K: Kind> Held<K> {
+    /// Whether it is of this handle.
+    #[inline]
+    pub(crate) fn is_of(&self, handle: u64) -> bool {
+        self.object.is_of(handle)
+    }
+
+    /// Whether it is what this handle stands for, now as it was when it was found.
+    #[inline]
+    pub(crate) fn is_live(&self, handle: *const K::Handle) -> bool {
+        self.is_of(handle.addr() as u64) && self.object.is_live()
+    }
 }
 
 impl<K: Kind> std::ops::Deref for Held<K> {
@@ -147,6 +162,7 @@ pub(crate) unsafe fn end_and_free<K: Kind>(
                 return Ok(());
             }
             end(&*held::<K>(handle)?);
+            crate::recent::forget(handle.addr() as u64);
             TABLE.remove(K::KIND, handle.addr() as u64).map_err(|dead| Failure::dead(K::NAME, dead))
         })
     }
@@ -189,6 +205,16 @@ pub(crate) unsafe fn bytes<'a>(name: &str, given: ringlane_bytes) -> Result<Opti
     check_size(name, given.size)?;
     // SAFETY: not NULL, and the application says that there are so many.
     Ok(Some(unsafe { std::slice::from_raw_parts(given.data, given.size) }))
+}
+
+/// The same of what was looked at before.
+///
+/// # Safety
+/// [`bytes`] gave them.
+#[inline(always)]
+pub(crate) unsafe fn checked_bytes<'a>(given: ringlane_bytes) -> Option<&'a [u8]> {
+    // SAFETY: as the caller says.
+    (!given.data.is_null()).then(|| unsafe { std::slice::from_raw_parts(given.data, given.size) })
 }
 
 /// Bytes that are text.
@@ -281,4 +307,44 @@ pub(crate) unsafe fn put_at<T: Copy>(first: *mut T, stride: usize, at: usize, va
 /// A time to wait: negative is for ever.
 pub(crate) fn wait_of(timeout_ms: i64) -> Duration {
     u64::try_from(timeout_ms).map_or(Duration::MAX, Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine_calls::{
+        ringlane_engine_close, ringlane_engine_free, ringlane_engine_open, ringlane_engine_sync,
+    };
+    use crate::status::{RINGLANE_ERROR_POISONED, RINGLANE_FATAL, RINGLANE_UNKNOWN_OUTCOME};
+    use std::ffi::CString;
+    use std::mem::zeroed;
+    use std::ptr::null_mut;
+
+    #[test]
+    fn a_panic_becomes_an_error_and_stops_the_engines() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = CString::new(directory.path().to_str().unwrap()).unwrap();
+        // SAFETY: the pointers are ours, and what they lead to outlives the calls.
+        unsafe {
+            let (mut error, mut engine): (ringlane_error, _) = (zeroed(), null_mut());
+            assert_eq!(ringlane_engine_open(path.as_ptr(), std::ptr::null(), &mut engine, &mut error), RINGLANE_OK);
+            assert_eq!(ringlane_engine_sync(engine, &mut error), RINGLANE_OK);
+            let status = call(&mut error, || panic!("a bug that was put in for this test"));
+            let message = CStr::from_ptr(error.message.as_ptr()).to_str().unwrap();
+            assert_eq!((status, error.status), (RINGLANE_ERROR_PANIC, RINGLANE_ERROR_PANIC));
+            assert!(
+                message.contains("a bug that was put in for this test") && message.contains("open the engine again")
+            );
+            assert_eq!(error.flags, RINGLANE_FATAL | RINGLANE_UNKNOWN_OUTCOME);
+            assert_eq!(ringlane_engine_sync(engine, &mut error), RINGLANE_ERROR_POISONED);
+            let message = CStr::from_ptr(error.message.as_ptr()).to_str().unwrap();
+            assert!(message.contains("a bug that was put in for this test"), "{message}");
+            assert_eq!(ringlane_engine_close(engine, &mut error), RINGLANE_ERROR_POISONED);
+            assert_eq!(ringlane_engine_free(engine, null_mut()), RINGLANE_OK);
+            // Opened again, it goes on.
+            assert_eq!(ringlane_engine_open(path.as_ptr(), std::ptr::null(), &mut engine, &mut error), RINGLANE_OK);
+            assert_eq!(ringlane_engine_sync(engine, &mut error), RINGLANE_OK);
+            assert_eq!(ringlane_engine_free(engine, null_mut()), RINGLANE_OK);
+        }
+    }
 }

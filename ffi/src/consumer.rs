@@ -7,12 +7,13 @@ use crate::objects::{
     ringlane_topic,
 };
 use crate::options::read_options;
+use crate::producer::RINGLANE_ANY_PARTITION;
 use crate::queue::QueueObject;
 use crate::records::{Polled, RecordsObject};
 use crate::status::{Result, ringlane_error, ringlane_status};
 use crate::text::put_json;
-use crate::waiting::{Source, Waiting};
-use engine::{Consumer, ConsumerOptions, Start, Topic};
+use crate::waiting::{Found, Source, Waiting};
+use engine::{Consumer, ConsumerOptions, RecordView, Topic};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -51,19 +52,24 @@ impl Source for AssignedConsumer {
         !self.is_outside && !self.topics.is_empty()
     }
 
-    fn give_back(&mut self, polled: Polled) {
-        let Polled::Records(records) = polled else { return };
-        let mut first: BTreeMap<(&str, u32), u64> = BTreeMap::new();
-        for record in &records {
-            first.entry((record.topic(), record.partition())).or_insert(record.offset());
-        }
-        for ((topic, partition), offset) in first {
-            if let Some(topic) = self.topics.get(topic) {
-                // What is not kept any more the next poll says.
-                let _ = self.consumer.seek(topic, partition, Start::Offset(offset));
-            }
-        }
+    fn forget_task(&mut self) {
+        drop(self.consumer.poll_async());
     }
+
+    fn end(self) {}
+}
+
+/// What was found of a partition is not wanted any more: it is read elsewhere, or not at all. `None`: of all of a topic's.
+fn forget(found: &mut Found, topic: &Topic, partition: Option<u32>) {
+    let is_other = |name: &str, of: u32| name != topic.name() || partition.is_some_and(|partition| partition != of);
+    *found = match found.take() {
+        Some(Ok(Polled::Records(mut records))) => {
+            records.retain(is_other);
+            (!records.is_empty()).then_some(Ok(Polled::Records(records)))
+        }
+        // The next look comes to an error again, if it is still one.
+        _ => None,
+    };
 }
 
 /// A consumer. `options` are of `RINGLANE_OPTIONS_CONSUMER`, or NULL. It reads nothing before it is assigned something.
@@ -139,11 +145,12 @@ pub unsafe extern "C" fn ringlane_consumer_assign(
         call(error, || {
             let (consumer, topic) = (held::<ConsumerObject>(consumer)?, held::<Topic>(topic)?);
             let start = start_of(start, value)?;
-            consumer.turn(|used| {
+            consumer.with(|used, found| {
                 match partition {
-                    crate::producer::RINGLANE_ANY_PARTITION => used.consumer.assign_all(&topic, start)?,
+                    RINGLANE_ANY_PARTITION => used.consumer.assign_all(&topic, start)?,
                     partition => used.consumer.assign(&topic, partition, start)?,
                 }
+                forget(found, &topic, (partition != RINGLANE_ANY_PARTITION).then_some(partition));
                 used.topics.insert(topic.name().to_owned(), topic.clone());
                 Ok(())
             })
@@ -166,11 +173,12 @@ pub unsafe extern "C" fn ringlane_consumer_unassign(
         call(error, || {
             let (consumer, topic) = (held::<ConsumerObject>(consumer)?, held::<Topic>(topic)?);
             let partitions = match partition {
-                crate::producer::RINGLANE_ANY_PARTITION => 0..topic.partitions(),
+                RINGLANE_ANY_PARTITION => 0..topic.partitions(),
                 partition => partition..partition.saturating_add(1),
             };
-            consumer.turn(|used| {
+            consumer.with(|used, found| {
                 partitions.for_each(|partition| used.consumer.unassign(&topic, partition));
+                forget(found, &topic, (partition != RINGLANE_ANY_PARTITION).then_some(partition));
                 let is_read = |partition: u32| used.consumer.position(&topic, partition).is_some();
                 if !(0..topic.partitions()).any(is_read) {
                     used.topics.remove(topic.name());
@@ -199,7 +207,11 @@ pub unsafe extern "C" fn ringlane_consumer_seek(
         call(error, || {
             let (consumer, topic) = (held::<ConsumerObject>(consumer)?, held::<Topic>(topic)?);
             let start = start_of(start, value)?;
-            consumer.turn(|used| Ok(used.consumer.seek(&topic, partition, start)?))
+            consumer.with(|used, found| {
+                used.consumer.seek(&topic, partition, start)?;
+                forget(found, &topic, Some(partition));
+                Ok(())
+            })
         })
     }
 }
@@ -222,7 +234,16 @@ pub unsafe extern "C" fn ringlane_consumer_position(
             let (consumer, topic) = (held::<ConsumerObject>(consumer)?, held::<Topic>(topic)?);
             check_out("found", found)?;
             check_out("offset", offset)?;
-            let position = consumer.turn(|used| Ok(used.consumer.position(&topic, partition)))?;
+            let position = consumer.with(|used, found| {
+                let is_its =
+                    |record: &RecordView<'_>| record.topic() == topic.name() && record.partition() == partition;
+                let next = match found {
+                    // It was read, and not given yet.
+                    Some(Ok(Polled::Records(records))) => records.iter().find(is_its).map(|record| record.offset()),
+                    _ => None,
+                };
+                Ok(next.or_else(|| used.consumer.position(&topic, partition)))
+            })?;
             put("found", found, i32::from(position.is_some()))?;
             put("offset", offset, position.unwrap_or_default())
         })
@@ -230,7 +251,8 @@ pub unsafe extern "C" fn ringlane_consumer_position(
 }
 
 /// The next records; waits up to `timeout_ms` for the first one (0: not at all; negative: for ever). `records` is set to
-/// NULL if none came, else it belongs to the application and is to be freed.
+/// NULL if none came, else it belongs to the application and is to be freed. With a filter NULL does not say that the end is
+/// reached: the time may be over, or with 0 `max_poll_bytes` passed over; `ringlane_consumer_position` says where it is.
 ///
 /// Blocks up to `timeout_ms`. Threads: one at a time. Errors: `TRUNCATED` (seek, and go on), `DAMAGED`, `TOPIC_DELETED`
 /// (until it is unassigned), `HELD_TOO_MUCH`, `WOKEN`, `IN_USE`, `CLOSED` (the consumer is; or the engine is, and everything
@@ -281,7 +303,8 @@ pub unsafe extern "C" fn ringlane_consumer_wakeup(
 }
 
 /// Has an event of the kind `RINGLANE_EVENT_READABLE` put into a queue, once, when the consumer has something to be polled:
-/// at once, if it has now; also when it is closed. Poll with a timeout of 0 then, until nothing comes, and ask again.
+/// at once, if it has now; also when it is closed, or this is called again before. Poll with a timeout of 0 then, until
+/// nothing comes, and ask again.
 ///
 /// Threads: one at a time. Errors: `READ_ONLY` (from outside nobody is told of news: poll with a timeout),
 /// `INVALID_ARGUMENT` (nothing is assigned), `IN_USE`, `CLOSED`.
@@ -321,7 +344,7 @@ pub unsafe extern "C" fn ringlane_consumer_continuity(
         call(error, || {
             let consumer = held::<ConsumerObject>(consumer)?;
             check_out("text", text)?;
-            let found = consumer.with(|used| {
+            let found = consumer.with(|used, _| {
                 let report = used.consumer.continuity();
                 Ok(report.map(|report| Continuity { report, findings: used.consumer.take_findings() }))
             })?;
@@ -350,7 +373,7 @@ pub unsafe extern "C" fn ringlane_consumer_explain_missing(
         call(error, || {
             let consumer = held::<ConsumerObject>(consumer)?;
             check_out("text", text)?;
-            let explained = consumer.with(|used| Ok(used.consumer.explain_missing()?))?;
+            let explained = consumer.with(|used, _| Ok(used.consumer.explain_missing()?))?;
             let explained = explained.into_iter().map(|(range, reason)| Explained { range, reason });
             put_json(text, &explained.collect::<Vec<_>>())
         })

@@ -1,6 +1,6 @@
 //! Opening and closing a directory, its topics, and what an engine is asked.
 
-use crate::call::{call, check_out, free, handle_of, held, put, text, text_or_null};
+use crate::call::{call, check_out, end_and_free, free, handle_of, held, put, text, text_or_null};
 use crate::objects::{ringlane_engine, ringlane_options, ringlane_text, ringlane_topic};
 use crate::options::{EngineOptions, read_options};
 use crate::queue::Checks;
@@ -111,7 +111,6 @@ unsafe fn open(
                 false => Engine::open(path, options)?,
             };
             let opened = EngineObject::new(opened, is_outside, held_bytes_max);
-            crate::panics::remember(&opened.engine);
             put("engine", engine, handle_of(opened)?)
         })
     }
@@ -142,7 +141,10 @@ pub unsafe extern "C" fn ringlane_engine_free(
     error: *mut ringlane_error,
 ) -> ringlane_status {
     // SAFETY: `error` is NULL or the application's.
-    unsafe { free::<EngineObject>(engine, error) }
+    unsafe {
+        // Also while another thread is in a call of it.
+        end_and_free::<EngineObject>(engine, error, |engine| drop(engine.close()))
+    }
 }
 
 /// Takes in what another process has written since, where the engine was opened to be read. One that writes has nothing to

@@ -41,5 +41,6 @@ pub mod transaction;
 pub mod objects;
 
 mod panics;
+mod recent;
 mod table;
 mod waiting;

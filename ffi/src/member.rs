@@ -29,8 +29,6 @@ impl Source for GroupConsumer {
     const NAME: &'static str = "the member";
 
     fn poll_now(&mut self) -> engine::Result<Option<Polled>> {
-        // What an earlier look left behind ends here.
-        drop(self.poll_async());
         let deliveries = self.poll(Duration::ZERO)?;
         Ok((!deliveries.is_empty()).then_some(Polled::Deliveries(deliveries)))
     }
@@ -47,12 +45,12 @@ impl Source for GroupConsumer {
         true
     }
 
-    fn give_back(&mut self, polled: Polled) {
-        if let Polled::Deliveries(deliveries) = polled {
-            let acknowledger = self.acknowledger();
-            // A lease that ran out meanwhile needs no release.
-            deliveries.iter().for_each(|delivery| drop(acknowledger.release(delivery.id())));
-        }
+    fn forget_task(&mut self) {
+        drop(self.poll_async());
+    }
+
+    fn end(self) {
+        self.close();
     }
 }
 
@@ -88,8 +86,8 @@ pub unsafe extern "C" fn ringlane_member_join(
     }
 }
 
-/// Leaves the group: what the member holds is handed to others at once; what it acknowledged counts. A thread that waits
-/// in a poll gets `CLOSED`, and so do later calls. Closing again changes nothing.
+/// Leaves the group: what the member holds is released, which is no failure of it, and handed to others at once; what it
+/// acknowledged counts. A thread that waits in a poll gets `CLOSED`, and so do later calls. Closing again changes nothing.
 ///
 /// Threads: any. Errors: `DEAD_HANDLE`.
 #[unsafe(no_mangle)]
@@ -106,7 +104,7 @@ pub unsafe extern "C" fn ringlane_member_close(
     }
 }
 
-/// Frees a member, and closes it. NULL is ignored.
+/// Frees a member, and closes it as `ringlane_member_close` does. NULL is ignored.
 ///
 /// Threads: any. Errors: `DEAD_HANDLE`.
 #[unsafe(no_mangle)]
@@ -434,7 +432,7 @@ pub unsafe extern "C" fn ringlane_member_pause(
     unsafe {
         call(error, || {
             let topic = text("topic", topic)?;
-            held::<MemberObject>(member)?.waiting.with(|member| Ok(member.pause(topic, partition)?))
+            held::<MemberObject>(member)?.waiting.with(|member, _| Ok(member.pause(topic, partition)?))
         })
     }
 }
@@ -453,7 +451,7 @@ pub unsafe extern "C" fn ringlane_member_resume(
     unsafe {
         call(error, || {
             let topic = text("topic", topic)?;
-            held::<MemberObject>(member)?.waiting.with(|member| Ok(member.resume(topic, partition)?))
+            held::<MemberObject>(member)?.waiting.with(|member, _| Ok(member.resume(topic, partition)?))
         })
     }
 }

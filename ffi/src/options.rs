@@ -19,7 +19,8 @@ pub const RINGLANE_OPTIONS_ENGINE: i32 = 1;
 /// Options of a topic: `partitions` (1), `retention_ms`, `retention_bytes` (none), `keep_unfinished`, `drop_finished`
 /// (`false`).
 pub const RINGLANE_OPTIONS_TOPIC: i32 = 2;
-/// Options of a producer: `name` (none), `durability` (`synced`, or `buffered`).
+/// Options of a producer: `name` (none), `durability` (`synced`, or `buffered`), `max_block_ms` (that of the engine; with 0 an
+/// asynchronous send never blocks).
 pub const RINGLANE_OPTIONS_PRODUCER: i32 = 3;
 /// Options of a consumer: `max_poll_records`, `max_poll_bytes`, `read_ahead_bytes_max`, `filter` (all records),
 /// `continuity` (`true`), `producers_max`, `missing_ranges_max`, `findings_max`.
@@ -152,7 +153,8 @@ impl Collected {
             Collected::Producer(options) => match key {
                 "name" => options.name = Some(value.to_owned()),
                 "durability" => options.durability = given.parse()?,
-                _ => return given.unknown("name, durability"),
+                "max_block_ms" => options.max_block_ms = Some(given.parse()?),
+                _ => return given.unknown("name, durability, max_block_ms"),
             },
             Collected::Consumer { options, continuity } => match key {
                 "max_poll_records" => options.max_poll_records = given.parse()?,

@@ -1,22 +1,13 @@
 //! A panic in a call is a bug, and nobody knows what it left half done: the engines of this process stop.
 
-use engine::Engine;
-use engine::Monitor;
-use std::sync::{Mutex, PoisonError};
+use crate::engine_calls::EngineObject;
+use crate::objects::{Kind, Object, TABLE};
 
-/// Every engine that was opened through the ABI and is still there.
-static ENGINES: Mutex<Vec<Monitor>> = Mutex::new(Vec::new());
-
-/// An engine was opened.
-pub(crate) fn remember(engine: &Engine) {
-    let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
-    engines.retain(Monitor::is_there);
-    engines.push(engine.monitor());
-}
-
-/// A call panicked.
+/// A call panicked. Takes no lock but the engines' own.
 pub(crate) fn stop_all(words: &str) {
-    for engine in &*ENGINES.lock().unwrap_or_else(PoisonError::into_inner) {
-        engine.stop_after_bug(words);
-    }
+    TABLE.each(EngineObject::KIND, |object: &Object| {
+        if let Some(engine) = EngineObject::of(object) {
+            engine.engine.monitor().stop_after_bug(words);
+        }
+    });
 }

@@ -1,7 +1,8 @@
 //! The completion queue: what asynchronous calls came to, drained in batches, with an eventfd to wait on.
 //!
 //! Sends that share a batch of the engine get their outcome at the same moment. So they are kept together here, and the
-//! lane says one word for all of them: it never makes a receipt, and never waits for the application.
+//! lane says one word for all of them: it never makes a receipt, and waits for the application no longer than some receipts
+//! take.
 //!
 //! Invariants:
 //! - Each asynchronous call that succeeded has one event, or one for each of its records; none is dropped before the queue
@@ -9,13 +10,13 @@
 //! - The eventfd is readable if, and only if, an event is there, or a wakeup that nobody has met, or the queue is closed.
 //! - Nothing of the application's runs on a thread of the library.
 
-use crate::call::{call, check_array, check_out, end_and_free, handle_of, held, put, put_at, wait_of};
+use crate::call::{call, check_array, check_out, check_size, end_and_free, handle_of, held, put, put_at, wait_of};
 use crate::objects::ringlane_queue;
 use crate::producer::ringlane_receipt;
 use crate::status::{Failure, RINGLANE_ERROR_WOKEN, RINGLANE_OK, Result, ringlane_error, ringlane_status};
 use engine::{BatchHandle, Error, HalfTransaction, SendHandle};
 use std::collections::{BTreeMap, VecDeque};
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,14 @@ use std::time::{Duration, Instant};
 
 /// Errors of events that are kept for `ringlane_queue_error`.
 const ERRORS_MAX: usize = 1024;
+/// Among so many of the last errors the same one is looked for.
+const ERRORS_NEAR: usize = 8;
+/// Events that a dispatch takes out at once.
+const DISPATCHED_MAX: usize = 4096;
+/// Events that a drain gives before it lets others in.
+const GIVEN_AT_ONCE: usize = 64;
+/// Sends for which a group that is kept has room at most.
+const SPARE_SENDS_MAX: usize = 16 << 10;
 /// Among so many of the last groups a send looks for its own.
 const GROUPS_NEAR: usize = 16;
 
@@ -82,9 +91,11 @@ enum Group {
 
 #[derive(Default)]
 struct Inner {
-    /// Sends on their way, by the number of their group.
-    groups: BTreeMap<u64, Group>,
+    /// Sends on their way, each group with its number, which ascend.
+    groups: VecDeque<(u64, Group)>,
     next_group: u64,
+    /// Room of groups that were given.
+    spare: Vec<Vec<(SendHandle, u64)>>,
     /// Groups whose outcome is there, in the order in which it came, and of the first one how many events were given.
     done: VecDeque<Group>,
     given: usize,
@@ -161,7 +172,7 @@ impl Queue {
     #[inline]
     pub(crate) fn sent(self: &Arc<Self>, handle: SendHandle, user_data: u64) {
         let mut inner = self.lock();
-        for group in inner.groups.values_mut().rev().take(GROUPS_NEAR) {
+        for (_, group) in inner.groups.iter_mut().rev().take(GROUPS_NEAR) {
             if let Group::Sends(sends) = group
                 && sends[0].0.ends_with(&handle)
             {
@@ -173,7 +184,9 @@ impl Queue {
         let mut handle = handle;
         // Registered before anybody can look: who completes it finds the group, for that takes the lock.
         let is_done = Pin::new(&mut handle).poll(&mut Context::from_waker(&waker)).is_ready();
-        let group = Group::Sends(vec![(handle, user_data)]);
+        let mut sends = inner.spare.pop().unwrap_or_default();
+        sends.push((handle, user_data));
+        let group = Group::Sends(sends);
         self.put_group(inner, number, group, is_done);
     }
 
@@ -201,22 +214,23 @@ impl Queue {
                 inner.done.push_back(group);
                 self.signal(inner);
             }
-            false => drop(inner.groups.insert(number, group)),
+            false => inner.groups.push_back((number, group)),
         }
     }
 
     /// On a lane: a group has its outcome, or the part of it that was waited for.
     fn group_is_done(&self, number: u64, waker: &Waker) {
         let mut inner = self.lock();
-        let Some(group) = inner.groups.get(&number) else { return };
-        if let Group::Batch(handle, _) = group
+        let Ok(at) = inner.groups.binary_search_by_key(&number, |(number, _)| *number) else { return };
+        if let Group::Batch(handle, _) = &inner.groups[at].1
             && handle.wake_when_done(waker)
         {
             return;
         }
-        let group = inner.groups.remove(&number).expect("just seen");
-        inner.done.push_back(group);
-        self.signal(inner);
+        if let Some((_, group)) = inner.groups.remove(at) {
+            inner.done.push_back(group);
+            self.signal(inner);
+        }
     }
 
     /// Something else has happened.
@@ -263,6 +277,11 @@ impl Queue {
         {
             give(count, &event);
             count += 1;
+            if count.is_multiple_of(GIVEN_AT_ONCE) {
+                // A lane that has news does not wait for all of it.
+                drop(inner);
+                inner = self.lock();
+            }
         }
         let is_woken = count == 0 && !self.is_closed() && std::mem::take(&mut inner.is_woken);
         // Of one that is closed the descriptor stays readable: whoever else waits on it finds that out too.
@@ -355,19 +374,19 @@ impl Inner {
                 let mut event = ringlane_event::new(RINGLANE_EVENT_SENT, *user_data);
                 let outcome = handle.wait_timeout(Duration::ZERO).expect("its outcome is there");
                 let outcome = outcome.map(|receipt| event.receipt = ringlane_receipt::of(&receipt));
-                (event, outcome, at + 1 == sends.len())
+                (event, outcome.map_err(Failure::Engine), at + 1 == sends.len())
             }
             Group::Batch(handle, Each::Together(user_data)) => {
                 let mut event = ringlane_event::new(RINGLANE_EVENT_BATCH_SENT, *user_data);
                 event.count = handle.len() as u64;
-                (event, handle.wait_done(), true)
+                (event, handle.wait_done().map_err(|first| Failure::of_batch(handle, first)), true)
             }
             Group::Batch(handle, Each::Alone(user_datas)) => {
                 let mut events: Vec<_> = Vec::with_capacity(user_datas.len());
                 for (outcome, user_data) in handle.outcomes().into_iter().zip(user_datas) {
                     let mut event = ringlane_event::new(RINGLANE_EVENT_SENT, *user_data);
                     let outcome = outcome.map(|receipt| event.receipt = ringlane_receipt::of(&receipt));
-                    events.push((event, outcome));
+                    events.push((event, outcome.map_err(Failure::Engine)));
                 }
                 self.done.pop_front();
                 for (event, outcome) in events {
@@ -378,24 +397,40 @@ impl Inner {
             }
         };
         self.given = if is_last { 0 } else { at + 1 };
-        if is_last {
-            self.done.pop_front();
+        if is_last
+            && let Some(Group::Sends(mut sends)) = self.done.pop_front()
+            && self.spare.len() < GROUPS_NEAR
+            && sends.capacity() <= SPARE_SENDS_MAX
+        {
+            sends.clear();
+            self.spare.push(sends);
         }
         Some(self.with_outcome(event, outcome))
     }
 
-    fn with_outcome(&mut self, mut event: ringlane_event, outcome: engine::Result<()>) -> ringlane_event {
-        if let Err(error) = outcome {
-            let failure = Failure::Engine(error);
+    fn with_outcome(&mut self, mut event: ringlane_event, outcome: Result<()>) -> ringlane_event {
+        if let Err(failure) = outcome {
             (event.status, event.flags) = (failure.status(), failure.flags());
-            event.error_id = self.first_error + self.errors.len() as u64;
-            self.errors.push_back(failure.describe());
-            if self.errors.len() > ERRORS_MAX {
-                self.errors.pop_front();
-                self.first_error += 1;
-            }
+            event.error_id = self.keep_error(failure.describe());
         }
         event
+    }
+}
+
+impl Inner {
+    /// Keeps an error; returns its number.
+    fn keep_error(&mut self, error: ringlane_error) -> u64 {
+        let next = self.first_error + self.errors.len() as u64;
+        // All records of a batch may be refused for one reason, or one for each lane: that is kept once.
+        if let Some(back) = self.errors.iter().rev().take(ERRORS_NEAR).position(|kept| kept.is_same(&error)) {
+            return next - 1 - back as u64;
+        }
+        self.errors.push_back(error);
+        if self.errors.len() > ERRORS_MAX {
+            self.errors.pop_front();
+            self.first_error += 1;
+        }
+        next
     }
 }
 
@@ -491,6 +526,45 @@ pub unsafe extern "C" fn ringlane_queue_drain(
             }
             let given = queue.drain(count_max, wait_of(timeout_ms), |at, event| put_at(events, stride, at, event))?;
             put("count", count, given)
+        })
+    }
+}
+
+/// A function of the application's that is given an event. The event is there until it returns. It must return: neither an
+/// exception nor `longjmp` may leave it.
+#[allow(non_camel_case_types)]
+pub type ringlane_event_function = Option<unsafe extern "C" fn(context: *mut c_void, event: *const ringlane_event)>;
+
+/// The same as `ringlane_queue_drain` for who wants a function called: `function` is given each event, with `context`, on
+/// this thread and inside this call. It may make any call, also send, drain, close or free this queue; what was taken out
+/// for it is given to it all the same. One call takes 4,096 events at most.
+///
+/// Blocks up to `timeout_ms`, and as long as the function takes. Threads: any. Errors: as `ringlane_queue_drain`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringlane_queue_dispatch(
+    queue: *const ringlane_queue,
+    function: ringlane_event_function,
+    context: *mut c_void,
+    count_max: usize,
+    timeout_ms: i64,
+    count: *mut usize,
+    error: *mut ringlane_error,
+) -> ringlane_status {
+    // SAFETY: as for every call; the function is the application's, and is given what it says.
+    unsafe {
+        call(error, || {
+            let queue = held::<QueueObject>(queue)?;
+            check_out("count", count)?;
+            let function = function.ok_or_else(|| Failure::argument("function", "it is NULL"))?;
+            check_size("count_max", count_max)?;
+            if count_max == 0 {
+                return Err(Failure::argument("count_max", "0 events would never end"));
+            }
+            // Taken out first: while the function runs nothing is locked.
+            let mut events = Vec::new();
+            queue.drain(count_max.min(DISPATCHED_MAX), wait_of(timeout_ms), |_, event| events.push(*event))?;
+            events.iter().for_each(|event| function(context, event));
+            put("count", count, events.len())
         })
     }
 }

@@ -2,13 +2,16 @@
 //!
 //! Invariants:
 //! - What a view leads to is valid until the batch is freed, whatever becomes of the consumer and the engine.
-//! - What batches hold is counted, and bounded: a consumer that frees nothing is told, before memory is gone.
+//! - What batches hold is counted, and bounded: a consumer that frees nothing is told, before memory is gone. A piece of the
+//!   log's memory is kept as a whole by whoever holds a record of it, and counted once, however many batches do.
 
 use crate::call::{call, check_array, check_out, free, held, put, put_at, ringlane_bytes};
 use crate::objects::ringlane_records;
 use crate::producer::ringlane_header;
 use crate::status::{Failure, RINGLANE_ERROR_HELD_TOO_MUCH, Result, ringlane_error, ringlane_status};
 use engine::{Deliveries, DeliveryId, Header, RecordRef, RecordView, Records};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -106,6 +109,8 @@ impl ringlane_record_view {
 pub(crate) struct Account {
     held: AtomicU64,
     held_max: u64,
+    /// How many batches hold each piece of memory, by its address.
+    pieces: Mutex<HashMap<usize, u32>>,
     /// Room of views that were freed: taken from the system for each batch, it costs more than the views.
     spare: Mutex<Vec<Vec<ringlane_record_view>>>,
 }
@@ -121,7 +126,36 @@ const SPARE_VIEWS_MAX: usize = 16 << 10;
 
 impl Account {
     pub(crate) fn new(held_max: u64) -> Account {
-        Account { held: AtomicU64::new(0), held_max, spare: Mutex::default() }
+        Account { held: AtomicU64::new(0), held_max, pieces: Mutex::default(), spare: Mutex::default() }
+    }
+
+    /// A batch holds these pieces, and so many bytes of its own.
+    fn hold(&self, pieces: &[(usize, usize)], own: u64) {
+        let mut held = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = own;
+        for (address, of_piece) in pieces {
+            let holders = held.entry(*address).or_insert(0);
+            *holders += 1;
+            if *holders == 1 {
+                bytes += *of_piece as u64;
+            }
+        }
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// It was freed.
+    fn let_go(&self, pieces: &[(usize, usize)], own: u64) {
+        let mut held = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = own;
+        for (address, of_piece) in pieces {
+            let Entry::Occupied(mut holders) = held.entry(*address) else { continue };
+            *holders.get_mut() -= 1;
+            if *holders.get() == 0 {
+                holders.remove();
+                bytes += *of_piece as u64;
+            }
+        }
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     fn room(&self) -> Vec<ringlane_record_view> {
@@ -168,7 +202,9 @@ pub(crate) struct RecordsObject {
     polled: Polled,
     views: Vec<ringlane_record_view>,
     account: Arc<Account>,
-    bytes: u64,
+    /// The memory that it keeps, piece by piece, and the bytes of the views.
+    pieces: Vec<(usize, usize)>,
+    of_views: u64,
 }
 
 // SAFETY: the views lead into memory that `polled` holds, which is never written and may be read by any thread.
@@ -191,9 +227,14 @@ impl RecordsObject {
             }
         }
         let of_views = size_of_val(&views[..]) as u64;
-        let bytes = of_views + views.iter().map(|view| view.record.size as u64).sum::<u64>();
-        account.held.fetch_add(bytes, Ordering::Relaxed);
-        RecordsObject { polled, views, account: account.clone(), bytes }
+        let mut pieces: Vec<(usize, usize)> = match &polled {
+            Polled::Records(records) => records.memory().collect(),
+            Polled::Deliveries(deliveries) => deliveries.memory().collect(),
+        };
+        pieces.sort_unstable();
+        pieces.dedup();
+        account.hold(&pieces, of_views);
+        RecordsObject { polled, views, account: account.clone(), pieces, of_views }
     }
 
     /// The deliveries, if a member polled it.
@@ -207,7 +248,7 @@ impl RecordsObject {
 
 impl Drop for RecordsObject {
     fn drop(&mut self) {
-        self.account.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.account.let_go(&self.pieces, self.of_views);
         self.account.give_back(std::mem::take(&mut self.views));
     }
 }

@@ -1,8 +1,8 @@
 //! What a call says of how it went: a status, and more about it for who wants to know.
 
 use crate::table::Dead;
-use engine::Error;
-use std::ffi::{c_char, c_int};
+use engine::{BatchHandle, Error, Receipt};
+use std::ffi::{CStr, c_char, c_int};
 
 /// 0 is success; all else are `RINGLANE_ERROR_...`.
 #[allow(non_camel_case_types)]
@@ -55,19 +55,19 @@ pub const RINGLANE_ERROR_TRANSACTION_CONFLICT: ringlane_status = -23;
 pub const RINGLANE_ERROR_WRONG_TRANSACTION_STATE: ringlane_status = -24;
 /// The transaction was open for too long, and was rolled back. `details`: how long it might be open, ms.
 pub const RINGLANE_ERROR_TRANSACTION_TIMED_OUT: ringlane_status = -25;
-/// There is no dead letter to be redriven.
+/// There is no dead letter to be redriven. `details`: partition, offset.
 pub const RINGLANE_ERROR_NO_DEAD_LETTER: ringlane_status = -26;
-/// The dead letter was redriven before.
+/// The dead letter was redriven before. `details`: partition, offset.
 pub const RINGLANE_ERROR_ALREADY_REDRIVEN: ringlane_status = -27;
-/// The record of a dead letter is not kept any more.
+/// The record of a dead letter is not kept any more. `details`: partition, offset.
 pub const RINGLANE_ERROR_ORIGINAL_GONE: ringlane_status = -28;
-/// The record skips numbers of its producer. `details`: its number, and the one that comes next.
+/// The record skips numbers of its producer. `details`: its number, the one that comes next, partition.
 pub const RINGLANE_ERROR_SEQUENCE_GAP: ringlane_status = -29;
-/// The record is there, and its receipt is not remembered any more. `details`: its number.
+/// The record is there, and its receipt is not remembered any more. `details`: its number, partition.
 pub const RINGLANE_ERROR_RECEIPT_FORGOTTEN: ringlane_status = -30;
 /// The name cannot be used.
 pub const RINGLANE_ERROR_INVALID_NAME: ringlane_status = -31;
-/// The topic has no such partition.
+/// The topic has no such partition. `details`: the partition, and how many there are.
 pub const RINGLANE_ERROR_INVALID_PARTITION: ringlane_status = -32;
 /// The record is larger than `record_bytes_max`. `details`: its size, and the bound.
 pub const RINGLANE_ERROR_RECORD_TOO_LARGE: ringlane_status = -33;
@@ -93,7 +93,8 @@ pub const RINGLANE_ERROR_POISONED: ringlane_status = -42;
 pub const RINGLANE_ERROR_UNKNOWN_OUTCOME: ringlane_status = -43;
 /// The send buffer stayed full. `details`: bytes in it, and how long the call waited, ms.
 pub const RINGLANE_ERROR_QUEUE_FULL: ringlane_status = -44;
-/// Records were removed before they were read. `details`: the first offset that is gone, and the first that is there.
+/// Records were removed before they were read. `details`: the first offset that is gone, the first that is there, partition;
+/// `name` is the topic.
 pub const RINGLANE_ERROR_TRUNCATED: ringlane_status = -45;
 /// The engine, or what was called, is closed.
 pub const RINGLANE_ERROR_CLOSED: ringlane_status = -46;
@@ -111,69 +112,72 @@ pub const RINGLANE_ERROR_ADMIN: ringlane_status = -51;
 pub const RINGLANE_ERROR_OTHER: ringlane_status = -99;
 
 /// Each status and its name.
-const STATUSES: &[(ringlane_status, &str)] = &[
-    (RINGLANE_ERROR_INVALID_ARGUMENT, "invalid-argument"),
-    (RINGLANE_ERROR_DEAD_HANDLE, "dead-handle"),
-    (RINGLANE_ERROR_IN_USE, "in-use"),
-    (RINGLANE_ERROR_PANIC, "panic"),
-    (RINGLANE_ERROR_HELD_TOO_MUCH, "held-too-much"),
-    (RINGLANE_ERROR_WOKEN, "woken"),
-    (RINGLANE_ERROR_UNKNOWN_TOPIC, "unknown-topic"),
-    (RINGLANE_ERROR_TOPIC_EXISTS, "topic-exists"),
-    (RINGLANE_ERROR_TOPIC_DELETED, "topic-deleted"),
-    (RINGLANE_ERROR_UNKNOWN_PRODUCER, "unknown-producer"),
-    (RINGLANE_ERROR_PRODUCER_FENCED, "producer-fenced"),
-    (RINGLANE_ERROR_UNKNOWN_GROUP, "unknown-group"),
-    (RINGLANE_ERROR_GROUP_EXISTS, "group-exists"),
-    (RINGLANE_ERROR_GROUP_DELETED, "group-deleted"),
-    (RINGLANE_ERROR_LEASE_LOST, "lease-lost"),
-    (RINGLANE_ERROR_NOT_DELIVERED, "not-delivered"),
-    (RINGLANE_ERROR_ALREADY_ACKNOWLEDGED, "already-acknowledged"),
-    (RINGLANE_ERROR_TRANSACTION_EXISTS, "transaction-exists"),
-    (RINGLANE_ERROR_UNKNOWN_TRANSACTION, "unknown-transaction"),
-    (RINGLANE_ERROR_TRANSACTION_CONFLICT, "transaction-conflict"),
-    (RINGLANE_ERROR_WRONG_TRANSACTION_STATE, "wrong-transaction-state"),
-    (RINGLANE_ERROR_TRANSACTION_TIMED_OUT, "transaction-timed-out"),
-    (RINGLANE_ERROR_NO_DEAD_LETTER, "no-dead-letter"),
-    (RINGLANE_ERROR_ALREADY_REDRIVEN, "already-redriven"),
-    (RINGLANE_ERROR_ORIGINAL_GONE, "original-gone"),
-    (RINGLANE_ERROR_SEQUENCE_GAP, "sequence-gap"),
-    (RINGLANE_ERROR_RECEIPT_FORGOTTEN, "receipt-forgotten"),
-    (RINGLANE_ERROR_INVALID_NAME, "invalid-name"),
-    (RINGLANE_ERROR_INVALID_PARTITION, "invalid-partition"),
-    (RINGLANE_ERROR_RECORD_TOO_LARGE, "record-too-large"),
-    (RINGLANE_ERROR_INVALID_DIRECTORY, "invalid-directory"),
-    (RINGLANE_ERROR_FOREIGN_FORMAT, "foreign-format"),
-    (RINGLANE_ERROR_UNSUPPORTED_VERSION, "unsupported-version"),
-    (RINGLANE_ERROR_LOCKED, "locked"),
-    (RINGLANE_ERROR_READ_ONLY, "read-only"),
-    (RINGLANE_ERROR_DAMAGED, "damaged"),
-    (RINGLANE_ERROR_IO, "io"),
-    (RINGLANE_ERROR_NO_SPACE, "no-space"),
-    (RINGLANE_ERROR_POISONED, "poisoned"),
-    (RINGLANE_ERROR_UNKNOWN_OUTCOME, "unknown-outcome"),
-    (RINGLANE_ERROR_QUEUE_FULL, "queue-full"),
-    (RINGLANE_ERROR_TRUNCATED, "truncated"),
-    (RINGLANE_ERROR_CLOSED, "closed"),
-    (RINGLANE_ERROR_NOT_WITHHELD, "not-withheld"),
-    (RINGLANE_ERROR_FORKED, "forked"),
-    (RINGLANE_ERROR_INTERCEPTOR, "interceptor"),
-    (RINGLANE_ERROR_TOO_MANY, "too-many"),
-    (RINGLANE_ERROR_ADMIN, "admin"),
-    (RINGLANE_ERROR_OTHER, "other"),
+const STATUSES: &[(ringlane_status, &CStr)] = &[
+    (RINGLANE_OK, c"ok"),
+    (RINGLANE_ERROR_INVALID_ARGUMENT, c"invalid-argument"),
+    (RINGLANE_ERROR_DEAD_HANDLE, c"dead-handle"),
+    (RINGLANE_ERROR_IN_USE, c"in-use"),
+    (RINGLANE_ERROR_PANIC, c"panic"),
+    (RINGLANE_ERROR_HELD_TOO_MUCH, c"held-too-much"),
+    (RINGLANE_ERROR_WOKEN, c"woken"),
+    (RINGLANE_ERROR_UNKNOWN_TOPIC, c"unknown-topic"),
+    (RINGLANE_ERROR_TOPIC_EXISTS, c"topic-exists"),
+    (RINGLANE_ERROR_TOPIC_DELETED, c"topic-deleted"),
+    (RINGLANE_ERROR_UNKNOWN_PRODUCER, c"unknown-producer"),
+    (RINGLANE_ERROR_PRODUCER_FENCED, c"producer-fenced"),
+    (RINGLANE_ERROR_UNKNOWN_GROUP, c"unknown-group"),
+    (RINGLANE_ERROR_GROUP_EXISTS, c"group-exists"),
+    (RINGLANE_ERROR_GROUP_DELETED, c"group-deleted"),
+    (RINGLANE_ERROR_LEASE_LOST, c"lease-lost"),
+    (RINGLANE_ERROR_NOT_DELIVERED, c"not-delivered"),
+    (RINGLANE_ERROR_ALREADY_ACKNOWLEDGED, c"already-acknowledged"),
+    (RINGLANE_ERROR_TRANSACTION_EXISTS, c"transaction-exists"),
+    (RINGLANE_ERROR_UNKNOWN_TRANSACTION, c"unknown-transaction"),
+    (RINGLANE_ERROR_TRANSACTION_CONFLICT, c"transaction-conflict"),
+    (RINGLANE_ERROR_WRONG_TRANSACTION_STATE, c"wrong-transaction-state"),
+    (RINGLANE_ERROR_TRANSACTION_TIMED_OUT, c"transaction-timed-out"),
+    (RINGLANE_ERROR_NO_DEAD_LETTER, c"no-dead-letter"),
+    (RINGLANE_ERROR_ALREADY_REDRIVEN, c"already-redriven"),
+    (RINGLANE_ERROR_ORIGINAL_GONE, c"original-gone"),
+    (RINGLANE_ERROR_SEQUENCE_GAP, c"sequence-gap"),
+    (RINGLANE_ERROR_RECEIPT_FORGOTTEN, c"receipt-forgotten"),
+    (RINGLANE_ERROR_INVALID_NAME, c"invalid-name"),
+    (RINGLANE_ERROR_INVALID_PARTITION, c"invalid-partition"),
+    (RINGLANE_ERROR_RECORD_TOO_LARGE, c"record-too-large"),
+    (RINGLANE_ERROR_INVALID_DIRECTORY, c"invalid-directory"),
+    (RINGLANE_ERROR_FOREIGN_FORMAT, c"foreign-format"),
+    (RINGLANE_ERROR_UNSUPPORTED_VERSION, c"unsupported-version"),
+    (RINGLANE_ERROR_LOCKED, c"locked"),
+    (RINGLANE_ERROR_READ_ONLY, c"read-only"),
+    (RINGLANE_ERROR_DAMAGED, c"damaged"),
+    (RINGLANE_ERROR_IO, c"io"),
+    (RINGLANE_ERROR_NO_SPACE, c"no-space"),
+    (RINGLANE_ERROR_POISONED, c"poisoned"),
+    (RINGLANE_ERROR_UNKNOWN_OUTCOME, c"unknown-outcome"),
+    (RINGLANE_ERROR_QUEUE_FULL, c"queue-full"),
+    (RINGLANE_ERROR_TRUNCATED, c"truncated"),
+    (RINGLANE_ERROR_CLOSED, c"closed"),
+    (RINGLANE_ERROR_NOT_WITHHELD, c"not-withheld"),
+    (RINGLANE_ERROR_FORKED, c"forked"),
+    (RINGLANE_ERROR_INTERCEPTOR, c"interceptor"),
+    (RINGLANE_ERROR_TOO_MANY, c"too-many"),
+    (RINGLANE_ERROR_ADMIN, c"admin"),
+    (RINGLANE_ERROR_OTHER, c"other"),
 ];
 
 /// In `ringlane_error.flags`: the same call may succeed later, without anything being done twice.
 pub const RINGLANE_RETRIABLE: u32 = 1;
 /// In `ringlane_error.flags`: every later call fails too, until the engine is opened again.
 pub const RINGLANE_FATAL: u32 = 2;
-/// In `ringlane_error.flags`: what was asked for may have happened or not.
+/// In `ringlane_error.flags`: what was asked for may have happened or not; of a batch, that part of it did, or may have.
 pub const RINGLANE_UNKNOWN_OUTCOME: u32 = 4;
 /// In `ringlane_error.flags`: the transaction is over, and was rolled back; begin another.
 pub const RINGLANE_ABORTED: u32 = 8;
 
 /// Bytes of a message with the zero at its end.
-pub const RINGLANE_MESSAGE_BYTES: usize = 968;
+pub const RINGLANE_MESSAGE_BYTES: usize = 712;
+/// Bytes of a name in an error with the zero at its end: no name is longer.
+pub const RINGLANE_NAME_BYTES: usize = 256;
 
 /// More about an error. The application owns it, and passes it, or NULL, as the last argument; it is written when a call
 /// fails, and left alone when one succeeds. Its layout never changes.
@@ -192,8 +196,19 @@ pub struct ringlane_error {
     pub details: [u64; 4],
     /// What happened, where, and what to do: UTF-8, with a zero at its end; a longer one is cut.
     pub message: [c_char; RINGLANE_MESSAGE_BYTES],
+    /// What it is about, for programs: the name of the topic, else of the producer or group, or the id of the transaction;
+    /// UTF-8, with a zero at its end. Empty: of none of them.
+    pub name: [c_char; RINGLANE_NAME_BYTES],
     /// 0.
     pub reserved: u64,
+}
+
+impl ringlane_error {
+    /// Whether both say the same.
+    pub(crate) fn is_same(&self, other: &ringlane_error) -> bool {
+        let figures = |error: &ringlane_error| (error.status, error.flags, error.system_error, error.details);
+        figures(self) == figures(other) && self.message == other.message && self.name == other.name
+    }
 }
 
 /// Why a call failed.
@@ -204,6 +219,8 @@ pub(crate) enum Failure {
     Own(ringlane_status, String),
     /// A transaction ended by it.
     Aborted(Error),
+    /// The first error of a batch of which other records are there, or may be.
+    Partly(Error),
 }
 
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
@@ -236,7 +253,17 @@ impl Failure {
     pub(crate) fn status(&self) -> ringlane_status {
         match self {
             Failure::Own(status, _) => *status,
-            Failure::Engine(error) | Failure::Aborted(error) => status_of(error.code()),
+            Failure::Engine(error) | Failure::Aborted(error) | Failure::Partly(error) => status_of(error.code()),
+        }
+    }
+
+    /// What a batch came to of which not all is there.
+    pub(crate) fn of_batch(sent: &BatchHandle, first: Error) -> Failure {
+        let may_be_there =
+            |outcome: &engine::Result<Receipt>| outcome.as_ref().err().is_none_or(Error::is_unknown_outcome);
+        match sent.outcomes().iter().any(may_be_there) {
+            true => Failure::Partly(first),
+            false => Failure::Engine(first),
         }
     }
 
@@ -253,6 +280,8 @@ impl Failure {
                     | flag(error.is_unknown_outcome(), RINGLANE_UNKNOWN_OUTCOME)
                     | flag(matches!(self, Failure::Aborted(_)), RINGLANE_ABORTED)
             }
+            // To send all of it again would send some of it twice.
+            Failure::Partly(error) => RINGLANE_UNKNOWN_OUTCOME | flag(error.is_fatal(), RINGLANE_FATAL),
         }
     }
 
@@ -260,19 +289,76 @@ impl Failure {
         match self {
             Failure::Own(_, text) => text.clone(),
             Failure::Engine(error) | Failure::Aborted(error) => error.to_string(),
+            Failure::Partly(error) => {
+                format!(
+                    "part of the batch was not sent: {error}; the rest of it is there, or may be: look before sending again"
+                )
+            }
+        }
+    }
+
+    fn error(&self) -> Option<&Error> {
+        match self {
+            Failure::Engine(error) | Failure::Aborted(error) | Failure::Partly(error) => Some(error),
+            Failure::Own(..) => None,
+        }
+    }
+
+    /// What it is about.
+    fn name(&self) -> &str {
+        match self.error() {
+            Some(
+                Error::LeaseLost { topic, .. }
+                | Error::NotDelivered { topic, .. }
+                | Error::AlreadyAcknowledged { topic, .. }
+                | Error::NoDeadLetter { topic, .. }
+                | Error::AlreadyRedriven { topic, .. }
+                | Error::OriginalGone { topic, .. }
+                | Error::SequenceGap { topic, .. }
+                | Error::ReceiptForgotten { topic, .. }
+                | Error::InvalidPartition { topic, .. }
+                | Error::Truncated { topic, .. },
+            ) => topic,
+            Some(
+                Error::UnknownTopic { name, .. }
+                | Error::TopicExists { name, .. }
+                | Error::TopicDeleted { name, .. }
+                | Error::UnknownProducer { name, .. }
+                | Error::ProducerFenced { name, .. }
+                | Error::UnknownGroup { name, .. }
+                | Error::GroupExists { name, .. }
+                | Error::GroupDeleted { name, .. }
+                | Error::InvalidName { name, .. },
+            ) => name,
+            Some(
+                Error::TransactionExists { id, .. }
+                | Error::UnknownTransaction { id, .. }
+                | Error::TransactionConflict { id, .. }
+                | Error::WrongTransactionState { id, .. }
+                | Error::TransactionTimedOut { id, .. },
+            ) => id,
+            _ => "",
         }
     }
 
     fn details(&self) -> [u64; 4] {
-        let (Failure::Engine(error) | Failure::Aborted(error)) = self else { return [0; 4] };
+        let Some(error) = self.error() else { return [0; 4] };
         match error {
             Error::ProducerFenced { epoch, current, .. } => [u64::from(*epoch), u64::from(*current), 0, 0],
             Error::LeaseLost { partition, offset, .. }
             | Error::NotDelivered { partition, offset, .. }
             | Error::AlreadyAcknowledged { partition, offset, .. } => [u64::from(*partition), *offset, 0, 0],
             Error::TransactionTimedOut { timeout_ms, .. } => [*timeout_ms, 0, 0, 0],
-            Error::SequenceGap { sequence, expected, .. } => [*sequence, *expected, 0, 0],
-            Error::ReceiptForgotten { sequence, .. } => [*sequence, 0, 0, 0],
+            Error::SequenceGap { sequence, expected, partition, .. } => {
+                [*sequence, *expected, u64::from(*partition), 0]
+            }
+            Error::ReceiptForgotten { sequence, partition, .. } => [*sequence, u64::from(*partition), 0, 0],
+            Error::InvalidPartition { partition, partitions, .. } => {
+                [u64::from(*partition), u64::from(*partitions), 0, 0]
+            }
+            Error::NoDeadLetter { partition, offset, .. }
+            | Error::AlreadyRedriven { partition, offset, .. }
+            | Error::OriginalGone { partition, offset, .. } => [u64::from(*partition), *offset, 0, 0],
             Error::RecordTooLarge { bytes, bytes_max, .. } => [*bytes as u64, *bytes_max as u64, 0, 0],
             Error::Locked { pid, .. } => [u64::from(*pid), 0, 0, 0],
             Error::Damaged { position, file_offset, bytes, .. } => [*position, *file_offset, *bytes, 0],
@@ -293,30 +379,35 @@ impl Failure {
 
     /// All of it, for the application.
     pub(crate) fn describe(&self) -> ringlane_error {
-        let text = self.text();
-        let mut bytes = text.len().min(RINGLANE_MESSAGE_BYTES - 1);
-        while !text.is_char_boundary(bytes) {
-            bytes -= 1;
-        }
-        let mut message = [0; RINGLANE_MESSAGE_BYTES];
-        for (target, byte) in message.iter_mut().zip(&text.as_bytes()[..bytes]) {
-            // A zero in a name would end the text for who reads it as C does.
-            *target = if *byte == 0 { b'?' } else { *byte } as c_char;
-        }
+        let (mut message, mut name) = ([0; RINGLANE_MESSAGE_BYTES], [0; RINGLANE_NAME_BYTES]);
+        let message_bytes = copy_text(&mut message, &self.text());
+        copy_text(&mut name, self.name());
         ringlane_error {
             status: self.status(),
             flags: self.flags(),
             system_error: self.system_error(),
-            message_bytes: bytes as u32,
+            message_bytes: message_bytes as u32,
             details: self.details(),
             message,
+            name,
             reserved: 0,
         }
     }
 }
 
+/// Copies a text, or as many whole characters of it as there is room for with a zero behind; says how many bytes.
+fn copy_text(target: &mut [c_char], text: &str) -> usize {
+    let bytes = text.floor_char_boundary(text.len().min(target.len() - 1));
+    for (target, byte) in target.iter_mut().zip(&text.as_bytes()[..bytes]) {
+        // A zero in a name would end the text for who reads it as C does.
+        *target = if *byte == 0 { b'?' } else { *byte } as c_char;
+    }
+    bytes
+}
+
 fn status_of(code: &str) -> ringlane_status {
-    STATUSES.iter().find(|(_, name)| *name == code).map_or(RINGLANE_ERROR_OTHER, |(status, _)| *status)
+    let is_its = |(_, name): &&(ringlane_status, &CStr)| name.to_bytes() == code.as_bytes();
+    STATUSES.iter().find(is_its).map_or(RINGLANE_ERROR_OTHER, |(status, _)| *status)
 }
 
 /// The name of a status, a constant text: `ok`, `unknown-topic`, ...; of a number that is none, `unknown-status`.
@@ -324,14 +415,7 @@ fn status_of(code: &str) -> ringlane_status {
 /// Threads: any. It takes no handle, so it works in a child of fork as well.
 #[unsafe(no_mangle)]
 pub extern "C" fn ringlane_status_name(status: ringlane_status) -> *const c_char {
-    names().iter().find(|(known, _)| *known == status).map_or(c"unknown-status".as_ptr(), |(_, name)| name.as_ptr())
-}
-
-/// The names as C wants them.
-fn names() -> &'static [(ringlane_status, std::ffi::CString)] {
-    static NAMES: std::sync::OnceLock<Vec<(ringlane_status, std::ffi::CString)>> = std::sync::OnceLock::new();
-    let of = |(status, name): &(ringlane_status, &str)| (*status, std::ffi::CString::new(*name).unwrap_or_default());
-    NAMES.get_or_init(|| std::iter::once(&(RINGLANE_OK, "ok")).chain(STATUSES).map(of).collect())
+    STATUSES.iter().find(|(known, _)| *known == status).map_or(c"unknown-status".as_ptr(), |(_, name)| name.as_ptr())
 }
 
 /// The version of the ABI that the library has: it is raised when something is added, and the soname changes when
@@ -356,7 +440,6 @@ const _: () = assert!(size_of::<c_int>() == 4);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ffi::CStr;
 
     #[test]
     fn every_error_of_the_engine_has_a_status_of_its_own() {
@@ -367,10 +450,10 @@ mod tests {
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), STATUSES.len());
-        assert!(numbers.iter().all(|status| *status < 0));
+        assert!(numbers.iter().all(|status| *status <= 0));
         for (status, name) in STATUSES {
             // SAFETY: it is a constant text.
-            assert_eq!(unsafe { CStr::from_ptr(ringlane_status_name(*status)) }.to_str(), Ok(*name));
+            assert_eq!(unsafe { CStr::from_ptr(ringlane_status_name(*status)) }, *name);
         }
     }
 
@@ -388,6 +471,7 @@ mod tests {
     fn what_a_program_needs_is_in_the_details() {
         let error = Failure::from(Error::Truncated { topic: "t".into(), partition: 3, from: 5, to: 9 }).describe();
         assert_eq!((error.status, error.details), (RINGLANE_ERROR_TRUNCATED, [5, 9, 3, 0]));
+        assert_eq!((error.name[0], error.name[1]), (b't' as c_char, 0));
         let error = Failure::Aborted(Error::NoSpace { needed_bytes: 7, free_bytes: 1 }).describe();
         assert_eq!((error.flags, error.details), (RINGLANE_RETRIABLE | RINGLANE_ABORTED, [7, 1, 0, 0]));
     }

@@ -128,6 +128,18 @@ impl<T: Send + Sync> Table<T> {
         }
     }
 
+    /// Shows all objects of a kind that are there.
+    pub(crate) fn each(&'static self, kind: u8, mut show: impl FnMut(&T)) {
+        for at in 0..self.used.load(Ordering::Acquire).min(HANDLES_MAX) {
+            let Some(slot) = self.slot(at) else { continue };
+            let generation = slot.state.load(Ordering::Relaxed) >> 32;
+            let handle = generation << 32 | u64::from(kind) << 24 | u64::from(at + 1);
+            if let Ok(object) = self.get(kind, handle) {
+                show(&object);
+            }
+        }
+    }
+
     fn slot_of(&self, handle: u64) -> Result<&Slot<T>, Dead> {
         let at = (handle as u32 & 0xff_ffff).checked_sub(1).ok_or(Dead::Unknown)?;
         if at >= self.used.load(Ordering::Acquire).min(HANDLES_MAX) {
@@ -211,6 +223,23 @@ pub(crate) struct Use<T: Send + Sync + 'static> {
     handle: u64,
 }
 
+impl<T: Send + Sync> Use<T> {
+    /// Whether it is of this handle.
+    #[inline]
+    pub(crate) fn is_of(&self, handle: u64) -> bool {
+        self.handle == handle
+    }
+
+    /// Whether the handle could be used anew: it was not freed, and this is no child of its process.
+    #[inline]
+    pub(crate) fn is_live(&self) -> bool {
+        // SAFETY: as long as it is used nobody writes it.
+        let object = unsafe { &*self.slot.object.get() };
+        self.slot.state.load(Ordering::Acquire) & LIVE != 0
+            && object.as_ref().is_some_and(|(_, process, _)| !process.is_forked())
+    }
+}
+
 impl<T: Send + Sync> Deref for Use<T> {
     type Target = T;
 
@@ -273,6 +302,16 @@ mod tests {
         let two = table.insert(3, Arc::new(2)).unwrap();
         assert_eq!(two & 0xff_ffff, one & 0xff_ffff, "the place is used again");
         assert_eq!((table.get(3, one).err(), **table.get(3, two).unwrap()), (Some(Dead::Unknown), 2));
+    }
+
+    #[test]
+    fn all_of_a_kind_are_shown() {
+        let table = table();
+        let handles: Vec<u64> = (0..200).map(|at| table.insert(at as u8 % 2, Arc::new(at)).unwrap()).collect();
+        table.remove(1, handles[1]).unwrap();
+        let mut shown = Vec::new();
+        table.each(1, |object| shown.push(**object));
+        assert_eq!(shown, (3..200).step_by(2).collect::<Vec<u64>>());
     }
 
     #[test]

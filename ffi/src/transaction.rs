@@ -165,7 +165,7 @@ pub unsafe extern "C" fn ringlane_transaction_send(
             let (transaction, topic) = (held::<TransactionObject>(transaction)?, held::<Topic>(topic)?);
             let record = read_record(record)?;
             let headers = record.headers()?;
-            let record = record.read(&headers)?;
+            let record = record.get(&headers);
             transaction.with(|held| Ok(held.transaction.send(&topic, record)?))
         })
     }

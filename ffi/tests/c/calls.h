@@ -103,6 +103,7 @@ static inline void fill_outs(outs *outs) {
         if (FAILS(call, expected)) {                                                                                   \
             CHECK(error.status == expected && error.reserved == 0 && error.message_bytes > 0);                         \
             CHECK(error.message_bytes < RINGLANE_MESSAGE_BYTES && strlen(error.message) == error.message_bytes);       \
+            CHECK(error.name[0] == 0);                                                                                 \
         }                                                                                                              \
         e = NULL;                                                                                                      \
         FAILS(call, expected);                                                                                         \
@@ -202,6 +203,11 @@ static inline void calls_with_producer(const world *w, ringlane_status expected)
     REFUSED(ringlane_transaction_begin(w->producer, NULL, &o->transaction, e));
 }
 
+static inline void never_called(void *context, const ringlane_event *event) {
+    (void)context, (void)event;
+    CHECK(0 && "a function was called by a call that is refused");
+}
+
 static inline void calls_with_queue(const world *w, ringlane_status expected) {
     outs *o = &written;
     ringlane_record record = record_of("never");
@@ -214,6 +220,7 @@ static inline void calls_with_queue(const world *w, ringlane_status expected) {
     REFUSED(ringlane_queue_drain(w->queue, &o->event, sizeof o->event, 1, 0, &o->count, e));
     REFUSED(ringlane_queue_error(w->queue, 1, NULL, e));
     REFUSED(ringlane_queue_pending(w->queue, &o->first, e));
+    REFUSED(ringlane_queue_dispatch(w->queue, never_called, NULL, 1, 0, &o->count, e));
     REFUSED(ringlane_queue_wakeup(w->queue, e));
     REFUSED(ringlane_queue_close(w->queue, e));
     REFUSED(ringlane_check_describe(w->queue, 1, &o->check, e));

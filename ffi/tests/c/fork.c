@@ -177,8 +177,62 @@ static void a_child_may_exit_as_any_process(void) {
     end_world(&it);
 }
 
+typedef struct kept {
+    ringlane_producer *producer;
+    ringlane_topic *topic;
+    ringlane_queue *queue;
+} kept;
+
+static void *free_kept(void *given) {
+    kept *it = given;
+    CHECK(ringlane_producer_free(it->producer, NULL) == RINGLANE_OK);
+    CHECK(ringlane_topic_free(it->topic, NULL) == RINGLANE_OK);
+    CHECK(ringlane_queue_free(it->queue, NULL) == RINGLANE_OK);
+    return NULL;
+}
+
+// A thread keeps what it sent with last, also when another one has freed that. A child has it until it ends, and it is its
+// parent's.
+static void what_a_thread_kept_of_its_parent_is_left_alone(void) {
+    world it = make_world("main");
+    busy busy = { .world = &it };
+    pthread_t threads[2], other;
+    for (int at = 0; at < 2; at++) {
+        CHECK(pthread_create(&threads[at], NULL, keep_busy, &busy) == 0);
+    }
+    for (int turn = 0; turn < 10; turn++) {
+        kept kept = { make_producer(it.engine, NULL), NULL, make_queue() };
+        OK(ringlane_topic_open(it.engine, "t", &kept.topic, &error));
+        ringlane_record record = record_of("kept");
+        OK(ringlane_producer_send_async(kept.producer, kept.topic, &record, kept.queue, &error));
+        CHECK(next_event(kept.queue).status == RINGLANE_OK);
+        CHECK(pthread_create(&other, NULL, free_kept, &kept) == 0 && pthread_join(other, NULL) == 0);
+        fflush(NULL);
+        pid_t child = fork();
+        if (child == 0) {
+            signal(SIGALRM, SIG_DFL);
+            alarm(seconds_max() / 2);
+            failures = 0;
+            FAILS(ringlane_producer_send_async(it.producer, it.topic, &record, it.queue, &error), RINGLANE_ERROR_FORKED);
+            FAILS(ringlane_producer_send_async(kept.producer, kept.topic, &record, kept.queue, &error),
+                  RINGLANE_ERROR_DEAD_HANDLE);
+            exit(failures == 0 ? 7 : 8);
+        }
+        int status = -1;
+        CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    }
+    busy.is_over = true;
+    for (int at = 0; at < 2; at++) {
+        CHECK(pthread_join(threads[at], NULL) == 0);
+    }
+    OK(ringlane_producer_flush(it.producer, &error));
+    parent_goes_on(&it);
+    end_world(&it);
+}
+
 MAIN(TEST(a_child_is_told_by_every_call),
      TEST(a_child_may_open_another_directory),
      TEST(a_child_of_a_child_is_told_too),
      TEST(forks_in_the_middle_of_everything_hang_nowhere),
-     TEST(a_child_may_exit_as_any_process))
+     TEST(a_child_may_exit_as_any_process),
+     TEST(what_a_thread_kept_of_its_parent_is_left_alone))

@@ -438,6 +438,226 @@ static void deliveries_end_on_any_thread_while_another_polls(void) {
     end_working(&it);
 }
 
+// ----- members that leave -----
+
+// How a member goes in the tests below: all of them let go of what it holds, and none of them is a failure.
+typedef enum parting { CLOSED, FREED, FREED_AFTER_ITS_ENGINE, AFTER_ITS_ENGINE_CLOSED, WAYS_TO_PART } parting;
+
+// A group `g` that buries a record at its second failure, and one record of the topic `t` for it.
+static void make_strict_group(ringlane_engine *engine) {
+    ringlane_topic *topic = make_topic(engine, "t", "1");
+    ringlane_producer *producer = make_producer(engine, NULL);
+    make_group(engine, "g",
+               options_of(RINGLANE_OPTIONS_GROUP, "kind", "shared", "topic", "t:beginning", "max_deliveries", "2",
+                          "retry_delay_ms", "1", NULL));
+    send_text(producer, topic, "fragile");
+    OK(ringlane_producer_free(producer, &error));
+    OK(ringlane_topic_free(topic, &error));
+}
+
+static ringlane_engine *part(parting parting, ringlane_engine *engine, ringlane_member *member) {
+    switch (parting) {
+    case CLOSED:
+        OK(ringlane_member_close(member, &error));
+        break;
+    case FREED_AFTER_ITS_ENGINE:
+        OK(ringlane_engine_free(engine, &error));
+        engine = open_engine("main");
+        break;
+    case AFTER_ITS_ENGINE_CLOSED:
+        OK(ringlane_engine_close(engine, &error));
+        OK(ringlane_member_close(member, &error));
+        OK(ringlane_member_free(member, &error));
+        OK(ringlane_engine_free(engine, &error));
+        return open_engine("main");
+    default:
+        break;
+    }
+    OK(ringlane_member_free(member, &error));
+    return engine;
+}
+
+// Nothing has failed: there is no dead letter, and the record is handed out for the `deliveries`th time.
+static void is_handed_out_again(ringlane_engine *engine, uint32_t deliveries) {
+    ringlane_topic *letters = NULL;
+    FAILS(ringlane_topic_open(engine, "g.dlq", &letters, &error), RINGLANE_ERROR_UNKNOWN_TOPIC);
+    ringlane_member *member = join(engine, "g", NULL, NULL);
+    batch batch = poll_member(member, 10000);
+    if (CHECK(batch.count == 1)) {
+        CHECK(is_text(view_at(&batch, 0)->value, "fragile") && view_at(&batch, 0)->offset == 0);
+        CHECK(deliveries == 0 || view_at(&batch, 0)->delivery_count == deliveries);
+    }
+    OK(ringlane_member_ack_all(member, batch.records, &error));
+    OK(ringlane_member_flush(member, &error));
+    end_batch(&batch);
+    FAILS(ringlane_topic_open(engine, "g.dlq", &letters, &error), RINGLANE_ERROR_UNKNOWN_TOPIC);
+    OK(ringlane_member_free(member, &error));
+    end_engine(engine);
+    remove_all(path_of("main"));
+}
+
+// A delivery that a member let go of counts as one, but not as a failure; before, freeing a member was one.
+static void a_member_that_leaves_has_not_failed(void) {
+    for (parting parting = CLOSED; parting < WAYS_TO_PART; parting++) {
+        ringlane_engine *engine = open_engine("main");
+        make_strict_group(engine);
+        for (uint32_t turn = 1; turn <= 3; turn++) {
+            ringlane_member *member = join(engine, "g", NULL, NULL);
+            batch batch = poll_member(member, 10000);
+            CHECK(batch.count == 1 && in_flight(member) == 1);
+            CHECK(batch.count == 1 && view_at(&batch, 0)->delivery_count == turn);
+            end_batch(&batch);
+            engine = part(parting, engine, member);
+        }
+        is_handed_out_again(engine, 4);
+    }
+}
+
+// The same for what only a look for news has found, and no poll has given.
+static void what_only_a_notice_found_has_not_failed_either(void) {
+    ringlane_queue *queue = make_queue();
+    for (parting parting = CLOSED; parting < WAYS_TO_PART; parting++) {
+        ringlane_engine *engine = open_engine("main");
+        make_strict_group(engine);
+        for (uint64_t turn = 1; turn <= 3; turn++) {
+            ringlane_member *member = join(engine, "g", NULL, NULL);
+            OK(ringlane_member_notify(member, queue, turn, &error));
+            ringlane_event event = next_event(queue);
+            CHECK(event.kind == RINGLANE_EVENT_READABLE && event.user_data == turn && in_flight(member) == 1);
+            engine = part(parting, engine, member);
+        }
+        is_handed_out_again(engine, 4);
+    }
+    OK(ringlane_queue_free(queue, &error));
+}
+
+typedef struct waiting {
+    ringlane_member *member;
+    int64_t timeout_ms;
+    ringlane_status status;
+    size_t count;
+    int64_t ended_ms;
+    atomic_bool begins;
+} waiting;
+
+static void *wait_for_one(void *given) {
+    waiting *it = given;
+    ringlane_records *records = NULL;
+    it->begins = true;
+    it->status = ringlane_member_poll(it->member, it->timeout_ms, &records, NULL);
+    it->ended_ms = now_ms();
+    batch batch = views_of(records);
+    it->count = batch.count;
+    if (records != NULL) {
+        CHECK(ringlane_member_ack_all(it->member, records, NULL) == RINGLANE_OK);
+        CHECK(ringlane_records_free(records, NULL) == RINGLANE_OK);
+    }
+    return NULL;
+}
+
+static pthread_t begin_waiting(waiting *it) {
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, wait_for_one, it) == 0);
+    while (!it->begins) {
+        sleep_ms(1);
+    }
+    return thread;
+}
+
+// Whoever closes it leaves the rest to the thread that is in the call.
+static void a_member_that_leaves_under_a_poll_has_not_failed(void) {
+    for (int turn = 0; turn < 2; turn++) {
+        ringlane_engine *engine = open_engine("main");
+        make_strict_group(engine);
+        for (uint32_t deliveries = 1; deliveries <= 3; deliveries++) {
+            ringlane_member *member = join(engine, "g", "max_in_flight_records", "1");
+            batch batch = poll_member(member, 10000);
+            CHECK(batch.count == 1 && view_at(&batch, 0)->delivery_count == deliveries);
+            end_batch(&batch);
+            waiting poll = { .member = member, .timeout_ms = -1 };
+            pthread_t thread = begin_waiting(&poll);
+            sleep_ms(30);
+            OK(turn == 0 ? ringlane_member_close(member, &error) : ringlane_member_free(member, &error));
+            CHECK(pthread_join(thread, NULL) == 0 && poll.status == RINGLANE_ERROR_CLOSED);
+            if (turn == 0) {
+                OK(ringlane_member_free(member, &error));
+            }
+        }
+        is_handed_out_again(engine, 4);
+    }
+}
+
+// ----- who is told of news -----
+
+// Of those who wait one is told of a record, and sees to it that others are. One whose time is over does not wait any more,
+// and must not be the one; before, the record lay there until the engine looked who held it up. That takes long here.
+static void a_poll_that_ended_empty_is_not_told_in_the_place_of_another(void) {
+    ringlane_options *options = engine_options();
+    OK(ringlane_options_set(options, "ack_flush_interval_ms", "3000", &error));
+    working it = { 0 };
+    OK(ringlane_engine_open(path_of("main"), options, &it.engine, &error));
+    OK(ringlane_options_free(options, &error));
+    it.topic = make_topic(it.engine, "t", "1");
+    it.producer = make_producer(it.engine, NULL);
+    make_group(it.engine, "g", options_of(RINGLANE_OPTIONS_GROUP, "kind", "shared", "topic", "t:beginning", NULL));
+    it.member = join(it.engine, "g", NULL, NULL);
+    ringlane_member *other = join(it.engine, "g", NULL, NULL);
+    enum { TURNS = 40 };
+    int64_t longest = 0;
+    for (int turn = 0; turn < TURNS; turn++) {
+        waiting poll = { .member = other, .timeout_ms = 20000 };
+        pthread_t thread;
+        batch batch;
+        // Its time is over before the other one waits, or meanwhile.
+        if (turn % 2 == 0) {
+            batch = poll_member(it.member, 1);
+            thread = begin_waiting(&poll);
+            sleep_ms(5);
+        } else {
+            thread = begin_waiting(&poll);
+            sleep_ms(5);
+            batch = poll_member(it.member, 2);
+        }
+        CHECK(batch.records == NULL);
+        int64_t sent = now_ms();
+        send_text(it.producer, it.topic, "for one of them");
+        CHECK(pthread_join(thread, NULL) == 0 && poll.status == RINGLANE_OK && poll.count == 1);
+        longest = poll.ended_ms - sent > longest ? poll.ended_ms - sent : longest;
+    }
+    if (!CHECK(longest < 1000)) {
+        fprintf(stderr, "    the longest took %" PRId64 " ms\n", longest);
+    }
+    OK(ringlane_member_free(other, &error));
+    end_working(&it);
+}
+
+// A poll in between takes the place of who asked to be told; if it finds nothing, it gives it back.
+static void a_member_that_polled_in_vain_is_still_told(void) {
+    working it = begin_working("shared", 0);
+    ringlane_queue *queue = make_queue();
+    for (uint64_t turn = 0; turn < 5; turn++) {
+        OK(ringlane_member_notify(it.member, queue, turn, &error));
+        batch batch = poll_member(it.member, turn % 2 == 0 ? 20 : 0);
+        CHECK(batch.records == NULL);
+        if (turn == 3) {
+            ringlane_records *records = NULL;
+            OK(ringlane_member_wakeup(it.member, &error));
+            FAILS(ringlane_member_poll(it.member, 10000, &records, &error), RINGLANE_ERROR_WOKEN);
+        }
+        CHECK(!is_readable(queue, 0));
+        send_text(it.producer, it.topic, "news");
+        ringlane_event event = next_event(queue);
+        CHECK(event.kind == RINGLANE_EVENT_READABLE && event.user_data == turn);
+        batch = poll_member(it.member, 10000);
+        CHECK(batch.count == 1);
+        OK(ringlane_member_ack_all(it.member, batch.records, &error));
+        end_batch(&batch);
+        CHECK(!is_readable(queue, 0));
+    }
+    OK(ringlane_queue_free(queue, &error));
+    end_working(&it);
+}
+
 MAIN(TEST(deliveries_are_acknowledged_where_they_stand_in_the_views),
      TEST(a_batch_is_acknowledged_as_a_whole_or_up_to_a_record),
      TEST(what_failed_is_handed_out_again_after_its_delay),
@@ -449,4 +669,9 @@ MAIN(TEST(deliveries_are_acknowledged_where_they_stand_in_the_views),
      TEST(a_group_is_sent_elsewhere_and_deleted),
      TEST(a_member_has_a_queue_told_once_when_it_can_be_read),
      TEST(deliveries_that_never_were_are_refused),
-     TEST(deliveries_end_on_any_thread_while_another_polls))
+     TEST(deliveries_end_on_any_thread_while_another_polls),
+     TEST(a_member_that_leaves_has_not_failed),
+     TEST(what_only_a_notice_found_has_not_failed_either),
+     TEST(a_member_that_leaves_under_a_poll_has_not_failed),
+     TEST(a_poll_that_ended_empty_is_not_told_in_the_place_of_another),
+     TEST(a_member_that_polled_in_vain_is_still_told))

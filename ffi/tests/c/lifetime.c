@@ -2,6 +2,8 @@
 
 #include "calls.h"
 
+#include <dirent.h>
+
 // What a thread does, and what came of it.
 typedef struct polling {
     ringlane_consumer *consumer;
@@ -576,6 +578,396 @@ static void options_at_their_ends_are_taken_or_refused(void) {
     end_world(&it);
 }
 
+// ----- threads at their end -----
+
+// What the library has for a thread is made by its first calls, and goes before the destructors of keys run. Made in one of
+// these it is never looked at again by the C library: it is lost with the thread, and LeakSanitizer would tell.
+#ifdef __SANITIZE_ADDRESS__
+enum { MAY_BEGIN_LATE = 0 };
+#else
+enum { MAY_BEGIN_LATE = 1 };
+#endif
+
+typedef struct ending {
+    world *world;
+    pthread_key_t key;
+    // Of the calls that the thread made when it ended, and how many there were.
+    ringlane_status first_failure;
+    atomic_int calls;
+    // Whether the library was called before the thread's destructors run: it has memory of the thread then, and loses it.
+    bool calls_before;
+} ending;
+
+static void made(ending *it, ringlane_status status) {
+    it->calls += 1;
+    if (it->first_failure == RINGLANE_OK) {
+        it->first_failure = status;
+    }
+}
+
+// Everything that the library keeps something of a thread for, and the calls around it.
+static void send_and_read(ending *it) {
+    const world *w = it->world;
+    ringlane_record records[3] = { record_of("one"), record_of("two"), record_of("three") };
+    ringlane_receipt receipts[3];
+    made(it, ringlane_producer_send(w->producer, w->topic, records, receipts, NULL));
+    made(it, ringlane_producer_send_async(w->producer, w->topic, records, w->queue, NULL));
+    made(it, ringlane_producer_send_batch(w->producer, w->topic, records, sizeof *records, 3, receipts, sizeof *receipts,
+                                          NULL));
+    made(it, ringlane_producer_send_batch_async(w->producer, w->topic, records, sizeof *records, 3, w->queue, 0, 1, NULL));
+    made(it, ringlane_producer_send_async(w->producer, w->topic, records, w->queue, NULL));
+    for (int events = 0; events < 3;) {
+        ringlane_event some[3];
+        size_t count = 0;
+        ringlane_status status = ringlane_queue_drain(w->queue, some, sizeof *some, 3, 10000, &count, NULL);
+        made(it, status != RINGLANE_OK || count > 0 ? status : RINGLANE_ERROR_OTHER);
+        events += status == RINGLANE_OK && count > 0 ? (int)count : 3;
+    }
+    ringlane_consumer *consumer = NULL;
+    ringlane_records *polled = NULL;
+    made(it, ringlane_consumer_open(w->engine, NULL, &consumer, NULL));
+    made(it, ringlane_consumer_assign(consumer, w->topic, RINGLANE_ANY_PARTITION, RINGLANE_START_BEGINNING, 0, NULL));
+    made(it, ringlane_consumer_poll(consumer, 10000, &polled, NULL));
+    made(it, ringlane_records_free(polled, NULL));
+    made(it, ringlane_consumer_assign(consumer, w->topic, RINGLANE_ANY_PARTITION, RINGLANE_START_END, 0, NULL));
+    made(it, ringlane_consumer_poll(consumer, 1, &polled, NULL));
+    made(it, ringlane_records_free(polled, NULL));
+    made(it, ringlane_consumer_free(consumer, NULL));
+    made(it, ringlane_producer_flush(w->producer, NULL));
+    made(it, ringlane_engine_sync(w->engine, NULL));
+    // One that fails, with a message.
+    ringlane_topic *topic = NULL;
+    ringlane_error told;
+    made(it, ringlane_topic_open(w->engine, "nowhere", &topic, &told) == RINGLANE_ERROR_UNKNOWN_TOPIC ? RINGLANE_OK
+                                                                                                    : RINGLANE_ERROR_OTHER);
+}
+
+static void at_the_end_of_a_thread(void *given) {
+    send_and_read(given);
+}
+
+static void *end_with_calls(void *given) {
+    ending *it = given;
+    pthread_setspecific(it->key, it);
+    if (it->calls_before) {
+        send_and_read(it);
+    }
+    return NULL;
+}
+
+// Before, a thread that sent a batch from such a destructor met memory that it had no more, and that was a panic.
+static void the_destructors_of_a_thread_may_make_any_call(void) {
+    world it = make_world("main");
+    uint64_t sends = 0;
+    for (int turn = 0; turn < 4; turn++) {
+        ending ending = { .world = &it, .calls_before = turn % 2 == 0 || !MAY_BEGIN_LATE };
+        pthread_t thread;
+        CHECK(pthread_key_create(&ending.key, at_the_end_of_a_thread) == 0);
+        CHECK(pthread_create(&thread, NULL, end_with_calls, &ending) == 0);
+        CHECK(pthread_join(thread, NULL) == 0);
+        CHECK(ending.calls >= (ending.calls_before ? 30 : 15));
+        OK(ending.first_failure);
+        CHECK(pthread_key_delete(ending.key) == 0);
+        sends += ending.calls_before ? 2 : 1;
+    }
+    // Nothing has stopped the engine, and all of it is there.
+    OK(ringlane_engine_sync(it.engine, &error));
+    CHECK(next_offset(it.topic, 0) + next_offset(it.topic, 1) == 1 + sends * 9);
+    end_world(&it);
+}
+
+// ----- threads that live on -----
+
+typedef struct sender {
+    world world;
+    pthread_barrier_t turn;
+    ringlane_status status;
+} sender;
+
+static void *send_at_each_turn(void *given) {
+    sender *it = given;
+    for (int turn = 0; turn < 4; turn++) {
+        pthread_barrier_wait(&it->turn);
+        ringlane_record record = record_of("turn");
+        record.flags = RINGLANE_RECORD_PARTITION, record.user_data = (uint64_t)turn;
+        it->status = ringlane_producer_send_async(it->world.producer, it->world.topic, &record, it->world.queue, NULL);
+        pthread_barrier_wait(&it->turn);
+    }
+    return NULL;
+}
+
+// A thread may keep what it sent with last; that is nobody else's business.
+static void what_a_thread_sends_with_may_be_freed_by_another(void) {
+    sender it = { .world = make_world("main") };
+    world *w = &it.world;
+    pthread_t thread;
+    CHECK(pthread_barrier_init(&it.turn, NULL, 2) == 0);
+    CHECK(pthread_create(&thread, NULL, send_at_each_turn, &it) == 0);
+    for (int turn = 0; turn < 4; turn++) {
+        ringlane_status expected = RINGLANE_OK;
+        uint64_t there = turn < 3 ? next_offset(w->topic, 0) : 0;
+        if (turn == 1) {
+            OK(ringlane_producer_free(w->producer, &error));
+            expected = RINGLANE_ERROR_DEAD_HANDLE;
+        } else if (turn == 2) {
+            // Others take the places of those that were freed.
+            OK(ringlane_topic_free(w->topic, &error));
+            OK(ringlane_queue_free(w->queue, &error));
+            OK(ringlane_topic_open(w->engine, "t", &w->topic, &error));
+            w->producer = make_producer(w->engine, NULL);
+            w->queue = make_queue();
+        } else if (turn == 3) {
+            // And the engine goes, with the thread that has sent with all of it still there.
+            OK(ringlane_engine_free(w->engine, &error));
+            w->engine = open_engine("main");
+            expected = RINGLANE_ERROR_CLOSED;
+        }
+        pthread_barrier_wait(&it.turn);
+        pthread_barrier_wait(&it.turn);
+        CHECK(it.status == expected);
+        if (expected == RINGLANE_OK) {
+            ringlane_event event = next_event(w->queue);
+            CHECK(event.kind == RINGLANE_EVENT_SENT && event.status == RINGLANE_OK && event.user_data == (uint64_t)turn);
+            CHECK(next_offset(w->topic, 0) == there + 1);
+        } else {
+            CHECK(!is_readable(w->queue, 0));
+        }
+    }
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(pthread_barrier_destroy(&it.turn) == 0);
+    end_world(w);
+}
+
+// ----- an engine that goes under calls -----
+
+typedef struct auditing {
+    ringlane_engine *engine;
+    atomic_int audits;
+    ringlane_status last;
+} auditing;
+
+static void *audit_until_it_ends(void *given) {
+    auditing *it = given;
+    ringlane_status status;
+    do {
+        ringlane_text *text = NULL;
+        status = ringlane_engine_audit(it->engine, NULL, &text, NULL);
+        it->audits += status == RINGLANE_OK;
+        ringlane_text_free(text, NULL);
+    } while (status == RINGLANE_OK);
+    it->last = status;
+    return NULL;
+}
+
+// Before, whoever was in a call kept the engine open, and its directory locked, when freeing it had returned.
+static void the_directory_of_an_engine_that_is_freed_under_calls_is_free_at_once(void) {
+    ringlane_engine *engine = open_engine("main");
+    ringlane_topic *topic = make_topic(engine, "t", "1");
+    ringlane_producer *producer = make_producer(engine, "p");
+    enum { AT_ONCE = 5000, BATCHES = 20, THREADS = 2 };
+    static ringlane_record records[AT_ONCE];
+    for (int at = 0; at < AT_ONCE; at++) {
+        records[at] = record_of("one of many");
+    }
+    for (int at = 0; at < BATCHES; at++) {
+        OK(ringlane_producer_send_batch(producer, topic, records, sizeof *records, AT_ONCE, NULL, 0, &error));
+    }
+    OK(ringlane_producer_free(producer, &error));
+    OK(ringlane_topic_free(topic, &error));
+    for (int turn = 0; turn < 8; turn++) {
+        auditing auditing = { .engine = engine };
+        pthread_t threads[THREADS];
+        for (int at = 0; at < THREADS; at++) {
+            CHECK(pthread_create(&threads[at], NULL, audit_until_it_ends, &auditing) == 0);
+        }
+        for (int waited = 0; auditing.audits == 0 && waited < 30000; waited++) {
+            sleep_ms(1);
+        }
+        sleep_ms(turn);
+        OK(ringlane_engine_free(engine, &error));
+        engine = open_engine("main");
+        for (int at = 0; at < THREADS; at++) {
+            CHECK(pthread_join(threads[at], NULL) == 0);
+        }
+        CHECK(auditing.audits > 0);
+        CHECK(auditing.last == RINGLANE_ERROR_DEAD_HANDLE || auditing.last == RINGLANE_ERROR_CLOSED);
+    }
+    end_engine(engine);
+}
+
+// ----- signals -----
+
+// The signals that can be blocked at all: not those that end or stop a process, nor the two that the C library keeps.
+static uint64_t signals_that_can_be_blocked(void) {
+    sigset_t all, before, blocked;
+    uint64_t mask = 0;
+    sigfillset(&all);
+    CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+    CHECK(pthread_sigmask(SIG_SETMASK, NULL, &blocked) == 0);
+    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    for (int number = 1; number <= 64; number++) {
+        mask |= sigismember(&blocked, number) == 1 ? UINT64_C(1) << (number - 1) : 0;
+    }
+    return mask;
+}
+
+// Looks at every thread but this one: how many there are, and how many of them do not block all of `mask`. `say`: names them.
+static int threads_that_take_signals(uint64_t mask, int *threads, bool say) {
+    int open = 0;
+    *threads = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    if (!CHECK(tasks != NULL)) {
+        return -1;
+    }
+    for (struct dirent *task; (task = readdir(tasks)) != NULL;) {
+        char path[300], line[256], name[64] = "";
+        if (task->d_name[0] == '.' || atoi(task->d_name) == getpid()) {
+            continue;
+        }
+        snprintf(path, sizeof path, "/proc/self/task/%s/status", task->d_name);
+        FILE *status = fopen(path, "r");
+        if (status == NULL) {
+            // It has just ended.
+            continue;
+        }
+        uint64_t blocked = 0;
+        while (fgets(line, sizeof line, status) != NULL) {
+            sscanf(line, "Name: %63s", name);
+            sscanf(line, "SigBlk: %" SCNx64, &blocked);
+        }
+        fclose(status);
+        *threads += 1;
+        if ((blocked & mask) != mask) {
+            open += 1;
+            if (say) {
+                fprintf(stderr, "    the thread %s blocks %016" PRIx64 " of %016" PRIx64 "\n", name, blocked, mask);
+            }
+        }
+    }
+    closedir(tasks);
+    return open;
+}
+
+static void every_thread_of_the_library_blocks_every_signal(void) {
+    ringlane_options *options = engine_options();
+    OK(ringlane_options_set(options, "lanes", "2", &error));
+    ringlane_engine *engine = NULL;
+    OK(ringlane_engine_open(path_of("main"), options, &engine, &error));
+    OK(ringlane_options_free(options, &error));
+    // All that it has threads for: lanes, events, a group with dead letters, a checker that asks, a transaction.
+    ringlane_topic *topic = make_topic(engine, "t", "4");
+    ringlane_producer *producer = make_producer(engine, "p");
+    ringlane_queue *queue = make_queue();
+    options = options_of(RINGLANE_OPTIONS_GROUP, "kind", "shared", "topic", "t:beginning", NULL);
+    OK(ringlane_group_create(engine, "g", options, &error));
+    OK(ringlane_options_free(options, &error));
+    ringlane_member *member = NULL;
+    OK(ringlane_member_join(engine, "g", NULL, &member, &error));
+    send_texts(producer, topic, 4);
+    batch batch = poll_member(member, 10000);
+    OK(ringlane_member_reject(member, &batch.views->delivery, batch.stride, 1, NULL, &error));
+    end_batch(&batch);
+    OK(ringlane_member_notify(member, queue, 1, &error));
+    options = options_of(RINGLANE_OPTIONS_TRANSACTION, "id", "half", "checker", "bank", NULL);
+    ringlane_transaction *transaction = NULL;
+    OK(ringlane_transaction_begin(producer, options, &transaction, &error));
+    OK(ringlane_options_free(options, &error));
+    ringlane_record record = record_of("half");
+    OK(ringlane_transaction_send(transaction, topic, &record, &error));
+    OK(ringlane_transaction_prepare(transaction, &error));
+    options = options_of(RINGLANE_OPTIONS_CHECKER, "first_ms", "1", "interval_ms", "5", NULL);
+    OK(ringlane_checker_register(engine, "bank", options, queue, 2, &error));
+    OK(ringlane_options_free(options, &error));
+    OK(ringlane_transaction_free(transaction, &error));
+    for (int at = 0; at < 100; at++) {
+        OK(ringlane_producer_send_async(producer, topic, &record, queue, &error));
+    }
+    ringlane_event event = { 0 };
+    while (event = next_event(queue), event.kind != RINGLANE_EVENT_CHECK && event.kind != 0) {
+    }
+    CHECK(event.kind == RINGLANE_EVENT_CHECK && event.user_data == 2);
+
+    const uint64_t mask = signals_that_can_be_blocked();
+    CHECK((mask & UINT64_C(1) << (SIGTERM - 1)) != 0 && (mask & UINT64_C(1) << (SIGALRM - 1)) != 0);
+    // One that has just begun may not have got so far.
+    int threads = 0, open = 1;
+    for (int turn = 0; open != 0 && turn < 200; turn++) {
+        sleep_ms(turn == 0 ? 0 : 10);
+        open = threads_that_take_signals(mask, &threads, false);
+    }
+    if (!CHECK(open == 0)) {
+        threads_that_take_signals(mask, &threads, true);
+    }
+    // Two lanes, who looks after files, who hands events on, and the checker, at least.
+    CHECK(threads >= 5);
+    OK(ringlane_check_answer(queue, event.count, RINGLANE_CHECK_COMMIT, &error));
+    OK(ringlane_member_free(member, &error));
+    OK(ringlane_queue_free(queue, &error));
+    OK(ringlane_producer_free(producer, &error));
+    OK(ringlane_topic_free(topic, &error));
+    end_engine(engine);
+    // And they are all gone.
+    for (int turn = 0; threads > 0 && turn < 200; turn++) {
+        threads_that_take_signals(mask, &threads, false);
+        sleep_ms(threads > 0 ? 10 : 0);
+    }
+    CHECK(threads == 0);
+}
+
+// What each signal does, for comparing. Of two numbers the C library says nothing.
+typedef struct doing {
+    void (*handler)(int);
+    int flags;
+    uint64_t mask;
+} doing;
+
+static void look_at_signals(doing all[65]) {
+    memset(all, 0, 65 * sizeof *all);
+    for (int number = 1; number <= 64; number++) {
+        struct sigaction action;
+        if (sigaction(number, NULL, &action) != 0) {
+            CHECK(errno == EINVAL);
+            continue;
+        }
+        all[number] = (doing){ action.sa_handler, action.sa_flags, 0 };
+        for (int other = 1; other <= 64; other++) {
+            all[number].mask |= sigismember(&action.sa_mask, other) == 1 ? UINT64_C(1) << (other - 1) : 0;
+        }
+    }
+}
+
+static bool are_as_before(const doing before[65]) {
+    doing now[65];
+    look_at_signals(now);
+    for (int number = 1; number <= 64; number++) {
+        if (before[number].handler != now[number].handler || before[number].flags != now[number].flags ||
+            before[number].mask != now[number].mask) {
+            fprintf(stderr, "    signal %d is handled otherwise\n", number);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void an_engine_leaves_signals_to_the_application(void) {
+    doing before[65];
+    look_at_signals(before);
+    sigset_t blocked_before, blocked;
+    CHECK(pthread_sigmask(SIG_SETMASK, NULL, &blocked_before) == 0);
+    for (int turn = 0; turn < 3; turn++) {
+        world it = make_world(turn == 0 ? "main" : "other");
+        send_texts(it.producer, it.topic, 3);
+        CHECK(are_as_before(before));
+        end_world(&it);
+        CHECK(are_as_before(before));
+        CHECK(pthread_sigmask(SIG_SETMASK, NULL, &blocked) == 0);
+        for (int number = 1; number <= 64; number++) {
+            CHECK(sigismember(&blocked, number) == sigismember(&blocked_before, number));
+        }
+        remove_all(path_of("other"));
+    }
+}
+
 MAIN(TEST(a_second_thread_in_a_consumer_is_told),
      TEST(a_wakeup_ends_the_wait_or_the_next_one),
      TEST(closing_ends_those_who_poll),
@@ -587,4 +979,9 @@ MAIN(TEST(a_second_thread_in_a_consumer_is_told),
      TEST(closing_with_everything_in_flight_gives_each_send_one_outcome),
      TEST(of_several_threads_that_free_one_does),
      TEST(numbers_at_their_ends_are_taken_or_refused),
-     TEST(options_at_their_ends_are_taken_or_refused))
+     TEST(options_at_their_ends_are_taken_or_refused),
+     TEST(the_destructors_of_a_thread_may_make_any_call),
+     TEST(what_a_thread_sends_with_may_be_freed_by_another),
+     TEST(the_directory_of_an_engine_that_is_freed_under_calls_is_free_at_once),
+     TEST(every_thread_of_the_library_blocks_every_signal),
+     TEST(an_engine_leaves_signals_to_the_application))

@@ -111,6 +111,8 @@ static void null_pointers_are_refused_by_every_function(void) {
     REFUSED(ringlane_queue_fd(w->queue, NULL, e));
     REFUSED(ringlane_queue_drain(w->queue, NULL, sizeof o->event, 1, 0, &o->count, e));
     REFUSED(ringlane_queue_drain(w->queue, &o->event, sizeof o->event, 1, 0, NULL, e));
+    REFUSED(ringlane_queue_dispatch(w->queue, NULL, NULL, 1, 0, &o->count, e));
+    REFUSED(ringlane_queue_dispatch(w->queue, never_called, NULL, 1, 0, NULL, e));
     REFUSED(ringlane_queue_error(w->queue, 1, NULL, e));
     REFUSED(ringlane_queue_pending(w->queue, NULL, e));
     REFUSED(ringlane_check_describe(w->queue, 1, NULL, e));
@@ -295,6 +297,114 @@ static void an_error_says_what_and_where(void) {
     CHECK(ringlane_topic_create(engine, name, NULL, &topic, &error) == RINGLANE_ERROR_INVALID_NAME);
     free(name);
     end_engine(engine);
+}
+
+// What failed is about `name`, and about nothing else.
+#define NAMES(call, expected, about)                                                                                   \
+    do {                                                                                                               \
+        memset(&error, 0x5a, sizeof error);                                                                            \
+        FAILS(call, expected);                                                                                         \
+        CHECK(memchr(error.name, 0, sizeof error.name) != NULL && strcmp(error.name, (about)) == 0);                   \
+        CHECK(error.reserved == 0 && error.message_bytes > 0);                                                         \
+    } while (0)
+
+static void an_error_names_what_it_is_about(void) {
+    world it = make_world("main");
+    ringlane_topic *topic = NULL;
+    ringlane_member *member = NULL;
+    ringlane_text *text = NULL;
+    ringlane_records *records = NULL;
+    ringlane_record record = record_of("value");
+    NAMES(ringlane_topic_open(it.engine, "nowhere", &topic, &error), RINGLANE_ERROR_UNKNOWN_TOPIC, "nowhere");
+    NAMES(ringlane_topic_create(it.engine, "t", NULL, &topic, &error), RINGLANE_ERROR_TOPIC_EXISTS, "t");
+    NAMES(ringlane_group_describe(it.engine, "nobody", &text, &error), RINGLANE_ERROR_UNKNOWN_GROUP, "nobody");
+    NAMES(ringlane_member_join(it.engine, "none", NULL, &member, &error), RINGLANE_ERROR_UNKNOWN_GROUP, "none");
+    NAMES(ringlane_transaction_describe(it.engine, "order-1", 0, &text, &error), RINGLANE_ERROR_UNKNOWN_TRANSACTION,
+          "order-1");
+    NAMES(ringlane_transaction_decide(it.engine, "order-2", 1, &error), RINGLANE_ERROR_UNKNOWN_TRANSACTION, "order-2");
+    NAMES(ringlane_producer_delete(it.engine, "writer", &error), RINGLANE_ERROR_UNKNOWN_PRODUCER, "writer");
+    NAMES(ringlane_topic_offsets(it.topic, 7, NULL, NULL, &error), RINGLANE_ERROR_INVALID_PARTITION, "t");
+    CHECK(error.details[0] == 7 && error.details[1] == 2);
+    // A number that is skipped is told by the lane, and comes with an event as well.
+    record.flags = RINGLANE_RECORD_SEQUENCE | RINGLANE_RECORD_PARTITION;
+    record.partition = 1, record.sequence = 40;
+    NAMES(ringlane_producer_send(it.producer, it.topic, &record, NULL, &error), RINGLANE_ERROR_SEQUENCE_GAP, "t");
+    CHECK(error.details[0] == 40 && error.details[2] == 1);
+    OK(ringlane_producer_send_async(it.producer, it.topic, &record, it.queue, &error));
+    ringlane_event event = next_event(it.queue);
+    memset(&error, 0x5a, sizeof error);
+    OK(ringlane_queue_error(it.queue, event.error_id, &error, NULL));
+    CHECK(error.status == RINGLANE_ERROR_SEQUENCE_GAP && strcmp(error.name, "t") == 0 && error.details[2] == 1);
+    // What has no name of the application's has none here.
+    NAMES(ringlane_options_set(it.options, "no_such_option", "1", &error), RINGLANE_ERROR_INVALID_ARGUMENT, "");
+    NAMES(ringlane_consumer_seek(it.consumer, it.topic, 0, 99, 0, &error), RINGLANE_ERROR_INVALID_ARGUMENT, "");
+    NAMES(ringlane_topic_free((ringlane_topic *)it.queue, &error), RINGLANE_ERROR_DEAD_HANDLE, "");
+    // The longest name there is.
+    char longest[250];
+    memset(longest, 'x', 249), longest[249] = 0;
+    NAMES(ringlane_topic_open(it.engine, longest, &topic, &error), RINGLANE_ERROR_UNKNOWN_TOPIC, longest);
+    // One that is too long to be one is cut, and not within a character.
+    char *umlauts = malloc(5001);
+    for (int at = 0; at < 5000; at += 2) {
+        memcpy(umlauts + at, "\xc3\xa4", 2);
+    }
+    umlauts[5000] = 0;
+    memset(&error, 0x5a, sizeof error);
+    FAILS(ringlane_topic_create(it.engine, umlauts, NULL, &topic, &error), RINGLANE_ERROR_INVALID_NAME);
+    CHECK(strlen(error.name) == 254 && memcmp(error.name, umlauts, 254) == 0);
+    CHECK(error.message_bytes < RINGLANE_MESSAGE_BYTES && strlen(error.message) == error.message_bytes);
+    free(umlauts);
+
+    // Records that are gone: which ones, and where.
+    for (int at = 0; at < 5; at++) {
+        record = record_of("value");
+        record.flags = RINGLANE_RECORD_PARTITION, record.partition = 1;
+        OK(ringlane_producer_send(it.producer, it.topic, &record, NULL, &error));
+    }
+    uint64_t kept = next_offset(it.topic, 1) - 2;
+    OK(ringlane_topic_delete_records(it.engine, it.topic, 1, kept, NULL, &error));
+    ringlane_consumer *consumer = NULL;
+    OK(ringlane_consumer_open(it.engine, NULL, &consumer, &error));
+    NAMES(ringlane_consumer_assign(consumer, it.topic, 1, RINGLANE_START_OFFSET, 0, &error), RINGLANE_ERROR_TRUNCATED, "t");
+    CHECK(error.details[0] == 0 && error.details[1] == kept && error.details[2] == 1 && error.details[3] == 0);
+    OK(ringlane_consumer_assign(consumer, it.topic, 1, RINGLANE_START_OFFSET, (int64_t)kept, &error));
+    OK(ringlane_topic_delete_records(it.engine, it.topic, 1, kept + 1, NULL, &error));
+    NAMES(ringlane_consumer_poll(consumer, 0, &records, &error), RINGLANE_ERROR_TRUNCATED, "t");
+    CHECK(error.details[0] == kept && error.details[1] == kept + 1 && error.details[2] == 1 && error.details[3] == 0);
+    OK(ringlane_consumer_free(consumer, &error));
+
+    // A lease that was lost, by time: the member of the group `brief` holds nothing after it.
+    ringlane_options *options = options_of(RINGLANE_OPTIONS_GROUP, "kind", "shared", "topic", "t:end", NULL);
+    OK(ringlane_group_create(it.engine, "brief", options, &error));
+    OK(ringlane_options_free(options, &error));
+    options = options_of(RINGLANE_OPTIONS_MEMBER, "lease_ms", "50", NULL);
+    OK(ringlane_member_join(it.engine, "brief", options, &member, &error));
+    OK(ringlane_options_free(options, &error));
+    record.partition = 0;
+    OK(ringlane_producer_send(it.producer, it.topic, &record, NULL, &error));
+    batch batch = poll_member(member, 10000);
+    if (CHECK(batch.count == 1)) {
+        ringlane_status status = RINGLANE_OK;
+        for (int turn = 0; status == RINGLANE_OK && turn < 200; turn++) {
+            sleep_ms(50);
+            status = ringlane_member_extend(member, &batch.views->delivery, batch.stride, 1, 1, NULL, &error);
+        }
+        uint64_t offset = batch.views->offset;
+        NAMES(ringlane_member_ack(member, &batch.views->delivery, batch.stride, 1, NULL, &error), RINGLANE_ERROR_LEASE_LOST,
+              "t");
+        CHECK(error.details[0] == 0 && error.details[1] == offset);
+    }
+    end_batch(&batch);
+    OK(ringlane_group_delete(it.engine, "brief", &error));
+    NAMES(ringlane_member_poll(member, 0, &records, &error), RINGLANE_ERROR_GROUP_DELETED, "brief");
+    OK(ringlane_member_free(member, &error));
+
+    // And a topic that is gone.
+    OK(ringlane_transaction_roll_back(it.transaction, &error));
+    OK(ringlane_topic_delete(it.engine, "t", &error));
+    NAMES(ringlane_producer_send(it.producer, it.topic, &record, NULL, &error), RINGLANE_ERROR_TOPIC_DELETED, "t");
+    CHECK(topic == NULL && text == NULL && records == NULL);
+    end_world(&it);
 }
 
 static void texts_that_are_not_utf8_are_refused(void) {
@@ -600,6 +710,7 @@ static void flags_and_kinds_that_there_are_not_are_refused(void) {
     REFUSED(ringlane_group_reset(it.engine, "g", "t", 0, RINGLANE_START_OFFSET, -1, &o->first, e));
     REFUSED(ringlane_member_extend(it.member, &it.delivery, sizeof it.delivery, 1, -1, &o->count, e));
     REFUSED(ringlane_queue_drain(it.queue, &o->event, sizeof o->event, 0, 0, &o->count, e));
+    REFUSED(ringlane_queue_dispatch(it.queue, never_called, NULL, 0, 0, &o->count, e));
     FAILS(ringlane_queue_error(it.queue, 0, &error, NULL), expected);
     REFUSED(ringlane_check_describe(it.queue, 0, &o->check, e));
     REFUSED(ringlane_check_describe(it.queue, UINT64_MAX, &o->check, e));
@@ -624,6 +735,7 @@ MAIN(TEST(versions_and_names_are_constant_texts),
      TEST(freed_handles_are_refused_by_every_function),
      TEST(an_error_is_left_alone_by_what_succeeds),
      TEST(an_error_says_what_and_where),
+     TEST(an_error_names_what_it_is_about),
      TEST(texts_that_are_not_utf8_are_refused),
      TEST(options_that_there_are_not_are_refused_and_change_nothing),
      TEST(options_of_another_kind_are_refused),

@@ -262,6 +262,11 @@ TEST(an_error_says_what_happened_and_can_be_kept) {
     CHECK_EQUAL(kept->system_error(), 0);
     CHECK_EQUAL(kept->done(), 0u);
     CHECK_EQUAL(kept->details()[0], 0u);
+    CHECK_EQUAL(kept->name(), "nowhere");
+    const Error copy(*kept);
+    kept.reset();
+    CHECK_EQUAL(copy.name(), "nowhere");
+    static_assert(std::is_nothrow_copy_constructible_v<Error>);
     const std::string large(2 << 20, 'x');
     const Error too_large = CHECK_THROWS(RINGLANE_ERROR_RECORD_TOO_LARGE, world.producer.send(world.orders, Record(large)));
     CHECK(too_large.details()[0] > large.size());
@@ -274,6 +279,38 @@ TEST(an_error_says_what_happened_and_can_be_kept) {
     CHECK(all.retriable() && all.fatal() && all.unknown_outcome() && all.aborted());
     CHECK_EQUAL(all.system_error(), 5);
     CHECK_EQUAL(all.done(), 7u);
+    CHECK_EQUAL(all.name(), "");
+}
+
+TEST(an_error_names_what_it_is_about) {
+    World world;
+    const std::string longest(249, 'x');
+    CHECK_EQUAL(CHECK_THROWS(RINGLANE_ERROR_UNKNOWN_TOPIC, world.engine.topic(longest)).name(), longest);
+    CHECK_EQUAL(CHECK_THROWS(RINGLANE_ERROR_UNKNOWN_GROUP, world.engine.join("nobody")).name(), "nobody");
+    const Error unknown = CHECK_THROWS(RINGLANE_ERROR_UNKNOWN_TRANSACTION, world.engine.commit_transaction("order-1"));
+    CHECK_EQUAL(unknown.name(), "order-1");
+    CHECK_EQUAL(CHECK_THROWS(RINGLANE_ERROR_INVALID_ARGUMENT, world.engine.producer({{"durability", "perhaps"}})).name(), "");
+    CHECK_EQUAL(CHECK_THROWS(RINGLANE_ERROR_DEAD_HANDLE, Topic().partitions()).name(), "");
+    world.send({"a", "b", "c"});
+    world.engine.delete_records(world.orders, 0, 2);
+    auto consumer = world.engine.consumer();
+    const Error gone = CHECK_THROWS(RINGLANE_ERROR_TRUNCATED, consumer.assign(world.orders, 0, Start::offset(1)));
+    CHECK_EQUAL(gone.name(), "orders");
+    CHECK_EQUAL(gone.details()[0], 1u);
+    CHECK_EQUAL(gone.details()[1], 2u);
+    CHECK_EQUAL(gone.details()[2], 0u);
+    // Of several deliveries the first error is told.
+    world.engine.create_group("group", {{"kind", "shared"}, {"topic", "orders:beginning"}});
+    auto member = world.engine.join("group");
+    const Records records = std::move(member.poll(LONG).value());
+    member.ack(records);
+    CHECK_EQUAL(CHECK_THROWS(RINGLANE_ERROR_ALREADY_ACKNOWLEDGED, member.ack(records)).name(), "orders");
+    const Queue queue = Queue::create();
+    const auto named = world.engine.producer({{"name", "import"}});
+    named.send_async(world.orders, Record("a").partition(0).sequence(5), queue);
+    CHECK_EQUAL(queue.error(one_event(queue, EventKind::sent)).name(), "orders");
+    world.engine.delete_topic("orders");
+    CHECK_EQUAL(CHECK_THROWS(RINGLANE_ERROR_TOPIC_DELETED, world.producer.send(world.orders, Record("d"))).name(), "orders");
 }
 
 // ----- handles -----
@@ -911,6 +948,120 @@ TEST(a_closed_queue_ends_its_waits) {
     CHECK_THROWS(RINGLANE_ERROR_CLOSED, world.producer.send_async(world.orders, Record("a"), queue));
 }
 
+void count_event(const Event& event);
+std::size_t counted = 0;
+void count_event(const Event& event) { counted += event.ok() ? 1 : 0; }
+
+TEST(a_function_is_given_each_event_on_this_thread) {
+    World world;
+    const Queue queue = Queue::create();
+    std::vector<std::uint64_t> numbers;
+    const auto here = std::this_thread::get_id();
+    const auto take = [&](const Event& event) {
+        CHECK(std::this_thread::get_id() == here && event.kind() == EventKind::sent && event.ok());
+        CHECK_EQUAL(event.receipt().value().offset.value(), event.user_data());
+        numbers.push_back(event.user_data());
+        if (event.user_data() < 2) {
+            // Any call may be made here.
+            world.producer.send_async(world.orders, Record("more").user_data(4 + event.user_data()), queue);
+        }
+    };
+    CHECK_EQUAL(queue.dispatch(take, 0ms), 0u);
+    for (std::uint64_t number = 0; number < 4; ++number) {
+        world.producer.send_async(world.orders, Record("a").user_data(number), queue);
+    }
+    while (numbers.size() < 6) {
+        const std::size_t before = numbers.size();
+        const std::size_t count = queue.dispatch(take, LONG, 3);
+        CHECK(count >= 1 && count <= 3 && numbers.size() == before + count);
+    }
+    CHECK(numbers == (std::vector<std::uint64_t>{0, 1, 2, 3, 4, 5}));
+    // Whatever can be called with an event will do: one that is given away, a plain function, one that remembers.
+    struct Counting {
+        std::size_t count = 0;
+        std::unique_ptr<int> not_copied = std::make_unique<int>(0);
+        void operator()(const Event&) { ++count; }
+    } counting;
+    const std::vector<Record> records{Record("b"), Record("c")};
+    const auto dispatch_two = [&](auto dispatch) {
+        world.producer.send_each_async(world.orders, records, queue);
+        for (std::size_t count = 0; count < 2;) {
+            count += dispatch();
+        }
+    };
+    dispatch_two([&] { return queue.dispatch(counting, LONG); });
+    CHECK_EQUAL(counting.count, 2u);
+    dispatch_two([&] { return queue.dispatch(count_event, LONG); });
+    dispatch_two([&] { return queue.dispatch(&count_event, LONG); });
+    CHECK_EQUAL(counted, 4u);
+    dispatch_two([&] { return queue.dispatch([](Event) {}, LONG); });
+    dispatch_two([&] { return queue.dispatch(std::function<void(const Event&)>(std::ref(counting)), LONG); });
+    CHECK_EQUAL(counting.count, 4u);
+    CHECK_THROWS(RINGLANE_ERROR_INVALID_ARGUMENT, queue.dispatch(take, 0ms, 0));
+    CHECK_THROWS(RINGLANE_ERROR_DEAD_HANDLE, Queue().dispatch(take, 0ms));
+    queue.wakeup();
+    CHECK_THROWS(RINGLANE_ERROR_WOKEN, queue.dispatch(take, LONG));
+    queue.close();
+    CHECK_THROWS(RINGLANE_ERROR_CLOSED, queue.dispatch(take, LONG));
+}
+
+TEST(a_function_that_throws_loses_no_event) {
+    World world;
+    const Queue queue = Queue::create();
+    const auto send = [&] {
+        std::vector<Record> records;
+        for (std::uint64_t number = 0; number < 5; ++number) {
+            records.push_back(Record("a").user_data(number));
+        }
+        world.producer.send_each_async(world.orders, records, queue);
+        // They are all there before the first is taken.
+        world.producer.flush();
+        pollfd wait{queue.fd(), POLLIN, 0};
+        CHECK_EQUAL(poll(&wait, 1, 60000), 1);
+    };
+    std::vector<std::uint64_t> numbers;
+    const auto throw_twice = [&](const Event& event) {
+        numbers.push_back(event.user_data());
+        if (event.user_data() == 1 || event.user_data() == 3) {
+            throw std::out_of_range("event " + std::to_string(event.user_data()));
+        }
+    };
+    send();
+    std::string thrown;
+    while (numbers.size() < 5) {
+        try {
+            queue.dispatch(throw_twice, LONG);
+        } catch (const std::out_of_range& error) {
+            thrown += thrown.empty() ? error.what() : "";
+        }
+    }
+    CHECK(numbers == (std::vector<std::uint64_t>{0, 1, 2, 3, 4}));
+    CHECK_EQUAL(thrown, "event 1");
+    CHECK(queue.drain(0ms).empty());
+    // Whatever is thrown comes through, and an error of the library's as itself.
+    send();
+    std::size_t seen = 0;
+    int number = 0;
+    while (seen < 5) {
+        try {
+            queue.dispatch([&](const Event&) { ++seen; throw 7; }, LONG);
+        } catch (int caught) {
+            number = caught;
+        }
+    }
+    CHECK_EQUAL(number, 7);
+    send();
+    seen = 0;
+    while (seen < 5) {
+        const Error error = CHECK_THROWS(RINGLANE_ERROR_UNKNOWN_TOPIC, queue.dispatch([&](const Event&) {
+            ++seen;
+            static_cast<void>(world.engine.topic("nowhere"));
+        }, LONG));
+        CHECK_EQUAL(error.name(), "nowhere");
+    }
+    CHECK_EQUAL(world.orders.offsets(0).next, 15u);
+}
+
 TEST(many_threads_send_and_several_drain_one_queue) {
     World world;
     constexpr std::uint64_t THREADS = 4;
@@ -1296,6 +1447,72 @@ TEST(a_checker_is_asked_through_the_queue) {
     CHECK_THROWS(RINGLANE_ERROR_INVALID_ARGUMENT, queue.answer(event, ringlane::CheckAnswer::roll_back));
     engine.unregister_checker("database");
     engine.unregister_checker("nobody");
+}
+
+// ----- threads at their end -----
+
+// In every form, and the calls around it.
+void send_and_read(World& world, const Queue& queue) {
+    world.producer.send_batch(world.orders, {Record("good"), Record("bye")});
+    world.producer.send_batch_async(world.orders, {Record("good"), Record("bye")}, queue, 1);
+    world.producer.send_async(world.orders, Record("bye"), queue);
+    world.producer.send(world.orders, Record("bye"));
+    CHECK_THROWS(RINGLANE_ERROR_UNKNOWN_TOPIC, world.engine.topic("nowhere"));
+    auto consumer = world.engine.consumer();
+    consumer.assign(world.orders, Start::beginning());
+    CHECK(consumer.poll(LONG).has_value());
+}
+
+// Does that when its thread ends.
+struct Farewell {
+    World* world = nullptr;
+    const Queue* queue = nullptr;
+    std::string* failure = nullptr;
+
+    ~Farewell() {
+        if (world == nullptr) {
+            return;
+        }
+        try {
+            send_and_read(*world, *queue);
+            failure->clear();
+        } catch (const std::exception& error) {
+            *failure = error.what();
+        }
+    }
+};
+
+thread_local Farewell farewell;
+
+// Objects of a thread end in the order in which they did not begin: this one after those of the library, or before them.
+TEST(an_object_of_a_thread_may_send_when_it_ends) {
+    for (const bool begins_first : {true, false}) {
+        World world;
+        const Queue queue = Queue::create();
+        std::string failure = "it did not come to it";
+        std::thread([&] {
+            const auto make = [&] {
+                farewell.world = &world;
+                farewell.queue = &queue;
+                farewell.failure = &failure;
+            };
+            if (begins_first) {
+                make();
+            }
+            send_and_read(world, queue);
+            make();
+        }).join();
+        CHECK_EQUAL(failure, "");
+        // Said twice, and nothing of it has stopped the engine.
+        world.engine.sync();
+        CHECK_EQUAL(world.orders.offsets(0).next, 12u);
+        for (int events = 0; events < 4;) {
+            for (const Event& event : queue.drain(LONG)) {
+                CHECK(event.ok());
+                ++events;
+            }
+        }
+    }
 }
 
 // ----- processes -----

@@ -19,7 +19,7 @@ use ringlane_ffi::records::*;
 use ringlane_ffi::status::*;
 use ringlane_ffi::text::*;
 use ringlane_ffi::transaction::*;
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_void};
 use std::sync::OnceLock;
 
 /// Calls of one program.
@@ -394,21 +394,25 @@ unsafe fn drain(input: &mut Input<'_>, handles: &Handles, said: *mut ringlane_er
     let mut events: [ringlane_event; 4] = unsafe { std::mem::zeroed() };
     let (mut count, count_max) = (0, usize::from(input.byte() % 5));
     let queue = handles.choose::<ringlane_queue>(input, QUEUE);
+    let how = input.byte();
+    let (timeout_ms, is_dispatched) = (i64::from(how & 1), how & 2 != 0);
+    let mut called = 0usize;
     // SAFETY: as one_call says.
     let status = unsafe {
-        let stride = size_of::<ringlane_event>();
-        ringlane_queue_drain(
-            queue,
-            events.as_mut_ptr(),
-            stride,
-            count_max,
-            i64::from(input.byte() % 2),
-            &mut count,
-            said,
-        )
+        let (stride, context) = (size_of::<ringlane_event>(), (&raw mut called).cast());
+        match is_dispatched {
+            true => ringlane_queue_dispatch(queue, Some(count_up), context, count_max, timeout_ms, &mut count, said),
+            false => ringlane_queue_drain(queue, events.as_mut_ptr(), stride, count_max, timeout_ms, &mut count, said),
+        }
     };
-    assert!(count <= count_max);
+    assert!(count <= count_max && (!is_dispatched || called == count));
     status
+}
+
+/// Is given an event by a dispatch.
+unsafe extern "C" fn count_up(called: *mut c_void, _: *const ringlane_event) {
+    // SAFETY: it is what drain passed.
+    unsafe { *called.cast::<usize>() += 1 };
 }
 
 unsafe fn look_at_records(input: &mut Input<'_>, handles: &Handles, said: *mut ringlane_error) -> ringlane_status {
