@@ -9,7 +9,7 @@
             for record in consumer.records(timeout=0):
                 print(record.value)
 
-`ringlane.aio` has the same for asyncio.
+`ringlane.aio` is the same for asyncio.
 """
 
 from . import errors
@@ -17,8 +17,9 @@ from ._engine import Engine, Offsets, Topic, open, open_read_only
 from ._futures import BatchFuture, Future
 from ._native import Batch, NewRecord, Receipt, Record, RecordView, abi_version, library_version
 from ._polling import Consumer, GroupConsumer, Member
-from ._sending import Producer, Transaction
+from ._sending import Producer
 from ._threads import HalfTransaction
+from ._transactions import Transaction
 from ._values import Once, Outcome, TransactionState
 from .errors import *  # noqa: F403
 from .errors import RinglaneError

@@ -23,6 +23,7 @@ from ._polling import Consumer, Member
 from ._sending import Producer
 from ._threads import Checker, CheckerThread, Completions
 from ._values import Option, Start, Time, options, parsed, start, start_text, text
+from .errors import TopicExists
 
 _native.setup(
     errors.of_status,
@@ -103,9 +104,16 @@ class Engine:
 
     # ----- topics -----
 
-    def create_topic(self, name: str, partitions: int = 4, **given: Option) -> Topic:
-        """Creates a topic. Options: `retention`, `retention_bytes`, `keep_unfinished`, `drop_finished`."""
-        return Topic(self, self._native.create_topic(name, {"partitions": partitions, **options(given)}))
+    def create_topic(self, name: str, partitions: int = 1, *, exist_ok: bool = False, **given: Option) -> Topic:
+        """Creates a topic. Options: `retention`, `retention_bytes`, `keep_unfinished`, `drop_finished`. With `exist_ok`
+        one that is there already is given, with the partitions and options that it has.
+        """
+        try:
+            return Topic(self, self._native.create_topic(name, {"partitions": partitions, **options(given)}))
+        except TopicExists:
+            if not exist_ok:
+                raise
+            return self.topic(name)
 
     def topic(self, name: str) -> Topic:
         """A topic that is there."""
@@ -138,11 +146,19 @@ class Engine:
 
     # ----- producers -----
 
-    def producer(self, name: str | None = None, durability: str | None = None) -> Producer:
+    def producer(
+        self,
+        name: str | None = None,
+        durability: str | None = None,
+        max_block: Time | None = None,
+        **given: Option,
+    ) -> Producer:
         """A producer. One with a name is the same one after a restart, and who opened the name before is fenced. With
-        durability "buffered" a record has its receipt before it is on the device.
+        durability "buffered" a record has its receipt before it is on the device. While the send buffer is full a send
+        waits up to `max_block` (that of the engine), and then is `QueueFull`; with 0 it never waits.
         """
-        native = self._native.producer(options({"name": text("name", name), "durability": durability}))
+        named: dict[str, Option] = {"name": text("name", name), "durability": durability, "max_block": max_block}
+        native = self._native.producer(options({**named, **given}))
         return self._child(Producer(self, native, name))
 
     def producers(self) -> list[dict[str, Any]]:
@@ -164,7 +180,7 @@ class Engine:
         """A consumer, which reads nothing before it is assigned something. Options: `max_poll_records`,
         `max_poll_bytes`, `read_ahead_bytes_max`, `filter`, `continuity`, `producers_max`, `missing_ranges_max`, `findings_max`.
         """
-        return self._child(Consumer(self, self._native.consumer(options(given))))
+        return self._child(Consumer(self, self._native.consumer(options(given)), given.get("filter") is not None))
 
     def create_group(
         self, name: str, kind: str = "shared", topics: Mapping[str, Start] | None = None, **given: Option
@@ -314,14 +330,16 @@ class Engine:
 
         In a child of fork it lets go of the parent's engine, and does nothing to that.
         """
+        if _processes.is_other(self._generation):
+            # The lock may have been held when the process was forked, and then is for good.
+            self._is_closed = True
+            self._native.close()
+            return
         with self._lock:
             if self._is_closed:
                 return
             self._is_closed = True
             checkers, self._checkers = list(self._checkers.values()), {}
-        if self._generation != _processes.generation:
-            self._native.close()
-            return
         for child in list(self._children):
             child.close()
         try:
@@ -352,7 +370,7 @@ class Engine:
         self.close()
 
     def __del__(self) -> None:
-        if not self._is_closed and self._generation == _processes.generation:
+        if not self._is_closed and not _processes.is_other(self._generation):
             words = f"{self!r} was never closed: close it, or use it in a `with` block"
             warnings.warn(words, ResourceWarning, source=self)
             self.close()

@@ -6,7 +6,7 @@ import concurrent.futures
 from typing import TypeVar
 
 from . import _processes
-from .errors import FATAL, Forked
+from .errors import FATAL, RETRIABLE, UNKNOWN_OUTCOME, Forked, RinglaneError
 
 T = TypeVar("T")
 
@@ -41,45 +41,52 @@ class Future(concurrent.futures.Future[T]):
         return super().exception(timeout)
 
     def _check_process(self) -> None:
-        if self._generation != _processes.generation and self._state != "FINISHED":
+        if _processes.is_other(self._generation) and self._state != "FINISHED":
             raise Forked("the outcome arrives in the process that this one was forked from", flags=FATAL)
 
 
 class BatchFuture(Future[int]):
-    """The outcome of many records: how many there were, when all of them are there."""
+    """The outcome of many records: how many there were, when all of them are there.
+
+    They went in parts. Where one of these failed, `result` raises the error of the first that did, and its `done` says
+    how many records the parts had that did not fail.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._parts = 0
+        self._open_parts = 0
         self._count = 0
-        self._failure: BaseException | None = None
+        self._failures: dict[int, BaseException] = {}
         self._handed_over = False
 
     def _add_part(self) -> "_Part":
         with self._condition:
             self._parts += 1
-        return _Part(self)
+            self._open_parts += 1
+            return _Part(self, self._parts)
 
     def _end_of_parts(self) -> None:
         """All was handed over."""
         with self._condition:
             self._handed_over = True
-            done = self._parts == 0
+            done = self._open_parts == 0
         if done:
             self._end()
 
-    def _part_done(self, count: int, failure: BaseException | None) -> None:
+    def _part_done(self, part: int, count: int, failure: BaseException | None) -> None:
         with self._condition:
-            self._parts -= 1
+            self._open_parts -= 1
             self._count += count
-            self._failure = self._failure or failure
-            done = self._handed_over and self._parts == 0
+            if failure is not None:
+                self._failures[part] = failure
+            done = self._handed_over and self._open_parts == 0
         if done:
             self._end()
 
     def _end(self) -> None:
-        if self._failure is not None:
-            self.set_exception(self._failure)
+        if self._failures:
+            self.set_exception(in_parts(self._failures[min(self._failures)], self._count))
         else:
             self.set_result(self._count)
 
@@ -87,13 +94,26 @@ class BatchFuture(Future[int]):
 class _Part:
     """One hand-over of a batch."""
 
-    __slots__ = ("_batch",)
+    __slots__ = ("_batch", "_number")
 
-    def __init__(self, batch: BatchFuture) -> None:
+    def __init__(self, batch: BatchFuture, number: int) -> None:
         self._batch = batch
+        self._number = number
 
     def set_result(self, count: int) -> None:
-        self._batch._part_done(count, None)
+        self._batch._part_done(self._number, count, None)
 
     def set_exception(self, failure: BaseException) -> None:
-        self._batch._part_done(0, failure)
+        self._batch._part_done(self._number, 0, failure)
+
+
+def in_parts(failure: BaseException, done: int) -> BaseException:
+    """The error of one part as that of all: `done` records of other parts are there."""
+    if isinstance(failure, RinglaneError):
+        failure.done = done
+        if done > 0:
+            # To send all of it again would send these twice.
+            failure.flags = failure.flags & ~RETRIABLE | UNKNOWN_OUTCOME
+    elif done > 0:
+        failure.add_note(f"{done} records of the same send_many are there")
+    return failure

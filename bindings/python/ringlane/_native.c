@@ -6,8 +6,8 @@
 // - The GIL is released around each call that can block, wait or flush. What such a call reads is kept alive by
 //   references of this file, never by the caller's good will.
 // - A handle is a number that the library checks: one that another thread frees meanwhile is an error, and no crash.
-// - An object that waits for an event stands in a slot of its queue, and the event brings the slot's number. The queue
-//   owns one reference to it until the event has come.
+// - An object that waits for an event stands in a slot of its queue, and the event brings the slot's ticket. The queue
+//   owns one reference to it until the event has come, or it is forgotten; a ticket that was given up finds nothing.
 // - Memory of a polled batch is reached through buffers alone that hold the batch. It is freed when the batch was
 //   released and the last of these is gone.
 // - No thread of the library ever comes here.
@@ -29,8 +29,9 @@
 #define EVENTS_MAX 512
 // How long the main thread waits before it looks for signals, such as Ctrl-C.
 #define SIGNAL_LOOK_MS 50
-// No slot.
+// No slot, and the ticket of none.
 #define NO_SLOT UINT32_MAX
+#define NO_TICKET UINT64_MAX
 
 // ----- what the Python layer gives once -----
 
@@ -420,20 +421,37 @@ static PyObject *take_text(ringlane_text *text) {
 typedef struct {
     PyObject_HEAD
     ringlane_receipt receipt;
+    // The topic's name.
+    PyObject *topic;
 } Receipt;
 
-static PyObject *receipt_new(const ringlane_receipt *receipt) {
+static PyObject *receipt_new(const ringlane_receipt *receipt, PyObject *topic) {
     Receipt *self = PyObject_New(Receipt, (PyTypeObject *)receipt_type);
     if (self != NULL) {
         self->receipt = *receipt;
+        Py_XINCREF(topic);
+        self->topic = topic;
     }
     return (PyObject *)self;
 }
 
-static void plain_dealloc(PyObject *self) {
+static void receipt_dealloc(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(((Receipt *)self)->topic);
     PyObject_Free(self);
     Py_DECREF(type);
+}
+
+// Receipts of records that went to one topic, as a list.
+static PyObject *receipts_from(const ringlane_receipt *receipts, size_t count, PyObject *topic) {
+    PyObject *list = PyList_New((Py_ssize_t)count);
+    for (size_t i = 0; list != NULL && i < count; i++) {
+        PyObject *receipt = receipt_new(&receipts[i], topic);
+        if (receipt == NULL || PyList_SetItem(list, (Py_ssize_t)i, receipt) < 0) {
+            Py_CLEAR(list);
+        }
+    }
+    return list;
 }
 
 static PyObject *receipt_offset(PyObject *self, void *closure) {
@@ -467,6 +485,7 @@ static PyObject *receipt_repr(PyObject *self) {
 }
 
 static PyMemberDef receipt_members[] = {
+    {"topic", T_OBJECT, offsetof(Receipt, topic), READONLY, NULL},
     {"partition", T_UINT, offsetof(Receipt, receipt.partition), READONLY, NULL},
     {"timestamp_ms", T_LONGLONG, offsetof(Receipt, receipt.timestamp_ms), READONLY, NULL},
     {"producer", T_UINT, offsetof(Receipt, receipt.producer), READONLY, NULL},
@@ -484,8 +503,8 @@ static PyGetSetDef receipt_getset[] = {
 };
 
 static PyType_Slot receipt_slots[] = {
-    {Py_tp_dealloc, plain_dealloc},  {Py_tp_members, receipt_members}, {Py_tp_getset, receipt_getset},
-    {Py_tp_repr, receipt_repr},      {Py_tp_doc, "The proof that a record was taken."},
+    {Py_tp_dealloc, receipt_dealloc}, {Py_tp_members, receipt_members}, {Py_tp_getset, receipt_getset},
+    {Py_tp_repr, receipt_repr},       {Py_tp_doc, "The proof that a record was taken."},
     {0, NULL},
 };
 
@@ -669,6 +688,15 @@ static int outgoing_fill(const Outgoing *outgoing, ringlane_record *record, ring
     return 0;
 }
 
+// What a record takes of the send buffer, about, and never less.
+static uint64_t bytes_of(const ringlane_record *record) {
+    uint64_t bytes = 64 + record->value.size + record->key.size + record->tag.size + record->message_id.size;
+    for (size_t i = 0; i < record->header_count; i++) {
+        bytes += 8 + record->headers[i].name.size + record->headers[i].value.size;
+    }
+    return bytes;
+}
+
 // A record with its headers, ready for one call.
 typedef struct {
     Outgoing outgoing;
@@ -684,11 +712,8 @@ static void ready_end(Ready *ready) {
     outgoing_clear(&ready->outgoing);
 }
 
-static int ready_begin(Ready *ready, PyObject *const *fields) {
-    if (outgoing_set(&ready->outgoing, fields) < 0) {
-        return -1;
-    }
-    size_t count = outgoing_header_count(&ready->outgoing);
+static int ready_fill(Ready *ready, const Outgoing *outgoing) {
+    size_t count = outgoing_header_count(outgoing);
     ready->headers = ready->few;
     if (count > sizeof ready->few / sizeof ready->few[0]) {
         ready->headers = malloc(count * sizeof *ready->headers);
@@ -698,11 +723,21 @@ static int ready_begin(Ready *ready, PyObject *const *fields) {
             return -1;
         }
     }
-    if (outgoing_fill(&ready->outgoing, &ready->record, ready->headers) < 0) {
+    if (outgoing_fill(outgoing, &ready->record, ready->headers) < 0) {
         ready_end(ready);
         return -1;
     }
     return 0;
+}
+
+static int ready_begin(Ready *ready, PyObject *const *fields) {
+    return outgoing_set(&ready->outgoing, fields) < 0 ? -1 : ready_fill(ready, &ready->outgoing);
+}
+
+// The same of a record that was made before, and is there as long as the call.
+static int ready_of(Ready *ready, const Outgoing *outgoing) {
+    memset(&ready->outgoing, 0, sizeof ready->outgoing);
+    return ready_fill(ready, outgoing);
 }
 
 // A record for `send_many`; it never changes, so what it leads to is there as long as it is.
@@ -817,48 +852,42 @@ static PyObject *octets_from(const ringlane_bytes *bytes) {
     return bytes->data == NULL ? NULL : PyBytes_FromStringAndSize((const char *)bytes->data, (Py_ssize_t)bytes->size);
 }
 
-static uint32_t number_at(const uint8_t *at) {
-    return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
-}
-
-// The headers of a record, out of its layout (docs/FORMAT.md, Records): a tuple of tuples of str and bytes.
-static PyObject *headers_from(const ringlane_record_view *view) {
-    const uint8_t *record = view->record.data, *end = record + view->record.size;
-    uint8_t flags = record[4];
-    size_t at = 16 + (flags & 1 ? 4 : 0) + (flags & 4 ? 4 : 0) + (flags & 8 ? 8 : 0);
-    at += (flags & 16 ? record[5] : 0) + view->key.size;
-    PyObject *headers = PyTuple_New((Py_ssize_t)view->header_count);
-    for (uint32_t i = 0; headers != NULL && i < view->header_count; i++) {
-        if ((size_t)(end - record) < at + 6) {
-            break;
-        }
-        size_t name_size = (size_t)record[at] | (size_t)record[at + 1] << 8, value_size = number_at(record + at + 2);
-        at += 6;
-        if ((size_t)(end - record) < at + name_size + value_size) {
-            break;
-        }
-        PyObject *name = PyUnicode_DecodeUTF8((const char *)record + at, (Py_ssize_t)name_size, "replace");
-        PyObject *value = PyBytes_FromStringAndSize((const char *)record + at + name_size, (Py_ssize_t)value_size);
-        PyObject *pair = name == NULL || value == NULL ? NULL : PyTuple_Pack(2, name, value);
-        Py_XDECREF(name);
-        Py_XDECREF(value);
-        at += name_size + value_size;
-        if (pair == NULL || PyTuple_SetItem(headers, (Py_ssize_t)i, pair) < 0) {
-            Py_DECREF(headers);
-            return NULL;
-        }
-        if (i + 1 == view->header_count) {
-            return headers;
+// The headers of the record at `index`, those that were added when it was published too: a tuple of tuples of str and
+// bytes.
+static PyObject *headers_from(ringlane_records *records, size_t index, uint32_t header_count) {
+    ringlane_error error;
+    ringlane_header few[8], *headers = few;
+    size_t room = header_count, count = 0;
+    if (room > sizeof few / sizeof few[0] && (headers = malloc(room * sizeof *headers)) == NULL) {
+        return PyErr_NoMemory();
+    }
+    PyObject *result = NULL;
+    if (ringlane_records_headers(records, index, headers, sizeof *headers, room, &count, &error) != RINGLANE_OK) {
+        raise_error(&error);
+    } else {
+        count = count < room ? count : room;
+        result = PyTuple_New((Py_ssize_t)count);
+    }
+    for (size_t i = 0; result != NULL && i < count; i++) {
+        const ringlane_bytes *name = &headers[i].name, *value = &headers[i].value;
+        PyObject *text = PyUnicode_DecodeUTF8((const char *)name->data, (Py_ssize_t)name->size, "replace");
+        PyObject *octets = PyBytes_FromStringAndSize((const char *)value->data, (Py_ssize_t)value->size);
+        PyObject *pair = text == NULL || octets == NULL ? NULL : PyTuple_Pack(2, text, octets);
+        Py_XDECREF(text);
+        Py_XDECREF(octets);
+        if (pair == NULL || PyTuple_SetItem(result, (Py_ssize_t)i, pair) < 0) {
+            Py_CLEAR(result);
         }
     }
-    if (headers != NULL) {
-        Py_DECREF(headers);
-        PyErr_SetString(PyExc_SystemError, "a record is not in the layout that this package knows");
+    if (headers != few) {
+        free(headers);
     }
-    return NULL;
+    return result;
 }
 
-static PyObject *record_from(const ringlane_record_view *view, PyObject *topic, PyObject *member) {
+// The record at `index` of a batch, which `view` shows.
+static PyObject *record_from(ringlane_records *records, size_t index, const ringlane_record_view *view, PyObject *topic,
+                             PyObject *member) {
     Record *self = PyObject_New(Record, (PyTypeObject *)record_type);
     if (self == NULL) {
         return NULL;
@@ -881,7 +910,7 @@ static PyObject *record_from(const ringlane_record_view *view, PyObject *topic, 
     self->delivery_count = view->delivery_count;
     self->delivery = view->delivery;
     if (view->header_count != 0) {
-        self->headers = headers_from(view);
+        self->headers = headers_from(records, index, view->header_count);
     }
     if (PyErr_Occurred()) {
         Py_DECREF(self);
@@ -998,7 +1027,7 @@ static PyObject *records_from(ringlane_records *records, PyObject *member) {
             topic_data = view->topic.data;
             topic = PyUnicode_DecodeUTF8((const char *)topic_data, (Py_ssize_t)view->topic.size, "replace");
         }
-        PyObject *record = topic == NULL ? NULL : record_from(view, topic, member);
+        PyObject *record = topic == NULL ? NULL : record_from(records, i, view, topic, member);
         if (record == NULL || PyList_SetItem(list, (Py_ssize_t)i, record) < 0) {
             Py_CLEAR(list);
         }
@@ -1133,7 +1162,34 @@ static PyObject *batch_item(PyObject *object, Py_ssize_t index) {
     return (PyObject *)view;
 }
 
+// All records in their layout, one behind the other, each at a multiple of eight.
+static PyObject *batch_packed(PyObject *object, PyObject *unused) {
+    Batch *self = (Batch *)object;
+    size_t size = 0;
+    (void)unused;
+    if (self->is_released && self->count > 0) {
+        PyErr_SetString(PyExc_ValueError, "the batch was released");
+        return NULL;
+    }
+#define VIEW_AT(i) ((const ringlane_record_view *)((const char *)self->views + (i) * self->stride))
+    for (size_t i = 0; i < self->count; i++) {
+        size += (VIEW_AT(i)->record.size + 7) & ~(size_t)7;
+    }
+    PyObject *packed = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    char *at = packed == NULL ? NULL : PyBytes_AsString(packed);
+    for (size_t i = 0; at != NULL && i < self->count; i++) {
+        const ringlane_bytes *record = &VIEW_AT(i)->record;
+        size_t whole = (record->size + 7) & ~(size_t)7;
+        memcpy(at, record->data, record->size);
+        memset(at + record->size, 0, whole - record->size);
+        at += whole;
+    }
+#undef VIEW_AT
+    return packed;
+}
+
 static PyMethodDef batch_methods[] = {
+    {"packed", batch_packed, METH_NOARGS, NULL},
     {"release", batch_release, METH_NOARGS, NULL},
     {"__enter__", batch_enter, METH_NOARGS, NULL},
     {"__exit__", batch_exit, METH_VARARGS, NULL},
@@ -1244,7 +1300,7 @@ static PyObject *view_get(PyObject *self, void *closure) {
         if (view->header_count == 0) {
             return PyList_New(0);
         }
-        PyObject *headers = headers_from(view);
+        PyObject *headers = headers_from(batch->handle, ((View *)self)->index, view->header_count);
         PyObject *list = headers == NULL ? NULL : PySequence_List(headers);
         Py_XDECREF(headers);
         return list;
@@ -1311,10 +1367,14 @@ static PyType_Spec view_spec = {"ringlane.RecordView", sizeof(View), 0,
 
 typedef struct {
     PyObject *object;
+    // The name of the topic that its record goes to, or NULL.
+    PyObject *topic;
     // What its records take, about.
     uint64_t bytes;
     // The next free slot, where this one is free.
     uint32_t next;
+    // How often it was used: the upper half of its ticket.
+    uint32_t uses;
 } Slot;
 
 typedef struct {
@@ -1370,23 +1430,28 @@ static void queue_dealloc(PyObject *object) {
     Queue *self = (Queue *)object;
     for (uint32_t i = 0; i < self->capacity; i++) {
         Py_CLEAR(self->slots[i].object);
+        Py_CLEAR(self->slots[i].topic);
     }
     free(self->slots);
     free(self->events);
     handle_end((Handle *)self, queue_release, NULL);
 }
 
-// Puts an object into a slot, with a reference of the slot's own.
-static uint32_t slot_take(Queue *self, PyObject *object, uint64_t bytes) {
+static uint64_t slot_ticket(const Queue *self, uint32_t at) {
+    return (uint64_t)self->slots[at].uses << 32 | at;
+}
+
+// Puts an object into a slot, with a reference of the slot's own, and one to a topic's name. Returns the slot's ticket.
+static uint64_t slot_take(Queue *self, PyObject *object, PyObject *topic, uint64_t bytes) {
     if (self->free_slot == NO_SLOT) {
         uint32_t capacity = self->capacity == 0 ? 64 : self->capacity * 2;
         Slot *slots = capacity < self->capacity ? NULL : realloc(self->slots, capacity * sizeof *slots);
         if (slots == NULL) {
             PyErr_NoMemory();
-            return NO_SLOT;
+            return NO_TICKET;
         }
+        memset(slots + self->capacity, 0, (capacity - self->capacity) * sizeof *slots);
         for (uint32_t i = self->capacity; i < capacity; i++) {
-            slots[i].object = NULL;
             slots[i].next = i + 1 == capacity ? NO_SLOT : i + 1;
         }
         self->free_slot = self->capacity;
@@ -1396,22 +1461,36 @@ static uint32_t slot_take(Queue *self, PyObject *object, uint64_t bytes) {
     uint32_t at = self->free_slot;
     self->free_slot = self->slots[at].next;
     Py_INCREF(object);
+    Py_XINCREF(topic);
     self->slots[at].object = object;
+    self->slots[at].topic = topic;
     self->slots[at].bytes = bytes;
     self->pending++;
     self->pending_bytes += bytes;
-    return at;
+    return slot_ticket(self, at);
 }
 
-// Takes the object out of a slot; its reference is the caller's. NULL: there is none.
-static PyObject *slot_give(Queue *self, uint64_t at) {
-    PyObject *object = at < self->capacity ? self->slots[at].object : NULL;
-    if (object != NULL) {
-        self->slots[at].object = NULL;
-        self->slots[at].next = self->free_slot;
-        self->free_slot = (uint32_t)at;
+// Takes the object out of a slot; its reference is the caller's, and so is that to the topic's name, if it is wanted.
+// NULL: the ticket was given up.
+static PyObject *slot_give(Queue *self, uint64_t ticket, PyObject **topic) {
+    uint32_t at = (uint32_t)ticket;
+    PyObject *object = NULL, *name = NULL;
+    if (at < self->capacity && self->slots[at].object != NULL && slot_ticket(self, at) == ticket) {
+        Slot *slot = &self->slots[at];
+        object = slot->object;
+        name = slot->topic;
+        slot->object = NULL;
+        slot->topic = NULL;
+        slot->uses++;
+        slot->next = self->free_slot;
+        self->free_slot = at;
         self->pending--;
-        self->pending_bytes -= self->slots[at].bytes;
+        self->pending_bytes -= slot->bytes;
+    }
+    if (topic != NULL) {
+        *topic = name;
+    } else {
+        Py_XDECREF(name);
     }
     return object;
 }
@@ -1428,8 +1507,9 @@ static PyObject *event_exception(Queue *self, const ringlane_event *event) {
 
 // Ends what an event is about.
 static void event_deliver(Queue *self, const ringlane_event *event) {
-    PyObject *object = slot_give(self, event->user_data), *value = NULL, *done;
+    PyObject *topic, *object = slot_give(self, event->user_data, &topic), *value = NULL, *done;
     if (object == NULL) {
+        // Whoever waited has given it up.
         return;
     }
     PyObject *method = text_set_result;
@@ -1437,7 +1517,7 @@ static void event_deliver(Queue *self, const ringlane_event *event) {
         method = text_set_exception;
         value = event_exception(self, event);
     } else if (event->kind == RINGLANE_EVENT_SENT) {
-        value = receipt_new(&event->receipt);
+        value = receipt_new(&event->receipt, topic);
     } else if (event->kind == RINGLANE_EVENT_BATCH_SENT) {
         value = PyLong_FromUnsignedLongLong(event->count);
     } else {
@@ -1455,6 +1535,7 @@ static void event_deliver(Queue *self, const ringlane_event *event) {
     }
     Py_XDECREF(done);
     Py_XDECREF(value);
+    Py_XDECREF(topic);
     Py_DECREF(object);
 }
 
@@ -1569,6 +1650,16 @@ static PyObject *queue_answer(PyObject *self, PyObject *const *args, Py_ssize_t 
     Py_RETURN_NONE;
 }
 
+// forget(ticket): what was asked for is not wanted any more. If its event comes all the same, it finds nobody.
+static PyObject *queue_forget(PyObject *self, PyObject *given) {
+    uint64_t ticket;
+    if (natural_of(given, "ticket", &ticket) < 0) {
+        return NULL;
+    }
+    Py_XDECREF(slot_give((Queue *)self, ticket, NULL));
+    Py_RETURN_NONE;
+}
+
 // Ends the wait of another thread, or the next one; of a queue that is closed nobody waits.
 static PyObject *queue_wake(PyObject *self, PyObject *unused) {
     (void)unused;
@@ -1588,7 +1679,7 @@ static PyObject *queue_close(PyObject *object, PyObject *unused) {
         ringlane_event event;
         if (self->slots[i].object != NULL) {
             memset(&event, 0, sizeof event);
-            event.user_data = i;
+            event.user_data = slot_ticket(self, i);
             event.status = RINGLANE_ERROR_CLOSED;
             event_deliver(self, &event);
         }
@@ -1611,6 +1702,7 @@ static PyMethodDef queue_methods[] = {
     {"deliver", queue_deliver, METH_O, NULL},
     {"checks", queue_checks, METH_O, NULL},
     {"answer", (PyCFunction)(void (*)(void))queue_answer, METH_FASTCALL, NULL},
+    {"forget", queue_forget, METH_O, NULL},
     {"wake", queue_wake, METH_NOARGS, NULL},
     {"close", queue_close, METH_NOARGS, NULL},
     {"fileno", queue_fileno, METH_NOARGS, NULL},
@@ -1645,6 +1737,10 @@ static PyObject *topic_from(ringlane_topic *topic, PyObject *name) {
     Py_INCREF(name);
     self->extra = name;
     return (PyObject *)self;
+}
+
+static PyObject *topic_name(PyObject *topic) {
+    return ((Handle *)topic)->extra;
 }
 
 static PyObject *topic_partitions(PyObject *self, PyObject *unused) {
@@ -1730,33 +1826,38 @@ static PyObject *producer_send(PyObject *self, PyObject *const *args, Py_ssize_t
     status = ringlane_producer_send(handle, topic, &ready.record, &receipt, &error);
     Py_END_ALLOW_THREADS
     ready_end(&ready);
-    return status == RINGLANE_OK ? receipt_new(&receipt) : raise_error(&error);
+    return status == RINGLANE_OK ? receipt_new(&receipt, topic_name(args[0])) : raise_error(&error);
 }
 
-// send_async(queue, future, topic, FIELDS...)
+// send_async(queue, future, topic, FIELDS...), or with one NewRecord for these
 static PyObject *producer_send_async(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     ringlane_error error;
     ringlane_status status;
     Ready ready;
-    COUNT_ARGUMENTS(3 + FIELDS)
+    int is_made = count == 4 && PyObject_TypeCheck(args[3], (PyTypeObject *)new_record_type);
+    if (!is_made) {
+        COUNT_ARGUMENTS(3 + FIELDS)
+    }
     void *handle = handle_in(self, "producer"), *queue = handle_of(args[0], queue_type, "a queue");
     void *topic = handle_of(args[2], topic_type, "a topic");
-    if (handle == NULL || queue == NULL || topic == NULL || ready_begin(&ready, args + 3) < 0) {
+    if (handle == NULL || queue == NULL || topic == NULL) {
         return NULL;
     }
-    uint64_t bytes = 64 + ready.record.value.size + ready.record.key.size;
-    uint32_t slot = slot_take((Queue *)args[0], args[1], bytes);
-    if (slot == NO_SLOT) {
+    if ((is_made ? ready_of(&ready, &((NewRecord *)args[3])->outgoing) : ready_begin(&ready, args + 3)) < 0) {
+        return NULL;
+    }
+    uint64_t ticket = slot_take((Queue *)args[0], args[1], topic_name(args[2]), bytes_of(&ready.record));
+    if (ticket == NO_TICKET) {
         ready_end(&ready);
         return NULL;
     }
-    ready.record.user_data = slot;
+    ready.record.user_data = ticket;
     Py_BEGIN_ALLOW_THREADS
     status = ringlane_producer_send_async(handle, topic, &ready.record, queue, &error);
     Py_END_ALLOW_THREADS
     ready_end(&ready);
     if (status != RINGLANE_OK) {
-        Py_XDECREF(slot_give((Queue *)args[0], slot));
+        Py_XDECREF(slot_give((Queue *)args[0], ticket, NULL));
         return raise_error(&error);
     }
     Py_RETURN_NONE;
@@ -1854,7 +1955,7 @@ static int many_begin(Many *many, PyObject *given, PyObject *partition) {
             goto failed;
         }
         header_at += record->header_count;
-        many->bytes += 64 + record->value.size + record->key.size;
+        many->bytes += bytes_of(record);
         if (number != RINGLANE_ANY_PARTITION && !(record->flags & RINGLANE_RECORD_PARTITION)) {
             record->flags |= RINGLANE_RECORD_PARTITION;
             record->partition = number;
@@ -1887,13 +1988,7 @@ static PyObject *producer_send_many(PyObject *self, PyObject *const *args, Py_ss
                                           sizeof *receipts, &error);
     Py_END_ALLOW_THREADS
     many_end(&many);
-    PyObject *list = status == RINGLANE_OK ? PyList_New((Py_ssize_t)sent) : raise_error(&error);
-    for (size_t i = 0; list != NULL && i < sent; i++) {
-        PyObject *receipt = receipt_new(&receipts[i]);
-        if (receipt == NULL || PyList_SetItem(list, (Py_ssize_t)i, receipt) < 0) {
-            Py_CLEAR(list);
-        }
-    }
+    PyObject *list = status == RINGLANE_OK ? receipts_from(receipts, sent, topic_name(args[0])) : raise_error(&error);
     free(receipts);
     return list;
 }
@@ -1910,21 +2005,74 @@ static PyObject *producer_send_many_async(PyObject *self, PyObject *const *args,
         return NULL;
     }
     size_t sent = many.count;
-    uint32_t slot = slot_take((Queue *)args[0], args[1], many.bytes);
-    if (slot == NO_SLOT) {
+    uint64_t ticket = slot_take((Queue *)args[0], args[1], NULL, many.bytes);
+    if (ticket == NO_TICKET) {
         many_end(&many);
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
-    status = ringlane_producer_send_batch_async(handle, topic, many.records, sizeof *many.records, sent, queue, 0, slot,
-                                                &error);
+    status = ringlane_producer_send_batch_async(handle, topic, many.records, sizeof *many.records, sent, queue, 0,
+                                                ticket, &error);
     Py_END_ALLOW_THREADS
     many_end(&many);
     if (status != RINGLANE_OK) {
-        Py_XDECREF(slot_give((Queue *)args[0], slot));
+        Py_XDECREF(slot_give((Queue *)args[0], ticket, NULL));
         return raise_error(&error);
     }
     return PyLong_FromSize_t(sent);
+}
+
+// Sends (topic, records, partition), a buffer in the record layout; with a queue, `future` is told. Returns how many
+// records there were.
+static PyObject *packed_send(PyObject *self, PyObject *queue, PyObject *future, PyObject *const *args) {
+    ringlane_error error;
+    ringlane_status status;
+    PyObject *octets = NULL;
+    uint32_t partition;
+    uint64_t ticket = 0;
+    size_t sent = 0;
+    void *handle = handle_in(self, "producer"), *topic = handle_of(args[0], topic_type, "a topic");
+    void *told = queue == NULL ? NULL : handle_of(queue, queue_type, "a queue");
+    if (handle == NULL || topic == NULL || (queue != NULL && told == NULL) || partition_of(args[2], &partition) < 0 ||
+        octets_of(args[1], "records", 0, &octets) < 0) {
+        return NULL;
+    }
+    if (octets == NULL) {
+        PyErr_SetString(PyExc_TypeError, "records must be bytes, not None");
+        return NULL;
+    }
+    ringlane_bytes bytes = bytes_in(octets);
+    if (queue != NULL) {
+        ticket = slot_take((Queue *)queue, future, NULL, 64 + bytes.size);
+    }
+    if (ticket == NO_TICKET) {
+        Py_DECREF(octets);
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    status = ringlane_producer_send_packed(handle, topic, bytes.data, bytes.size, partition, told, ticket, &sent,
+                                           &error);
+    Py_END_ALLOW_THREADS
+    Py_DECREF(octets);
+    if (status != RINGLANE_OK) {
+        if (queue != NULL) {
+            Py_XDECREF(slot_give((Queue *)queue, ticket, NULL));
+        }
+        return raise_error(&error);
+    }
+    return PyLong_FromSize_t(sent);
+}
+
+// send_packed(topic, records, partition)
+static PyObject *producer_send_packed(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    COUNT_ARGUMENTS(3)
+    return packed_send(self, NULL, NULL, args);
+}
+
+// send_packed_async(queue, future, topic, records, partition)
+static PyObject *producer_send_packed_async(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    COUNT_ARGUMENTS(5)
+    return packed_send(self, args[0], args[1], args + 2);
 }
 
 static PyObject *producer_flush(PyObject *self, PyObject *unused) {
@@ -1981,6 +2129,23 @@ static PyObject *producer_last_sent(PyObject *self, PyObject *const *args, Py_ss
     return PyLong_FromUnsignedLongLong(sequence);
 }
 
+static PyObject *producer_last_message_id(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    ringlane_error error;
+    uint32_t partition;
+    uint8_t id[RINGLANE_MESSAGE_ID_BYTES];
+    size_t size;
+    COUNT_ARGUMENTS(2)
+    void *handle = handle_in(self, "producer"), *topic = handle_of(args[0], topic_type, "a topic");
+    if (handle == NULL || topic == NULL || narrow_of(args[1], "partition", &partition) < 0) {
+        return NULL;
+    }
+    CALL(ringlane_producer_last_message_id(handle, topic, partition, id, &size, &error));
+    if (size == 0) {
+        Py_RETURN_NONE;
+    }
+    return PyBytes_FromStringAndSize((const char *)id, (Py_ssize_t)size);
+}
+
 CLOSE(producer)
 
 #define FAST(name, function) {name, (PyCFunction)(void (*)(void))(function), METH_FASTCALL, NULL}
@@ -1994,10 +2159,13 @@ static PyMethodDef producer_methods[] = {
     FAST("send_async", producer_send_async),
     FAST("send_many", producer_send_many),
     FAST("send_many_async", producer_send_many_async),
+    FAST("send_packed", producer_send_packed),
+    FAST("send_packed_async", producer_send_packed_async),
     {"flush", producer_flush, METH_NOARGS, NULL},
     FAST("cancel", producer_cancel),
     {"epoch", producer_epoch, METH_NOARGS, NULL},
     FAST("last_sent", producer_last_sent),
+    FAST("last_message_id", producer_last_message_id),
     {"close", producer_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -2085,7 +2253,7 @@ static PyObject *poll_batch(PyObject *self, const char *what, poll_function call
     return batch_from(records, call == poll_member ? self : NULL);
 }
 
-// notify(queue, future): the future is ended when there is something to be polled.
+// notify(queue, future) -> ticket: the future is ended when there is something to be polled, unless it is forgotten.
 #define NOTIFY(kind)                                                                                                   \
     static PyObject *kind##_notify(PyObject *self, PyObject *const *args, Py_ssize_t count) {                          \
         ringlane_error error;                                                                                          \
@@ -2095,18 +2263,18 @@ static PyObject *poll_batch(PyObject *self, const char *what, poll_function call
         if (handle == NULL || queue == NULL) {                                                                         \
             return NULL;                                                                                               \
         }                                                                                                              \
-        uint32_t slot = slot_take((Queue *)args[0], args[1], 0);                                                       \
-        if (slot == NO_SLOT) {                                                                                         \
+        uint64_t ticket = slot_take((Queue *)args[0], args[1], NULL, 0);                                               \
+        if (ticket == NO_TICKET) {                                                                                     \
             return NULL;                                                                                               \
         }                                                                                                              \
         Py_BEGIN_ALLOW_THREADS                                                                                         \
-        status = ringlane_##kind##_notify(handle, queue, slot, &error);                                                \
+        status = ringlane_##kind##_notify(handle, queue, ticket, &error);                                              \
         Py_END_ALLOW_THREADS                                                                                           \
         if (status != RINGLANE_OK) {                                                                                   \
-            Py_XDECREF(slot_give((Queue *)args[0], slot));                                                             \
+            Py_XDECREF(slot_give((Queue *)args[0], ticket, NULL));                                                     \
             return raise_error(&error);                                                                                \
         }                                                                                                              \
-        Py_RETURN_NONE;                                                                                                \
+        return PyLong_FromUnsignedLongLong(ticket);                                                                    \
     }                                                                                                                  \
     static PyObject *kind##_wakeup(PyObject *self, PyObject *unused) {                                                 \
         ringlane_error error;                                                                                          \
@@ -2522,6 +2690,8 @@ static PyObject *producer_transaction(PyObject *self, PyObject *given) {
     Handle *made = handle_new(transaction_type, transaction);
     if (made == NULL) {
         ringlane_transaction_free(transaction, NULL);
+    } else if ((made->extra = PyList_New(0)) == NULL) {
+        Py_CLEAR(made);
     }
     return (PyObject *)made;
 }
@@ -2568,6 +2738,10 @@ static PyObject *transaction_send(PyObject *self, PyObject *const *args, Py_ssiz
     ready_end(&ready);
     if (status != RINGLANE_OK) {
         return raise_error(&error);
+    }
+    // Its records' topics, for their receipts.
+    if (PyList_Append(((Handle *)self)->extra, topic_name(args[0])) < 0) {
+        return NULL;
     }
     Py_RETURN_NONE;
 }
@@ -2653,8 +2827,10 @@ static PyObject *transaction_receipts(PyObject *self, PyObject *unused) {
         Py_END_ALLOW_THREADS
     } while (status == RINGLANE_OK && count > room);
     PyObject *list = status == RINGLANE_OK ? PyList_New((Py_ssize_t)count) : raise_error(&error);
+    PyObject *topics = ((Handle *)self)->extra;
     for (size_t i = 0; list != NULL && i < count; i++) {
-        PyObject *receipt = receipt_new(&receipts[i]);
+        int is_known = (Py_ssize_t)i < PyList_Size(topics);
+        PyObject *receipt = receipt_new(&receipts[i], is_known ? PyList_GetItem(topics, (Py_ssize_t)i) : NULL);
         if (receipt == NULL || PyList_SetItem(list, (Py_ssize_t)i, receipt) < 0) {
             Py_CLEAR(list);
         }
@@ -3120,7 +3296,44 @@ static PyObject *native_status_name(PyObject *module, PyObject *status) {
     return PyUnicode_FromString(ringlane_status_name((ringlane_status)number));
 }
 
+// taken(records) -> a tuple of what `send_many` takes, of which nothing changes any more.
+static PyObject *native_taken(PyObject *module, PyObject *given) {
+    (void)module;
+    if (PyUnicode_Check(given) || PyBytes_Check(given)) {
+        PyErr_SetString(PyExc_TypeError, "expected an iterable of records, not one value");
+        return NULL;
+    }
+    PyObject *list = PySequence_List(given), *octets;
+    for (Py_ssize_t i = 0; list != NULL && i < PyList_Size(list); i++) {
+        PyObject *item = PyList_GetItem(list, i);
+        if (PyBytes_Check(item) || item == Py_None || PyObject_TypeCheck(item, (PyTypeObject *)new_record_type) ||
+            PyObject_TypeCheck(item, (PyTypeObject *)record_type)) {
+            continue;
+        }
+        if (octets_of(item, "each record", 0, &octets) < 0 || PyList_SetItem(list, i, octets) < 0) {
+            Py_CLEAR(list);
+        }
+    }
+    PyObject *result = list == NULL ? NULL : PyList_AsTuple(list);
+    Py_XDECREF(list);
+    return result;
+}
+
+// bytes_of(records): what they take of the send buffer, about.
+static PyObject *native_bytes_of(PyObject *module, PyObject *given) {
+    Many many;
+    (void)module;
+    if (many_begin(&many, given, Py_None) < 0) {
+        return NULL;
+    }
+    uint64_t bytes = many.bytes;
+    many_end(&many);
+    return PyLong_FromUnsignedLongLong(bytes);
+}
+
 static PyMethodDef native_methods[] = {
+    {"taken", native_taken, METH_O, NULL},
+    {"bytes_of", native_bytes_of, METH_O, NULL},
     FAST("setup", native_setup),
     FAST("open", native_open),
     {"queue", queue_new, METH_NOARGS, NULL},

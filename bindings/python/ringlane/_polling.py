@@ -1,20 +1,22 @@
 """Consumers, and members of groups.
 
 Invariants of both:
-- What was polled and not given out yet, because fewer records were wanted or a loop was left, comes first the next time.
+- What was polled and not given out yet, because fewer records were wanted or a loop has not come to it, comes first the
+  next time; a seek forgets it.
 - A loop ends when its consumer or member, or the engine, is closed.
 """
 
 from __future__ import annotations
 
+import collections
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Iterable, Iterator, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Iterable, Iterator, Sequence, TypeVar
 
 from . import _native
 from ._native import Batch, Record
-from ._sending import Bytes, Delivery
+from ._types import Bytes, Delivery
 from ._values import Once, Start, Time, milliseconds, parsed, start, timeout as wait_of
-from .errors import Closed
+from .errors import Closed, RinglaneError
 
 if TYPE_CHECKING:
     from ._engine import Engine, Topic
@@ -22,27 +24,39 @@ if TYPE_CHECKING:
 N = TypeVar("N", _native.Consumer, _native.Member)
 
 
+def _count(max_records: int | None) -> int | None:
+    if max_records is None:
+        return None
+    if isinstance(max_records, bool) or not isinstance(max_records, int):
+        raise TypeError(f"max_records must be int, not {type(max_records)!r}; the first argument is the timeout")
+    if max_records < 1:
+        raise ValueError("max_records must be 1 or more")
+    return max_records
+
+
 class _Polling(Generic[N]):
     _native: N
-    _left: list[Record]
+    _left: collections.deque[Record]
 
-    def poll(self, max_records: int | None = None, timeout: Time | None = None) -> list[Record]:
+    def poll(self, timeout: Time | None = None, *, max_records: int | None = None) -> list[Record]:
         """The next records: up to `max_records`, or as many as one poll has. Waits for the first one up to `timeout`;
-        None waits for ever. An empty list: nothing came.
+        None waits for ever. An empty list: nothing came. With a filter that need not be the end: a poll may have passed
+        over records until its time was over. `Consumer.position` says where it is.
         """
-        if max_records is not None and max_records < 1:
-            raise ValueError("max_records must be 1 or more")
-        wait = wait_of(timeout)
-        if not self._left:
+        count, wait = _count(max_records), wait_of(timeout)
+        left = self._left
+        if not left:
             records = self._native.poll(wait)
-            if max_records is None or len(records) <= max_records:
+            if count is None or len(records) <= count:
                 return records
-            self._left = records
-        elif self._native.closed:
+            left.extend(records[count:])
+            return records[:count]
+        if self._native.closed:
             self._native.poll(0)  # says that it is closed
-        records = self._left[:max_records]
-        self._left = [] if max_records is None else self._left[max_records:]
-        return records
+        try:
+            return [left.popleft() for _ in range(len(left) if count is None else min(count, len(left)))]
+        except IndexError:
+            return self._native.poll(0)  # another thread has closed it just now
 
     def poll_views(self, timeout: Time | None = None) -> Batch:
         """The next records in place, for a `with` block: keys and values are memoryviews of the log's own memory, and
@@ -56,33 +70,46 @@ class _Polling(Generic[N]):
 
     def records(self, timeout: Time | None = None) -> Iterator[Record]:
         """Each record as it comes; ends when none came for `timeout`."""
+        left = self._left
         while True:
+            while left:
+                try:
+                    record = left.popleft()
+                except IndexError:
+                    break  # another thread has closed it just now
+                yield record
             try:
-                records = self.poll(timeout=timeout)
+                records = self._poll_to_end(timeout, None)
             except Closed:
                 return
             if not records:
                 return
-            at = 0
-            try:
-                for record in records:
-                    at += 1
-                    yield record
-            finally:
-                # The loop was left: what it has not seen comes next.
-                if at < len(records):
-                    self._left = records[at:] + self._left
+            left.extend(records)
 
-    def batches(self, max_records: int | None = None, timeout: Time | None = None) -> Iterator[list[Record]]:
+    def batches(self, timeout: Time | None = None, *, max_records: int | None = None) -> Iterator[list[Record]]:
         """Records as polls give them; ends when none came for `timeout`."""
         while True:
             try:
-                records = self.poll(max_records, timeout)
+                records = self._poll_to_end(timeout, max_records)
             except Closed:
                 return
             if not records:
                 return
             yield records
+
+    def _poll_to_end(self, timeout: Time | None, max_records: int | None) -> list[Record]:
+        """A poll that is empty only where there is nothing more."""
+        records = self.poll(timeout, max_records=max_records)
+        if not records:
+            for _ in self._passing_over():
+                records = self.poll(0, max_records=max_records)
+                if records:
+                    break
+        return records
+
+    def _passing_over(self) -> Iterator[None]:
+        """After an empty poll: an item for each further one that is needed to know whether this is the end."""
+        return iter(())
 
     def wakeup(self) -> None:
         """Ends the poll that waits in another thread, or the next one that would: it raises `Woken`."""
@@ -95,7 +122,7 @@ class _Polling(Generic[N]):
     def close(self) -> None:
         """Ends it; who waits in a poll gets `Closed`. Closing again changes nothing."""
         self._native.close()
-        self._left = []
+        self._left.clear()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -106,10 +133,13 @@ class _Polling(Generic[N]):
 class Consumer(_Polling[_native.Consumer]):
     """Reads partitions; one thread at a time uses it."""
 
-    def __init__(self, engine: "Engine", native: _native.Consumer) -> None:
+    def __init__(self, engine: "Engine", native: _native.Consumer, has_filter: bool) -> None:
         self._engine = engine
         self._native = native
-        self._left = []
+        self._has_filter = has_filter
+        self._left = collections.deque()
+        #: What is read, by topic and partition.
+        self._assigned: dict[tuple[str, int], _native.Topic] = {}
 
     def __enter__(self) -> "Consumer":
         return self
@@ -118,33 +148,63 @@ class Consumer(_Polling[_native.Consumer]):
         """Begins to read a partition: at "beginning", "end", an offset, or the first record since a datetime."""
         if partition is None:
             raise TypeError("partition must be int; assign_all reads all of them")
-        kind, value = start(start_at)
-        self._native.assign(self._engine._topic(topic), partition, kind, value)
-        self._forget(topic, partition)
+        self._assign(self._engine._topic(topic), partition, start_at)
 
     def assign_all(self, topic: "Topic | str", start_at: Start = "beginning") -> None:
         """Begins to read all partitions of a topic."""
+        self._assign(self._engine._topic(topic), None, start_at)
+
+    def _assign(self, topic: _native.Topic, partition: int | None, start_at: Start) -> None:
         kind, value = start(start_at)
-        self._native.assign(self._engine._topic(topic), None, kind, value)
-        self._forget(topic, None)
+        partitions: Sequence[int] = range(topic.partitions()) if partition is None else (partition,)
+        try:
+            self._native.assign(topic, partition, kind, value)
+        except RinglaneError:
+            # Some of them may be assigned all the same.
+            partitions = [each for each in partitions if self._native.position(topic, each) is not None]
+            self._note(topic, partitions)
+            raise
+        self._note(topic, partitions)
+
+    def _note(self, topic: _native.Topic, partitions: Iterable[int]) -> None:
+        for partition in partitions:
+            self._assigned[topic.name, partition] = topic
+            self._forget(topic.name, partition)
 
     def unassign(self, topic: "Topic | str", partition: int | None = None) -> None:
         """Reads a partition no more; None: none of the topic."""
-        self._native.unassign(self._engine._topic(topic), partition)
-        self._forget(topic, partition)
+        native = self._engine._topic(topic)
+        self._native.unassign(native, partition)
+        for name, each in list(self._assigned):
+            if name == native.name and partition in (None, each):
+                del self._assigned[name, each]
+        self._forget(native.name, partition)
+
+    def assignment(self) -> list[tuple[str, int]]:
+        """What is read: topics and partitions."""
+        return list(self._assigned)
 
     def seek(self, topic: "Topic | str", partition: int, place: Start) -> None:
         """Goes on elsewhere in a partition that is read."""
         kind, value = start(place)
-        self._native.seek(self._engine._topic(topic), partition, kind, value)
-        self._forget(topic, partition)
+        native = self._engine._topic(topic)
+        self._native.seek(native, partition, kind, value)
+        self._forget(native.name, partition)
+
+    def seek_to_beginning(self, topic: "Topic | str", partition: int) -> None:
+        """Goes to the first record that is kept of a partition that is read."""
+        self.seek(topic, partition, "beginning")
+
+    def seek_to_end(self, topic: "Topic | str", partition: int) -> None:
+        """Goes behind the last record that is visible of a partition that is read."""
+        self.seek(topic, partition, "end")
 
     def position(self, topic: "Topic | str", partition: int) -> int | None:
         """The offset of the next record that a partition gives; None: it is not assigned."""
-        position = self._native.position(self._engine._topic(topic), partition)
-        name = topic if isinstance(topic, str) else topic.name
+        native = self._engine._topic(topic)
+        position = self._native.position(native, partition)
         for record in self._left:
-            if record.topic == name and record.partition == partition:
+            if record.topic == native.name and record.partition == partition:
                 return record.offset
         return position
 
@@ -158,15 +218,27 @@ class Consumer(_Polling[_native.Consumer]):
         result: list[dict[str, Any]] = parsed(self._native.explain_missing())
         return result
 
-    def _forget(self, topic: "Topic | str", partition: int | None) -> None:
+    def _passing_over(self) -> Iterator[None]:
+        if not self._has_filter:
+            return
+        # What comes meanwhile is not waited for: where there is always more that is not wanted, there would be no end.
+        ends = {place: topic.offsets(place[1])[1] for place, topic in self._assigned.items()}
+        before: dict[tuple[str, int], int] | None = None
+        while True:
+            positions = {
+                place: self._native.position(topic, place[1]) or 0 for place, topic in self._assigned.items()
+            }
+            if positions == before or all(positions[place] >= end for place, end in ends.items()):
+                return
+            before = positions
+            yield
+
+    def _forget(self, topic: str, partition: int | None) -> None:
         """What was left over of a partition is not wanted any more: it is read anew."""
-        if self._left:
-            name = topic if isinstance(topic, str) else topic.name
-            self._left = [
-                record
-                for record in self._left
-                if record.topic != name or (partition is not None and record.partition != partition)
-            ]
+        kept = [each for each in self._left if each.topic != topic or partition not in (None, each.partition)]
+        if len(kept) < len(self._left):
+            self._left.clear()
+            self._left.extend(kept)
 
 
 class Member(_Polling[_native.Member]):
@@ -177,7 +249,7 @@ class Member(_Polling[_native.Member]):
 
     def __init__(self, native: _native.Member, group: str) -> None:
         self._native = native
-        self._left = []
+        self._left = collections.deque()
         self.group = group
 
     def __enter__(self) -> "Member":

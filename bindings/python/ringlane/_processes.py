@@ -16,4 +16,9 @@ def _forked() -> None:
     generation += 1
 
 
+def is_other(of: int) -> bool:
+    """Whether something that was made with this generation belongs to a process that this one was forked from."""
+    return of != generation
+
+
 os.register_at_fork(after_in_child=_forked)

@@ -1,4 +1,9 @@
-"""Producers and transactions."""
+"""Producers.
+
+Invariants:
+- What is sent was taken when the call returns: the caller may change it.
+- What was handed over has an outcome that somebody is told: no call that has handed something over ends without it.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +11,20 @@ import datetime
 import functools
 import itertools
 from types import TracebackType
-from typing import TYPE_CHECKING, Callable, Iterable, Mapping, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Sequence, TypeVar
 
 from . import _native
-from ._futures import BatchFuture, Future
-from ._native import NewRecord, Receipt, Record, RecordView
-from ._values import Outcome, Time, TransactionState, options, text
+from ._futures import BatchFuture, Future, in_parts
+from ._native import Receipt
+from ._transactions import Transaction
+from ._types import Bytes, Headers, OnDelivery, Sendable
+from ._values import Outcome, Time
 from .errors import RinglaneError, TopicDeleted
 
 if TYPE_CHECKING:
     from ._engine import Engine, Topic
-    from ._polling import Member
 
-Bytes = Union[bytes, bytearray, memoryview]
-Headers = Union[Mapping[str, Bytes], Iterable[tuple[str, Bytes]]]
-#: What `send_many` takes: values, new records, or records that were polled.
-Sendable = Union[Bytes, NewRecord, Record, None]
-#: A record of a member's poll, or the `delivery` of one.
-Delivery = Union[Record, RecordView, tuple[int, int, int]]
-#: Called with the error or None, and the receipt or None.
-OnDelivery = Callable[[Union[RinglaneError, None], Union[Receipt, None]], object]
+T = TypeVar("T")
 
 #: Records of one hand-over of `send_many`.
 _RECORDS_OF_A_PART = 8192
@@ -99,42 +98,71 @@ class Producer:
         visible_at: datetime.datetime | float | None = None,
     ) -> Receipt:
         """Sends a record, and waits until it is on the device."""
-        fields = (
-            value, key, headers, tag, timestamp_ms, partition, sequence, message_id, visible_after, visible_at,
+        return self._on(
+            topic, self._native.send, value, key, headers, tag, timestamp_ms, partition, sequence, message_id,
+            visible_after, visible_at,
         )  # fmt: skip
-        try:
-            return self._native.send(self._engine._topic(topic), *fields)
-        except TopicDeleted:
-            return self._native.send(self._engine._topic_again(topic), *fields)
 
     def send_many(
         self, topic: "Topic | str", records: Iterable[Sendable], *, partition: int | None = None
     ) -> BatchFuture:
         """Sends many records in few hand-overs; the future says how many there are, when all are there.
 
-        Of records that were polled, key, value, headers and time are sent. If a hand-over fails, those before it have
-        gone their way: the error's `done` says how many records they had.
+        Of records that were polled, key, value, headers and time are sent. If nothing could be handed over, that is
+        raised; what goes wrong behind the first part is told by the future, and nothing more of the records is taken.
+        An exception of the iterable itself is raised, with a note of how many records go their way all the same.
         """
         self._engine._completions_begin()
-        native = self._engine._topic(topic)
         batch = BatchFuture()
-        done = 0
-        try:
-            for part in _parts(records):
-                count = self._native.send_many_async(self._queue, batch._add_part(), native, part, partition)
-                done += count
-        except BaseException as error:
-            if isinstance(error, RinglaneError):
-                error.done = done
-            raise
+        handed_over = 0
+        parts = iter(_parts(records))
+        while True:
+            try:
+                part = next(parts, None)
+            except Exception as error:
+                raise noted(error, handed_over)
+            if part is None:
+                break
+            outcome = batch._add_part()
+            try:
+                handed_over += self._on(topic, self._send_many, outcome, part, partition)
+            except Exception as error:
+                if not handed_over:
+                    raise in_parts(error, 0)
+                outcome.set_exception(error)
+                break
         batch._end_of_parts()
         return batch
+
+    def _send_many(
+        self, topic: _native.Topic, outcome: "_native._Awaits", part: Sequence[Sendable], partition: int | None
+    ) -> int:
+        return self._native.send_many_async(self._queue, outcome, topic, part, partition)
 
     def send_many_sync(
         self, topic: "Topic | str", records: Iterable[Sendable], *, partition: int | None = None
     ) -> list[Receipt]:
         """Sends many records in one hand-over, and waits until all are on the device."""
-        return self._native.send_many(self._engine._topic(topic), records, partition)
+        if not isinstance(records, (list, tuple, str, bytes)):
+            records = tuple(records)
+        return self._on(topic, self._native.send_many, records, partition)
+
+    def send_packed(self, topic: "Topic | str", records: Bytes, partition: int | None = None) -> Future[int]:
+        """Sends records that are in the layout of docs/FORMAT.md already, as `Batch.packed` gives them, in one
+        hand-over; the future says how many there are, when all are there. Without `partition` their keys say where.
+        """
+        self._engine._completions_begin()
+        future: Future[int] = Future()
+
+        def send(native: _native.Topic) -> int:
+            return self._native.send_packed_async(self._queue, future, native, records, partition)
+
+        self._on(topic, send)
+        return future
+
+    def send_packed_sync(self, topic: "Topic | str", records: Bytes, partition: int | None = None) -> int:
+        """The same, and waits until all are on the device; says how many."""
+        return self._on(topic, self._native.send_packed, records, partition)
 
     def flush(self) -> None:
         """Waits until everything that was sent before has its outcome."""
@@ -152,6 +180,17 @@ class Producer:
     def last_sent(self, topic: "Topic | str", partition: int) -> int | None:
         """The number of the last record of this producer, or an earlier one of its name, in a partition."""
         return self._native.last_sent(self._engine._topic(topic), partition)
+
+    def last_message_id(self, topic: "Topic | str", partition: int) -> bytes | None:
+        """The message id of the record that `last_sent` tells of; None: it had none, or there is no such record."""
+        return self._native.last_message_id(self._engine._topic(topic), partition)
+
+    def _on(self, topic: "Topic | str", call: Callable[..., T], *arguments: Any) -> T:
+        """Calls something with a topic; one that was deleted may have been made anew under its name."""
+        try:
+            return call(self._engine._topic(topic), *arguments)
+        except TopicDeleted:
+            return call(self._engine._topic_again(topic), *arguments)
 
     def transaction(
         self, id: str | None = None, checker: str | None = None, timeout: Time | None = None
@@ -217,6 +256,13 @@ class Producer:
             self.close()
 
 
+def noted(error: Exception, handed_over: int) -> Exception:
+    """An exception of an iterable of records, with what became of those before it."""
+    if handed_over:
+        error.add_note(f"{handed_over} records were handed over before, and go their way")
+    return error
+
+
 def _parts(records: Iterable[Sendable], count_max: int = _RECORDS_OF_A_PART) -> Iterable[Sequence[Sendable]]:
     if isinstance(records, (list, tuple)) and len(records) <= count_max:
         return (records,) if records else ()
@@ -226,89 +272,4 @@ def _parts(records: Iterable[Sendable], count_max: int = _RECORDS_OF_A_PART) -> 
     return iter(lambda: tuple(itertools.islice(values, count_max)), ())
 
 
-class Transaction:
-    """Records and acknowledgements that become effective together or not at all; one thread at a time uses it."""
-
-    def __init__(self, producer: Producer, id: str | None, checker: str | None, timeout: Time | None) -> None:
-        self._engine = producer._engine
-        # It is not collected before its transactions.
-        self._producer = producer
-        self._has_checker = checker is not None
-        given = options({"id": text("id", id), "checker": text("checker", checker), "timeout": timeout})
-        self._native = producer._native.transaction(given)
-        self.id: str = self._native.id()
-        self._engine._children.add(self)
-
-    def send(
-        self,
-        topic: "Topic | str",
-        value: Bytes | None,
-        *,
-        key: Bytes | None = None,
-        headers: Headers | None = None,
-        tag: str | None = None,
-        timestamp_ms: int | None = None,
-        partition: int | None = None,
-        message_id: Bytes | str | None = None,
-    ) -> None:
-        """Adds a record, which becomes visible by the commit."""
-        self._native.send(
-            self._engine._topic(topic), value, key, headers, tag, timestamp_ms, partition, None, message_id, None, None
-        )
-
-    def ack(self, records: Delivery | Iterable[Delivery], member: "Member | None" = None) -> int:
-        """Acknowledges records with the commit; says how many. `member` is needed for bare deliveries only."""
-        return self._native.ack(records, None if member is None else member._native)
-
-    def prepare(self) -> None:
-        """Makes all of it durable and invisible; from now on only a decision ends it, over restarts too."""
-        self._native.prepare()
-
-    def commit(self) -> None:
-        """Commits it, prepared or not. To commit again changes nothing."""
-        self._native.commit()
-
-    def roll_back(self) -> None:
-        """Rolls it back, prepared or not. To roll back again changes nothing."""
-        self._native.roll_back()
-
-    def receipts(self) -> list[Receipt]:
-        """The receipts of its records, in their order, once it is committed. Waits until all of it is visible."""
-        return self._native.receipts()
-
-    @property
-    def state(self) -> TransactionState:
-        return TransactionState(self._native.state())
-
-    @property
-    def closed(self) -> bool:
-        return self._native.closed
-
-    def close(self) -> None:
-        """Lets go of it: one that is open is rolled back; of one that is prepared the checker is asked."""
-        self._native.close()
-
-    def __enter__(self) -> "Transaction":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._native.closed:
-            return
-        try:
-            if kind is None:
-                if self.state in (TransactionState.OPEN, TransactionState.PREPARED):
-                    self._native.commit()
-            elif self.state is TransactionState.OPEN or not self._has_checker:
-                try:
-                    self._native.roll_back()
-                except RinglaneError:
-                    # It was decided already, or the engine stopped; the block's own exception says what went wrong.
-                    pass
-            # One that is prepared and has a checker stays undecided: the local part may have been committed.
-        finally:
-            self.close()
-
-
-__all__ = ["Producer", "Transaction"]
+__all__ = ["Producer"]

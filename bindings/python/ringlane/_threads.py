@@ -95,7 +95,7 @@ class _Worker(threading.Thread):
 
     def stop(self) -> None:
         """Has it work off what is there, waits until it has, and closes the queue."""
-        if self.generation != _processes.generation:
+        if _processes.is_other(self.generation):
             return
         self.is_stopping = True
         if self is threading.current_thread():
@@ -118,11 +118,15 @@ class Completions:
 
     def __init__(self) -> None:
         self.queue = _native.queue()
+        self._generation = _processes.generation
         self._lock = threading.Lock()
         self._worker: _Completions | None = None
 
     def begin(self) -> None:
         """Has the thread there."""
+        if _processes.is_other(self._generation):
+            # The lock may be held for good, and what is sent is refused anyway.
+            return
         with self._lock:
             if self._worker is None:
                 worker = _Completions("ringlane-completions", self.queue)
@@ -174,7 +178,7 @@ class CheckerThread(_Worker):
 def _main_thread_ends() -> None:
     """Everybody looks from now on whether they are the last."""
     for worker in list(_all):
-        if worker.generation == _processes.generation:
+        if not _processes.is_other(worker.generation):
             worker.queue.wake()
 
 

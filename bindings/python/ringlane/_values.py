@@ -11,6 +11,8 @@ import enum
 import json
 from typing import Any, Mapping, Union
 
+from ._elsewhere import check as check_elsewhere
+
 #: Seconds, or a timedelta.
 Time = Union[float, datetime.timedelta]
 #: "beginning", "end", an offset, or the time of the first record that is wanted.
@@ -118,6 +120,7 @@ _NAMES = {"retry_delay_max": "retry_delay_ms_max", "inbox_age_max": "inbox_age_m
 
 def options(given: Mapping[str, Option]) -> dict[str, str | int | bool | list[str] | None]:
     """Options as the library wants them."""
+    check_elsewhere(given)
     result: dict[str, str | int | bool | list[str] | None] = {}
     for name, value in given.items():
         if name in _TIMES and value is not None:

@@ -119,7 +119,7 @@ def test_a_consumer_is_iterated(path: pathlib.Path) -> None:
                 assert sorted(int(record.value or b"") for record in seen) == list(range(20))
                 consumer.seek("orders", 0, 5)
                 assert consumer.position("orders", 0) == 5
-                assert len(await consumer.poll(3, timeout=1)) == 3
+                assert len(await consumer.poll(timeout=1, max_records=3)) == 3
                 batches = [batch async for batch in consumer.batches(timeout=0.05)]
                 assert sum(len(batch) for batch in batches) == 2
                 report = consumer.continuity()
@@ -147,7 +147,7 @@ def test_a_poll_that_waits_ends_in_every_way(path: pathlib.Path) -> None:
             assert await consumer.poll(timeout=0.02) == []
             for _ in range(20):
                 assert await consumer.poll(timeout=0.001) == []
-            assert engine._queue.pending <= 1
+            assert engine._outcomes.queue.pending <= 1
             # Cancelled, it loses nothing.
             task = asyncio.create_task(consumer.poll())
             await asyncio.sleep(0.01)

@@ -222,6 +222,27 @@ def test_a_child_of_fork_is_told_and_hangs_nowhere(
     transaction.close()
 
 
+def test_a_child_of_fork_closes_what_was_locked_when_it_was_forked(path: pathlib.Path) -> None:
+    engine = ringlane.open(path)
+    engine.create_topic("orders")
+    producer = engine.producer()
+
+    def child() -> None:
+        # Who held the locks is not there any more.
+        signal.alarm(10)
+        with pytest.raises(ringlane.Forked):
+            producer.send("orders", b"x")
+        engine.close()
+        assert engine.closed
+        engine.close()
+
+    with engine._lock, engine._completions._lock:
+        assert in_child(child) == 0
+    assert producer.send("orders", b"y").result(10).synced
+    producer.close()
+    engine.close()
+
+
 def test_what_is_not_closed_is_reported_and_freed(path: pathlib.Path) -> None:
     engine = ringlane.open(path)
     engine.create_topic("orders")
@@ -308,8 +329,20 @@ def test_objects_do_not_leak_memory(producer: ringlane.Producer, orders: ringlan
         with producer._engine.consumer() as consumer:
             consumer.assign_all(orders, "end")
             producer.send_many_sync(orders, [record] * 50)
+            with consumer.poll_views(timeout=1) as batch:
+                packed = batch.packed()
+                assert all(view.headers for view in batch)
+            producer.send_packed(orders, packed).result(10)
             consumer.poll(timeout=1)
+            _native.taken([bytearray(b"x"), record, None])
+            for _ in range(10):
+                queue.forget(consumer._native.notify(queue, ringlane.Future[None]()))
+        with producer.transaction() as transaction:
+            transaction.send(orders, b"x")
+            transaction.commit()
+            transaction.receipts()
 
+    queue = _native.queue()
     turn()
     gc.collect()
     before = sys.getallocatedblocks()
@@ -317,3 +350,5 @@ def test_objects_do_not_leak_memory(producer: ringlane.Producer, orders: ringlan
         turn()
     gc.collect()
     assert sys.getallocatedblocks() - before < 500
+    assert queue.pending == 0
+    queue.close()

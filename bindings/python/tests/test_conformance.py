@@ -65,8 +65,7 @@ class Runner:
         self.engine(step).close()
 
     def do_create_topic(self, step: Step) -> None:
-        options = {"partitions": "1", **step.get("options", {})}
-        self.engine(step).create_topic(step["topic"], int(options.pop("partitions")), **options)
+        self.engine(step).create_topic(step["topic"], **step.get("options", {}))
 
     def do_delete_topic(self, step: Step) -> None:
         self.engine(step).delete_topic(step["topic"])
@@ -237,13 +236,18 @@ class Runner:
 
     def do_redrive(self, step: Step) -> Result:
         until = time.monotonic() + WAIT
+        redriven = 0
         while True:
             try:
-                return self.engine(step).redrive(step["group"])
+                result = self.engine(step).redrive(step["group"])
+                redriven += result["redriven"]
+                if result["unfinished"] == 0:
+                    return {"redriven": redriven}
             except ringlane.errors.NoDeadLetter:
                 if time.monotonic() > until:
                     raise
-                time.sleep(0.01)
+            assert time.monotonic() < until, f"{step}: only {redriven} were redriven"
+            time.sleep(0.01)
 
     # ----- transactions -----
 

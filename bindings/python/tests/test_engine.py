@@ -53,7 +53,7 @@ def test_topics_are_created_listed_and_deleted(engine: ringlane.Engine) -> None:
     assert (topic.name, topic.partitions, repr(topic)) == ("orders", 3, "<Topic 'orders'>")
     assert [(each["name"], each["partitions"]) for each in engine.topics()] == [("orders", 3)]
     assert engine.topic("orders").offsets(2) == ringlane.Offsets(first=0, next=0)
-    assert engine.create_topic("four").partitions == 4
+    assert engine.create_topic("one").partitions == 1
     with pytest.raises(ringlane.TopicExists):
         engine.create_topic("orders")
     with pytest.raises(ringlane.InvalidName):
@@ -92,6 +92,20 @@ def test_sync_and_the_clock(engine: ringlane.Engine, orders: ringlane.Topic) -> 
     engine.sync()
     engine.accept_clock()
     assert engine.stats()["held_bytes"] == 0
+
+
+def test_a_producer_says_how_long_it_blocks(path: pathlib.Path) -> None:
+    with ringlane.open(path, buffer_bytes_max=65536, max_block=60) as engine:
+        engine.create_topic("orders", partitions=1)
+        with engine.producer(max_block=0) as producer:
+            sent = []
+            with pytest.raises(ringlane.QueueFull) as full:
+                for _ in range(5_000):
+                    sent.append(producer.send("orders", b"x" * 50_000))
+            assert full.value.retriable and full.value.code == "queue-full"
+            assert len({future.result(60).offset for future in sent}) == len(sent)
+        with pytest.raises(TypeError):
+            engine.producer(max_block="0")  # type: ignore[arg-type]
 
 
 def test_an_engine_that_is_open_to_be_read_follows_the_other(

@@ -45,7 +45,7 @@ def test_places_to_start_at(engine: ringlane.Engine, producer: ringlane.Producer
 def test_a_poll_gives_no_more_than_is_wanted_and_the_rest_next(
     consumer: ringlane.Consumer, orders: ringlane.Topic
 ) -> None:
-    first = consumer.poll(3, timeout=1)
+    first = consumer.poll(timeout=1, max_records=3)
     assert len(first) == 3
     partition = first[0].partition
     assert consumer.position(orders, partition) == 3
@@ -54,11 +54,11 @@ def test_a_poll_gives_no_more_than_is_wanted_and_the_rest_next(
     assert len({(record.partition, record.offset) for record in first + rest}) == 10
     assert consumer.poll(timeout=0) == []
     with pytest.raises(ValueError):
-        consumer.poll(0)
+        consumer.poll(max_records=0)
     # A seek forgets what is left over of its partition.
     for each in (0, 1):
         consumer.seek(orders, each, 0)
-    consumer.poll(1, timeout=1)
+    consumer.poll(timeout=1, max_records=1)
     for each in (0, 1):
         consumer.seek(orders, each, 4)
     assert [record.offset for record in consumer.poll(timeout=1)] == [4, 4]
@@ -73,7 +73,7 @@ def test_a_loop_that_was_left_loses_nothing(consumer: ringlane.Consumer) -> None
     gc.collect()
     seen.extend(consumer.records(timeout=0.1))
     assert len({(record.partition, record.offset) for record in seen}) == len(seen) == 10
-    assert list(consumer.batches(5, timeout=0.05)) == []
+    assert list(consumer.batches(timeout=0.05, max_records=5)) == []
 
 
 def test_a_poll_is_woken_and_ends_when_it_is_closed(consumer: ringlane.Consumer) -> None:
@@ -230,7 +230,7 @@ def test_a_member_pauses_and_resumes(member: ringlane.Member, orders: ringlane.T
 
 def test_a_lease_runs_out(engine: ringlane.Engine, member: ringlane.Member) -> None:
     with engine.join("billing", lease=0.1) as short:
-        records = short.poll(1, timeout=1)
+        records = short.poll(timeout=1, max_records=1)
         time.sleep(0.3)
         with pytest.raises(ringlane.LeaseLost):
             short.ack(records)
@@ -268,3 +268,104 @@ def test_groups_are_described_moved_and_deleted(engine: ringlane.Engine, member:
         engine.redrive("ordered", topic="orders", partition=0, offset=0)
     with pytest.raises(ValueError):
         engine.redrive("ordered", topic="orders")
+
+
+def test_the_first_argument_of_a_poll_is_its_timeout(consumer: ringlane.Consumer, member: ringlane.Member) -> None:
+    for polled in (consumer, member):
+        list(polled.records(0.1))
+        begun = time.monotonic()
+        assert polled.poll(0.05) == [] and list(polled.batches(0.05)) == []
+        assert 0.09 < time.monotonic() - begun < 5
+        for wrong in (1.0, True, "1"):
+            with pytest.raises(TypeError, match="max_records must be int"):
+                polled.poll(0, max_records=wrong)  # type: ignore[arg-type]
+            with pytest.raises(TypeError, match="max_records must be int"):
+                list(polled.batches(0, max_records=wrong))  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            polled.poll(1, 1)  # type: ignore[call-arg]
+
+
+def test_a_filter_that_passes_over_much_ends_at_the_end_only(
+    engine: ringlane.Engine, producer: ringlane.Producer, orders: ringlane.Topic
+) -> None:
+    for partition in (0, 1):
+        # Much more than is read at once.
+        for _ in range(5):
+            producer.send_many_sync(orders, [bytes(500_000)] * 4, partition=partition)
+        producer.send_sync(orders, b"paid", partition=partition, tag="paid")
+    with engine.consumer(filter="tag = paid", max_poll_bytes=1000) as consumer:
+        consumer.assign_all(orders)
+        # Nothing came, and yet it is not the end.
+        assert consumer.poll(0) == []
+        assert (consumer.position(orders, 0) or 0) + (consumer.position(orders, 1) or 0) < 52
+        assert [record.value for record in consumer.records(0)] == [b"paid"] * 2
+        assert [consumer.position(orders, partition) for partition in (0, 1)] == [26, 26]
+        consumer.seek_to_beginning(orders, 0)
+        assert [len(batch) for batch in consumer.batches(0)] == [1]
+        # A new end is found where there is nothing but what is not wanted.
+        producer.send_sync(orders, b"open", partition=0)
+        assert list(consumer.records(0)) == [] and consumer.position(orders, 0) == 27
+
+
+def test_a_loop_ends_though_there_is_always_more_that_is_not_wanted(
+    engine: ringlane.Engine, producer: ringlane.Producer, orders: ringlane.Topic
+) -> None:
+    ends = threading.Event()
+
+    def send() -> None:
+        while not ends.is_set():
+            producer.send_many(orders, [bytes(100)] * 100)
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        with engine.consumer(filter="tag = paid", max_poll_bytes=1000) as consumer:
+            consumer.assign_all(orders)
+            begun = time.monotonic()
+            assert list(consumer.records(0)) == []
+            assert time.monotonic() - begun < 10
+    finally:
+        ends.set()
+        thread.join()
+
+
+def test_a_consumer_says_what_it_reads_and_goes_to_either_end(
+    engine: ringlane.Engine, producer: ringlane.Producer, orders: ringlane.Topic
+) -> None:
+    engine.create_topic("invoices")
+    with engine.consumer() as consumer:
+        assert consumer.assignment() == []
+        consumer.assign_all(orders, "end")
+        consumer.assign("invoices", 0)
+        assert consumer.assignment() == [("orders", 0), ("orders", 1), ("invoices", 0)]
+        consumer.seek_to_beginning("orders", 1)
+        assert (consumer.position(orders, 0), consumer.position(orders, 1)) == (5, 0)
+        consumer.seek_to_end(orders, 1)
+        assert consumer.position(orders, 1) == 5
+        consumer.unassign(orders, 0)
+        assert consumer.assignment() == [("orders", 1), ("invoices", 0)]
+        consumer.unassign("orders")
+        assert consumer.assignment() == [("invoices", 0)]
+        # What could not be assigned is not among them.
+        orders.delete_records(1, 3)
+        with pytest.raises(ringlane.Truncated):
+            consumer.assign_all(orders, 1)
+        assert consumer.assignment() == [("invoices", 0), ("orders", 0)]
+        with pytest.raises(ringlane.InvalidPartition):
+            consumer.assign(orders, 9)
+        with pytest.raises(ringlane.InvalidArgument):
+            consumer.seek_to_end(orders, 1)
+
+
+def test_a_loop_that_goes_elsewhere_sees_nothing_of_where_it_was(
+    consumer: ringlane.Consumer, orders: ringlane.Topic
+) -> None:
+    consumer.unassign(orders, 1)
+    seen = []
+    for record in consumer.records(0):
+        seen.append(record.offset)
+        assert consumer.position(orders, 0) == record.offset + 1
+        if record.offset == 1:
+            consumer.seek(orders, 0, 4)
+    assert seen == [0, 1, 4]

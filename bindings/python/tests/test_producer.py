@@ -38,7 +38,7 @@ def test_null_and_empty_differ(
 ) -> None:
     for value, key in ((None, None), (b"", b""), (memoryview(b"view"), bytearray(b"array"))):
         producer.send_sync(orders, value, key=key, partition=0)
-    records = consumer.poll(3, timeout=5)
+    records = consumer.poll(timeout=5, max_records=3)
     assert [(record.value, record.key) for record in records] == [(None, None), (b"", b""), (b"view", b"array")]
     assert all(record.headers == [] and record.tag is None and record.message_id is None for record in records)
 
