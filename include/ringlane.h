@@ -673,7 +673,7 @@ ringlane_status ringlane_engine_recovery(const struct ringlane_engine *engine,
 // Compares what was acknowledged with what can be read and with what each group has finished, as JSON; the fields are
 // those of `ringlane audit --json`. `options` are of `RINGLANE_OPTIONS_AUDIT`, or NULL.
 //
-// Blocks while all records are read. Threads: any. Errors: `UNKNOWN_TOPIC`, `TOO_MANY`, `DAMAGED`, `IO`, `CLOSED`.
+// Blocks while all records are read. Threads: any. Errors: `UNKNOWN_TOPIC`, `TOO_MANY`, `DAMAGED`, `IO`, `CLOSED`, `READ_ONLY`.
 ringlane_status ringlane_engine_audit(const struct ringlane_engine *engine,
                                       const struct ringlane_options *options,
                                       struct ringlane_text **text,
@@ -789,7 +789,7 @@ ringlane_status ringlane_group_create(const struct ringlane_engine *engine,
 // A group as JSON: what it reads, its members, and how far it has come in each partition. `name` may be NULL: all groups,
 // as an array.
 //
-// Threads: any. Errors: `UNKNOWN_GROUP`, `INVALID_ARGUMENT`.
+// Threads: any. Errors: `UNKNOWN_GROUP`, `INVALID_ARGUMENT`, `CLOSED`, `READ_ONLY` (from outside groups cannot be seen).
 ringlane_status ringlane_group_describe(const struct ringlane_engine *engine,
                                         const char *name,
                                         struct ringlane_text **text,
@@ -820,7 +820,7 @@ ringlane_status ringlane_group_delete(const struct ringlane_engine *engine,
 // `RINGLANE_REDRIVE_RECORD`. What it came to is JSON: redriven, unfinished, gone, is_full.
 //
 // Blocks until that is on the device. Threads: any. Errors: `UNKNOWN_GROUP`, `NO_DEAD_LETTER`, `ALREADY_REDRIVEN`,
-// `ORIGINAL_GONE`, `INVALID_ARGUMENT`, `NO_SPACE`, `POISONED`, `CLOSED`, `FORKED`, `READ_ONLY`.
+// `ORIGINAL_GONE`, `TOO_MANY`, `INVALID_ARGUMENT`, `NO_SPACE`, `POISONED`, `CLOSED`, `FORKED`, `READ_ONLY`.
 ringlane_status ringlane_group_redrive(const struct ringlane_engine *engine,
                                        const char *name,
                                        int32_t what,
@@ -1161,7 +1161,8 @@ ringlane_status ringlane_consumer_position(const struct ringlane_consumer *consu
 // NULL if none came, else it belongs to the application and is to be freed. With a filter NULL does not say that the end is
 // reached: the time may be over, or with 0 `max_poll_bytes` passed over; `ringlane_consumer_position` says where it is.
 //
-// Blocks up to `timeout_ms`. Threads: one at a time. Errors: `TRUNCATED` (seek, and go on), `DAMAGED`, `TOPIC_DELETED`
+// Blocks up to `timeout_ms`. Threads: one at a time. Errors: `INVALID_ARGUMENT` (it would wait for ever, and nothing is
+// assigned), `TRUNCATED` (seek, and go on), `DAMAGED`, `TOPIC_DELETED`
 // (until it is unassigned), `HELD_TOO_MUCH`, `WOKEN`, `IN_USE`, `CLOSED` (the consumer is; or the engine is, and everything
 // was read), `FORKED`, `IO`.
 ringlane_status ringlane_consumer_poll(const struct ringlane_consumer *consumer,

@@ -479,7 +479,16 @@ impl Engine {
         Groups::join(&self.inner, name, options)
     }
 
-    /// All groups, by name.
+    /// Whether it could be written to: for the C library, where lists say nothing of who may not see them.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Poisoned`, `Closed`, `Forked`.
+    #[doc(hidden)]
+    pub fn check_usable(&self) -> Result<()> {
+        self.inner.check_usable()
+    }
+
+    /// All groups, by name; none, where the engine was opened to be read.
     pub fn groups(&self) -> Vec<GroupInfo> {
         Groups::list(&self.inner)
     }

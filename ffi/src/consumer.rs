@@ -52,6 +52,10 @@ impl Source for AssignedConsumer {
         !self.is_outside && !self.topics.is_empty()
     }
 
+    fn has_a_source(&self) -> bool {
+        !self.topics.is_empty()
+    }
+
     fn forget_task(&mut self) {
         drop(self.consumer.poll_async());
     }
@@ -254,7 +258,8 @@ pub unsafe extern "C" fn ringlane_consumer_position(
 /// NULL if none came, else it belongs to the application and is to be freed. With a filter NULL does not say that the end is
 /// reached: the time may be over, or with 0 `max_poll_bytes` passed over; `ringlane_consumer_position` says where it is.
 ///
-/// Blocks up to `timeout_ms`. Threads: one at a time. Errors: `TRUNCATED` (seek, and go on), `DAMAGED`, `TOPIC_DELETED`
+/// Blocks up to `timeout_ms`. Threads: one at a time. Errors: `INVALID_ARGUMENT` (it would wait for ever, and nothing is
+/// assigned), `TRUNCATED` (seek, and go on), `DAMAGED`, `TOPIC_DELETED`
 /// (until it is unassigned), `HELD_TOO_MUCH`, `WOKEN`, `IN_USE`, `CLOSED` (the consumer is; or the engine is, and everything
 /// was read), `FORKED`, `IO`.
 #[unsafe(no_mangle)]

@@ -35,6 +35,15 @@ impl EngineObject {
         EngineObject { engine, is_outside, account: Arc::new(Account::new(held_bytes_max)), checks: Mutex::default() }
     }
 
+    /// The engine, for what only who writes knows.
+    fn seen_inside(&self) -> Result<&Engine> {
+        if self.is_outside {
+            // By its name everything says so; an empty list would say that there is none.
+            self.engine.check_usable()?;
+        }
+        Ok(&self.engine)
+    }
+
     fn close(&self) -> Result<()> {
         let checks = std::mem::take(&mut *self.checks.lock().unwrap_or_else(PoisonError::into_inner));
         checks.into_iter().for_each(|checks| checks.give_up());
@@ -244,7 +253,7 @@ pub unsafe extern "C" fn ringlane_engine_recovery(
 /// Compares what was acknowledged with what can be read and with what each group has finished, as JSON; the fields are
 /// those of `ringlane audit --json`. `options` are of `RINGLANE_OPTIONS_AUDIT`, or NULL.
 ///
-/// Blocks while all records are read. Threads: any. Errors: `UNKNOWN_TOPIC`, `TOO_MANY`, `DAMAGED`, `IO`, `CLOSED`.
+/// Blocks while all records are read. Threads: any. Errors: `UNKNOWN_TOPIC`, `TOO_MANY`, `DAMAGED`, `IO`, `CLOSED`, `READ_ONLY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ringlane_engine_audit(
     engine: *const ringlane_engine,
@@ -535,7 +544,7 @@ pub unsafe extern "C" fn ringlane_group_create(
 /// A group as JSON: what it reads, its members, and how far it has come in each partition. `name` may be NULL: all groups,
 /// as an array.
 ///
-/// Threads: any. Errors: `UNKNOWN_GROUP`, `INVALID_ARGUMENT`.
+/// Threads: any. Errors: `UNKNOWN_GROUP`, `INVALID_ARGUMENT`, `CLOSED`, `READ_ONLY` (from outside groups cannot be seen).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ringlane_group_describe(
     engine: *const ringlane_engine,
@@ -549,7 +558,7 @@ pub unsafe extern "C" fn ringlane_group_describe(
             let engine = held::<EngineObject>(engine)?;
             match text_or_null("name", name)? {
                 Some(name) => put_json(text, &engine.engine.describe_group(name)?),
-                None => put_json(text, &engine.engine.groups()),
+                None => put_json(text, &engine.seen_inside()?.groups()),
             }
         })
     }
@@ -609,7 +618,7 @@ pub const RINGLANE_REDRIVE_RECORD: i32 = 3;
 /// `RINGLANE_REDRIVE_RECORD`. What it came to is JSON: redriven, unfinished, gone, is_full.
 ///
 /// Blocks until that is on the device. Threads: any. Errors: `UNKNOWN_GROUP`, `NO_DEAD_LETTER`, `ALREADY_REDRIVEN`,
-/// `ORIGINAL_GONE`, `INVALID_ARGUMENT`, `NO_SPACE`, `POISONED`, `CLOSED`, `FORKED`, `READ_ONLY`.
+/// `ORIGINAL_GONE`, `TOO_MANY`, `INVALID_ARGUMENT`, `NO_SPACE`, `POISONED`, `CLOSED`, `FORKED`, `READ_ONLY`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ringlane_group_redrive(
     engine: *const ringlane_engine,
@@ -661,8 +670,8 @@ pub unsafe extern "C" fn ringlane_transaction_describe(
             let engine = held::<EngineObject>(engine)?;
             match text_or_null("id", id)? {
                 Some(id) => put_json(text, &engine.engine.transaction(id)?),
-                None if with_ended != 0 => put_json(text, &engine.engine.all_transactions()),
-                None => put_json(text, &engine.engine.transactions()),
+                None if with_ended != 0 => put_json(text, &engine.seen_inside()?.all_transactions()),
+                None => put_json(text, &engine.seen_inside()?.transactions()),
             }
         })
     }

@@ -45,6 +45,10 @@ impl Source for GroupConsumer {
         true
     }
 
+    fn has_a_source(&self) -> bool {
+        true
+    }
+
     fn forget_task(&mut self) {
         drop(self.poll_async());
     }

@@ -32,6 +32,8 @@ pub(crate) trait Source: Send {
     fn forget_task(&mut self);
     /// Whether anybody tells it of news.
     fn is_told(&self) -> bool;
+    /// Whether there is anything that could come.
+    fn has_a_source(&self) -> bool;
     /// It is closed: what is held is let go, and that is no failure.
     fn end(self);
 }
@@ -201,6 +203,11 @@ impl<S: Source> Waiting<S> {
         }
         if timeout.is_zero() {
             return Ok(None);
+        }
+        if timeout == Duration::MAX && !used.source.has_a_source() {
+            let reason =
+                "nothing is assigned to it, so it would wait for ever; assign it first, or poll with a timeout";
+            return Err(Failure::argument(S::NAME, reason));
         }
         let deadline = Instant::now().checked_add(timeout);
         let waker = Waker::from(self.wait.clone());

@@ -23,7 +23,7 @@ from ._polling import Consumer, Member
 from ._sending import Producer
 from ._threads import Checker, CheckerThread, Completions
 from ._values import Option, Start, Time, options, parsed, start, start_text, text
-from .errors import TopicExists
+from .errors import GroupExists, TopicExists
 
 _native.setup(
     errors.of_status,
@@ -183,14 +183,26 @@ class Engine:
         return self._child(Consumer(self, self._native.consumer(options(given)), given.get("filter") is not None))
 
     def create_group(
-        self, name: str, kind: str = "shared", topics: Mapping[str, Start] | None = None, **given: Option
+        self,
+        name: str,
+        kind: str = "shared",
+        topics: Mapping[str, Start] | None = None,
+        *,
+        exist_ok: bool = False,
+        **given: Option,
     ) -> None:
-        """Creates a group, "shared" or "ordered", of topics and where each begins. Options: `max_deliveries`,
-        `retry_delay`, `retry_delay_max`, `dead_letter_topic`, `unfinished_max`, `inbox_tokens_max`, `inbox_age_max`,
-        `filter`.
+        """Creates a group, "shared" or "ordered", of topics and where each begins: `topics={"orders": "beginning"}`. Options:
+        `max_deliveries`, `retry_delay`, `retry_delay_max`, `dead_letter_topic`, `unfinished_max`, `inbox_tokens_max`,
+        `inbox_age_max`, `filter`. With `exist_ok` one that is there already stays as it is.
         """
+        if topics is not None and not isinstance(topics, Mapping):
+            raise TypeError(f'topics must say where each topic begins, {{"orders": "beginning"}}, and is {topics!r}')
         named = [f"{topic}:{start_text(place)}" for topic, place in (topics or {}).items()]
-        self._native.create_group(name, {"kind": kind, "topic": named, **options(given)})
+        try:
+            self._native.create_group(name, {"kind": kind, "topic": named, **options(given)})
+        except GroupExists:
+            if not exist_ok:
+                raise
 
     def describe_group(self, name: str) -> dict[str, Any]:
         """What a group reads, its members, and how far it has come in each partition."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import concurrent.futures
+import threading
 from typing import TypeVar
 
 from . import _processes
 from .errors import FATAL, RETRIABLE, UNKNOWN_OUTCOME, Forked, RinglaneError
 
 T = TypeVar("T")
+
+#: Set in threads that bring outcomes.
+brings_outcomes = threading.local()
 
 
 class Future(concurrent.futures.Future[T]):
@@ -33,14 +37,19 @@ class Future(concurrent.futures.Future[T]):
         return self._state != "FINISHED"
 
     def result(self, timeout: float | None = None) -> T:
-        self._check_process()
+        self._check_wait()
         return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        self._check_process()
+        self._check_wait()
         return super().exception(timeout)
 
-    def _check_process(self) -> None:
+    def _check_wait(self) -> None:
+        if self._state != "FINISHED" and getattr(brings_outcomes, "here", False):
+            raise RuntimeError(
+                "this is a callback, on the thread that brings outcomes: it would wait for itself; add a callback to this "
+                "future too, or wait on another thread"
+            )
         if _processes.is_other(self._generation) and self._state != "FINISHED":
             raise Forked("the outcome arrives in the process that this one was forked from", flags=FATAL)
 

@@ -16,7 +16,7 @@ from . import _native
 from ._native import Batch, Record
 from ._types import Bytes, Delivery
 from ._values import Once, Start, Time, milliseconds, parsed, start, timeout as wait_of
-from .errors import Closed, RinglaneError
+from .errors import Closed, InvalidArgument, RinglaneError
 
 if TYPE_CHECKING:
     from ._engine import Engine, Topic
@@ -46,6 +46,8 @@ class _Polling(Generic[N]):
         count, wait = _count(max_records), wait_of(timeout)
         left = self._left
         if not left:
+            if wait < 0:
+                self._check_wait()
             records = self._native.poll(wait)
             if count is None or len(records) <= count:
                 return records
@@ -62,7 +64,13 @@ class _Polling(Generic[N]):
         """The next records in place, for a `with` block: keys and values are memoryviews of the log's own memory, and
         are released when the block ends. Records that an earlier poll has left over are not among them: poll those first.
         """
-        return self._native.poll_batch(wait_of(timeout))
+        wait = wait_of(timeout)
+        if wait < 0:
+            self._check_wait()
+        return self._native.poll_batch(wait)
+
+    def _check_wait(self) -> None:
+        """Whether there is anything that could come."""
 
     def __iter__(self) -> Iterator[Record]:
         """Each record as it comes, until this is closed."""
@@ -179,6 +187,12 @@ class Consumer(_Polling[_native.Consumer]):
             if name == native.name and partition in (None, each):
                 del self._assigned[name, each]
         self._forget(native.name, partition)
+
+    def _check_wait(self) -> None:
+        if not self._assigned and not self._native.closed:
+            raise InvalidArgument(
+                "nothing is assigned to the consumer, so it would wait for ever; assign it first, or poll with a timeout"
+            )
 
     def assignment(self) -> list[tuple[str, int]]:
         """What is read: topics and partitions."""

@@ -14,6 +14,7 @@ import weakref
 from typing import Callable
 
 from . import _native, _processes
+from ._futures import brings_outcomes
 from ._values import Outcome
 from .errors import RinglaneError
 
@@ -109,6 +110,10 @@ class _Worker(threading.Thread):
 
 
 class _Completions(_Worker):
+    def run(self) -> None:
+        brings_outcomes.here = True
+        super().run()
+
     def take(self, timeout_ms: int) -> bool:
         return self.queue.deliver(0 if self.is_stopping else timeout_ms) > 0
 

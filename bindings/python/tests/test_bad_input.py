@@ -352,3 +352,26 @@ def test_objects_do_not_leak_memory(producer: ringlane.Producer, orders: ringlan
     assert sys.getallocatedblocks() - before < 500
     assert queue.pending == 0
     queue.close()
+
+
+def test_a_group_that_is_there_and_topics_without_a_start(engine: ringlane.Engine, orders: ringlane.Topic) -> None:
+    engine.create_group("billing", topics={"orders": "end"})
+    engine.create_group("billing", topics={"orders": "beginning"}, exist_ok=True)
+    with pytest.raises(ringlane.GroupExists):
+        engine.create_group("billing", topics={"orders": "end"})
+    with pytest.raises(TypeError, match="begins"):
+        engine.create_group("more", topics=["orders"])  # type: ignore[arg-type]
+
+
+def test_what_only_the_writer_knows_is_no_empty_list(path: pathlib.Path, engine: ringlane.Engine) -> None:
+    with ringlane.open_read_only(path) as reader:
+        for look in (reader.groups, reader.transactions):
+            with pytest.raises(ringlane.ReadOnly):
+                look()
+
+
+def test_a_poll_for_ever_of_nothing_is_refused(consumer: ringlane.Consumer) -> None:
+    consumer.unassign("orders")
+    with pytest.raises(ringlane.InvalidArgument, match="assign"):
+        consumer.poll()
+    assert consumer.poll(timeout=0.001) == []

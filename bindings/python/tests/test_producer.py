@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import datetime
 import pathlib
+import queue
 import threading
 import time
 
@@ -227,3 +228,21 @@ def test_a_callback_may_close_the_engine(path: pathlib.Path) -> None:
     concurrent.futures.wait(futures, timeout=10)
     assert [future.result(0).offset for future in futures] == list(range(1000))
     engine.close()
+
+
+def test_a_callback_that_waits_for_an_outcome_is_told_that_it_would_wait_for_itself(
+    engine: ringlane.Engine, orders: ringlane.Topic, producer: ringlane.Producer
+) -> None:
+    said: "queue.Queue[object]" = queue.Queue()
+
+    def told(error: object, receipt: object) -> None:
+        later = producer.send(orders, b"behind it")
+        try:
+            later.result()
+        except RuntimeError as wrong:
+            said.put(wrong)
+        later.add_done_callback(said.put)
+
+    producer.send(orders, b"first", on_delivery=told).result(60)
+    assert "wait for itself" in str(said.get(timeout=60))
+    assert isinstance(said.get(timeout=60), ringlane.Future)

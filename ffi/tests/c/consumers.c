@@ -29,6 +29,19 @@ static reading begin_reading(void) {
     return begin_reading_with(engine_options(), options_of(RINGLANE_OPTIONS_CONSUMER, NULL));
 }
 
+static void a_poll_for_ever_of_nothing_is_refused(void) {
+    ringlane_engine *engine = open_engine("main");
+    ringlane_consumer *consumer = NULL;
+    ringlane_records *records = NULL;
+    OK(ringlane_consumer_open(engine, NULL, &consumer, &error));
+    FAILS(ringlane_consumer_poll(consumer, -1, &records, &error), RINGLANE_ERROR_INVALID_ARGUMENT);
+    CHECK(strstr(error.message, "assign") != NULL);
+    OK(ringlane_consumer_poll(consumer, 5, &records, &error));
+    CHECK(records == NULL);
+    OK(ringlane_consumer_free(consumer, &error));
+    end_engine(engine);
+}
+
 static void end_reading(reading *it) {
     OK(ringlane_consumer_free(it->consumer, &error));
     OK(ringlane_queue_free(it->queue, &error));
@@ -438,7 +451,8 @@ static void polls_are_refused_while_batches_keep_too_much(void) {
     end_reading(&it);
 }
 
-MAIN(TEST(a_poll_whose_filter_wants_nothing_ends_in_time),
+MAIN(TEST(a_poll_for_ever_of_nothing_is_refused),
+     TEST(a_poll_whose_filter_wants_nothing_ends_in_time),
      TEST(a_poll_that_passes_over_records_can_be_woken_and_closed),
      TEST(what_a_notice_found_is_where_the_consumer_stands),
      TEST(what_was_found_of_a_partition_goes_where_it_is_sent),

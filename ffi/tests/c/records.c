@@ -759,6 +759,12 @@ static void a_directory_is_read_beside_its_writer(void) {
     FAILS(ringlane_engine_sync(reader, &error), RINGLANE_ERROR_READ_ONLY);
     FAILS(ringlane_topic_delete_records(reader, read, 0, 1, NULL, &error), RINGLANE_ERROR_READ_ONLY);
     FAILS(ringlane_checker_register(reader, "c", NULL, queue, 1, &error), RINGLANE_ERROR_READ_ONLY);
+    // An empty list would say that there are none.
+    ringlane_text *text = NULL;
+    FAILS(ringlane_group_describe(reader, NULL, &text, &error), RINGLANE_ERROR_READ_ONLY);
+    FAILS(ringlane_group_describe(reader, "g", &text, &error), RINGLANE_ERROR_READ_ONLY);
+    FAILS(ringlane_transaction_describe(reader, NULL, 0, &text, &error), RINGLANE_ERROR_READ_ONLY);
+    FAILS(ringlane_transaction_describe(reader, NULL, 1, &text, &error), RINGLANE_ERROR_READ_ONLY);
     // A second writer is told who has it.
     ringlane_engine *second = NULL;
     options = engine_options();

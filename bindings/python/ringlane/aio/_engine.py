@@ -90,10 +90,16 @@ class Engine:
         return Consumer(self, self.sync_engine.consumer(**given))
 
     async def create_group(
-        self, name: str, kind: str = "shared", topics: Mapping[str, Start] | None = None, **given: Option
+        self,
+        name: str,
+        kind: str = "shared",
+        topics: Mapping[str, Start] | None = None,
+        *,
+        exist_ok: bool = False,
+        **given: Option,
     ) -> None:
         """See `ringlane.Engine.create_group`."""
-        await _run(self.sync_engine.create_group, name, kind, topics, **given)
+        await _run(self.sync_engine.create_group, name, kind, topics, exist_ok=exist_ok, **given)
 
     def describe_group(self, name: str) -> dict[str, Any]:
         return self.sync_engine.describe_group(name)
