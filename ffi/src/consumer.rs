@@ -63,9 +63,10 @@ impl Source for AssignedConsumer {
     fn end(self) {}
 }
 
-/// What was found of a partition is not wanted any more: it is read elsewhere, or not at all. `None`: of all of a topic's.
-fn forget(found: &mut Found, topic: &Topic, partition: Option<u32>) {
-    let is_other = |name: &str, of: u32| name != topic.name() || partition.is_some_and(|partition| partition != of);
+/// What was found of a partition, or of any of a topic's, is not wanted any more: it is read elsewhere, or not at all.
+fn forget(found: &mut Found, topic: &Topic, partition: u32) {
+    let is_other =
+        |name: &str, of: u32| name != topic.name() || (partition != RINGLANE_ANY_PARTITION && partition != of);
     *found = match found.take() {
         Some(Ok(Polled::Records(mut records))) => {
             records.retain(is_other);
@@ -154,7 +155,7 @@ pub unsafe extern "C" fn ringlane_consumer_assign(
                     RINGLANE_ANY_PARTITION => used.consumer.assign_all(&topic, start)?,
                     partition => used.consumer.assign(&topic, partition, start)?,
                 }
-                forget(found, &topic, (partition != RINGLANE_ANY_PARTITION).then_some(partition));
+                forget(found, &topic, partition);
                 used.topics.insert(topic.name().to_owned(), topic.clone());
                 Ok(())
             })
@@ -182,7 +183,7 @@ pub unsafe extern "C" fn ringlane_consumer_unassign(
             };
             consumer.with(|used, found| {
                 partitions.for_each(|partition| used.consumer.unassign(&topic, partition));
-                forget(found, &topic, (partition != RINGLANE_ANY_PARTITION).then_some(partition));
+                forget(found, &topic, partition);
                 let is_read = |partition: u32| used.consumer.position(&topic, partition).is_some();
                 if !(0..topic.partitions()).any(is_read) {
                     used.topics.remove(topic.name());
@@ -213,7 +214,7 @@ pub unsafe extern "C" fn ringlane_consumer_seek(
             let start = start_of(start, value)?;
             consumer.with(|used, found| {
                 used.consumer.seek(&topic, partition, start)?;
-                forget(found, &topic, Some(partition));
+                forget(found, &topic, partition);
                 Ok(())
             })
         })

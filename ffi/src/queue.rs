@@ -260,6 +260,9 @@ impl Queue {
         timeout: Duration,
         mut give: impl FnMut(usize, &ringlane_event),
     ) -> Result<usize> {
+        if count_max == 0 {
+            return Err(Failure::argument("count_max", "0 events would never end"));
+        }
         let deadline = Instant::now().checked_add(timeout);
         let mut inner = self.lock();
         while inner.is_empty() && !timeout.is_zero() && !self.is_closed() && !inner.is_woken {
@@ -521,9 +524,6 @@ pub unsafe extern "C" fn ringlane_queue_drain(
             let queue = held::<QueueObject>(queue)?;
             check_out("count", count)?;
             check_array("events", events, stride, count_max)?;
-            if count_max == 0 {
-                return Err(Failure::argument("count_max", "0 events would never end"));
-            }
             let given = queue.drain(count_max, wait_of(timeout_ms), |at, event| put_at(events, stride, at, event))?;
             put("count", count, given)
         })
@@ -557,9 +557,6 @@ pub unsafe extern "C" fn ringlane_queue_dispatch(
             check_out("count", count)?;
             let function = function.ok_or_else(|| Failure::argument("function", "it is NULL"))?;
             check_size("count_max", count_max)?;
-            if count_max == 0 {
-                return Err(Failure::argument("count_max", "0 events would never end"));
-            }
             // Taken out first: while the function runs nothing is locked.
             let mut events = Vec::new();
             queue.drain(count_max.min(DISPATCHED_MAX), wait_of(timeout_ms), |_, event| events.push(*event))?;

@@ -83,7 +83,7 @@ impl<T: Send + Sync> Table<T> {
         // SAFETY: a slot that was taken and is not live is reached by nobody else.
         unsafe { *slot.object.get() = Some((kind, ForkMark::default(), object)) };
         slot.state.store(generation << 32 | LIVE, Ordering::Release);
-        Some(generation << 32 | u64::from(kind) << 24 | u64::from(at + 1))
+        Some(name(generation, kind, at))
     }
 
     /// The object of a handle, for as long as the guard is there.
@@ -133,8 +133,7 @@ impl<T: Send + Sync> Table<T> {
         for at in 0..self.used.load(Ordering::Acquire).min(HANDLES_MAX) {
             let Some(slot) = self.slot(at) else { continue };
             let generation = slot.state.load(Ordering::Relaxed) >> 32;
-            let handle = generation << 32 | u64::from(kind) << 24 | u64::from(at + 1);
-            if let Ok(object) = self.get(kind, handle) {
+            if let Ok(object) = self.get(kind, name(generation, kind, at)) {
                 show(&object);
             }
         }
@@ -208,6 +207,11 @@ impl<T: Send + Sync> Table<T> {
             drop(unsafe { Box::from_raw(slots) });
         }
     }
+}
+
+/// The handle of what a slot has.
+fn name(generation: u64, kind: u8, at: u32) -> u64 {
+    generation << 32 | u64::from(kind) << 24 | u64::from(at + 1)
 }
 
 /// In which chunk a slot is, and where in it.

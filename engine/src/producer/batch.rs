@@ -125,6 +125,13 @@ pub(crate) struct Outcome {
     pub(crate) parts: Result<Vec<PartOutcome>, Error>,
 }
 
+impl Outcome {
+    /// That of a batch of which no lane can tell more.
+    fn failed(error: Error) -> Outcome {
+        Outcome { log: 0, durability: Durability::Synced, parts: Err(error) }
+    }
+}
+
 /// What completing a batch set in motion.
 pub(crate) struct Completed {
     /// Threads and tasks that waited and go on now.
@@ -168,8 +175,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         if self.0.outcome.get().is_none() {
             let reason = "the lane that had it in hand broke down".to_owned();
-            let parts = Err(Error::UnknownOutcome { reason });
-            if self.0.complete(Outcome { log: 0, durability: Durability::Synced, parts }).callbacks {
+            if self.0.complete(Outcome::failed(Error::UnknownOutcome { reason })).callbacks {
                 self.0.run_callbacks();
             }
         }
@@ -180,7 +186,7 @@ impl Batch {
     /// One that no lane has seen, and whose outcome is this error.
     pub(crate) fn refused(error: Error) -> Arc<Batch> {
         let batch = Arc::new(Batch::default());
-        Ticket::new(batch.clone()).complete(Outcome { log: 0, durability: Durability::Synced, parts: Err(error) });
+        batch.complete(Outcome::failed(error));
         batch
     }
 
@@ -213,8 +219,7 @@ impl Batch {
     fn is_out_of_reach(&self) -> bool {
         let forked = self.process.is_forked();
         if forked {
-            let parts = Err(Error::Forked);
-            let _ = self.outcome.set(Outcome { log: 0, durability: Durability::Synced, parts });
+            let _ = self.outcome.set(Outcome::failed(Error::Forked));
         }
         forked
     }

@@ -1,7 +1,7 @@
 //! Buffers of batches that were written, kept for the next ones of any producer of the engine.
 //!
-//! A buffer that comes fresh from the system costs a fault for each of its pages, which is a third of what a record costs
-//! its sender. A burst has many of them under way at once, so it is bytes that are bounded here, not buffers.
+//! A buffer that comes fresh from the system costs its sender a fault for each of its pages. A burst has many of them under
+//! way at once, so it is bytes that are bounded here, not buffers.
 //!
 //! Invariants:
 //! - What lies here is empty, and takes [`SPARE_BYTES_MAX`] at most.

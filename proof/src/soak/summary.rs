@@ -9,6 +9,7 @@
 use super::sample::{Line, Sample};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::Range;
 
 /// By so much the last third may be above the middle one.
 const RISE_MAX: f64 = 0.2;
@@ -73,17 +74,23 @@ pub struct Summary {
     pub failures: Vec<String>,
 }
 
+/// The second third of a run, and the last.
+fn thirds(seconds: f64) -> (Range<f64>, Range<f64>) {
+    (seconds / 3.0..seconds * 2.0 / 3.0, seconds * 2.0 / 3.0..f64::INFINITY)
+}
+
 impl Course {
     fn of(points: &[(f64, f64)], seconds: f64) -> Course {
-        let mean = |from: f64, to: f64| {
+        let mean = |third: Range<f64>| {
             let within: Vec<f64> =
-                points.iter().filter(|(at_s, _)| (from..to).contains(at_s)).map(|(_, value)| *value).collect();
+                points.iter().filter(|(at_s, _)| third.contains(at_s)).map(|(_, value)| *value).collect();
             if within.is_empty() { 0.0 } else { within.iter().sum::<f64>() / within.len() as f64 }
         };
+        let (middle, last) = thirds(seconds);
         Course {
             max: points.iter().map(|(_, value)| *value).fold(0.0, f64::max),
-            middle_third_mean: mean(seconds / 3.0, seconds * 2.0 / 3.0),
-            last_third_mean: mean(seconds * 2.0 / 3.0, f64::INFINITY),
+            middle_third_mean: mean(middle),
+            last_third_mean: mean(last),
         }
     }
 
@@ -97,9 +104,9 @@ impl Course {
         for kind in kinds {
             let its = points.iter().filter(|(_, _, other)| *other == kind).map(|(at_s, value, _)| (*at_s, *value));
             let its: Vec<(f64, f64)> = its.collect();
-            let count = |from: f64, to: f64| its.iter().filter(|(at_s, _)| (from..to).contains(at_s)).count();
-            let counts = (count(seconds / 3.0, seconds * 2.0 / 3.0), count(seconds * 2.0 / 3.0, f64::INFINITY));
-            let weight = counts.0.min(counts.1) as f64;
+            let count = |third: Range<f64>| its.iter().filter(|(at_s, _)| third.contains(at_s)).count();
+            let (middle_third, last_third) = thirds(seconds);
+            let weight = count(middle_third).min(count(last_third)) as f64;
             let course = Course::of(&its, seconds);
             middle += weight * course.middle_third_mean;
             last += weight * course.last_third_mean;
