@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+/// Rounds of `error-device` beyond those asked for, at most, until an error has reached the engine.
+const ROUNDS_MORE_MAX: u64 = 10;
+
 /// A file system by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Name {
@@ -72,7 +75,7 @@ pub struct BlockLogArguments {
 pub struct ErrorDeviceArguments {
     #[command(flatten)]
     common: Common,
-    /// Recordings with each error on each file system
+    /// Recordings with each error on each file system. More follow, up to ten times, until an error has reached the engine
     #[arg(long, default_value_t = 5)]
     rounds: u64,
     /// At most so many cuts of each recording
@@ -128,8 +131,14 @@ pub fn run_error_device(arguments: &ErrorDeviceArguments) -> Ending {
         Ok(session) => session,
         Err(error) => return Ending::new("error-device: 0 errors", vec![error]),
     };
-    for file_system in session.file_systems() {
-        for (round, fault) in (0..arguments.rounds).flat_map(|round| Fault::ALL.map(|fault| (round, fault))) {
+    let file_systems = session.file_systems();
+    // Chance decides which write the device fails: the engine's, the file system's or the history's. A run in which
+    // the engine met none would show nothing, so it goes on for a while.
+    for round in 0..arguments.rounds + ROUNDS_MORE_MAX {
+        if round >= arguments.rounds && session.figures.told > 0 {
+            break;
+        }
+        for (file_system, fault) in file_systems.iter().flat_map(|one| Fault::ALL.map(|fault| (*one, fault))) {
             let options = BlockLogOptions {
                 cuts_max: Some(arguments.cuts),
                 children: 3,
