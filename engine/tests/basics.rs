@@ -126,6 +126,24 @@ fn many_segments_are_sealed_indexed_and_read_cold() {
     }
 }
 
+/// The clock of the timestamps stands still for 4 ms at a time: a delay that began by it ended early by as much.
+#[test]
+fn a_delay_is_no_shorter_than_was_asked_for() {
+    let directory = directory();
+    let engine = Engine::open(directory.path(), options()).unwrap();
+    let topic = engine.create_topic("t", TopicOptions::new().partitions(1)).unwrap();
+    let producer = engine.producer(ProducerOptions::new()).unwrap();
+    let mut consumer = engine.consumer(ConsumerOptions::new()).unwrap();
+    consumer.assign(&topic, 0, Start::Beginning).unwrap();
+    for delay in (0..20).map(|round| Duration::from_micros(10_000 + 250 * round)) {
+        let begun = std::time::Instant::now();
+        let record = Record::new(b"later").visible_after(delay);
+        producer.send(&topic, record).unwrap().wait().unwrap();
+        assert_eq!(consumer.poll(Duration::from_secs(20)).unwrap().len(), 1);
+        assert!(begun.elapsed() >= delay, "{:?} of {delay:?}", begun.elapsed());
+    }
+}
+
 #[test]
 fn delayed_records_become_visible_in_time_and_can_be_cancelled() {
     let directory = directory();

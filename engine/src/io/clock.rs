@@ -4,7 +4,7 @@ use super::Clock;
 use std::time::Instant;
 
 /// `CLOCK_MONOTONIC`, and `CLOCK_REALTIME_COARSE`: every record gets a timestamp, and the coarse clock
-/// costs a quarter of the fine one. It lags by at most one tick of the kernel (1 to 10 ms).
+/// costs a quarter of the fine one. It lags by at most one tick of the kernel (1 to 10 ms). Delays begin by the fine one.
 #[derive(Debug)]
 pub struct SystemClock {
     start: Instant,
@@ -28,10 +28,39 @@ impl Clock for SystemClock {
         self.start.elapsed().as_nanos() as u64
     }
 
+    #[inline]
     fn wall_ms(&self) -> i64 {
-        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the call fills the structure it is given; this clock is there since Linux 2.6.32.
-        unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &mut now) };
+        let now = time_of(libc::CLOCK_REALTIME_COARSE);
         now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+    }
+
+    fn wall_ms_rounded_up(&self) -> i64 {
+        let now = time_of(libc::CLOCK_REALTIME);
+        now.tv_sec * 1000 + (now.tv_nsec + 999_999) / 1_000_000
+    }
+}
+
+fn time_of(clock: libc::clockid_t) -> libc::timespec {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call fills the structure it is given; both clocks are there since Linux 2.6.32.
+    unsafe { libc::clock_gettime(clock, &mut now) };
+    now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The coarse clock stood still for a tick: a delay that began by it ended up to 4 ms early.
+    #[test]
+    fn what_is_rounded_up_is_never_behind() {
+        let clock = SystemClock::new();
+        let begun = Instant::now();
+        while begun.elapsed().as_millis() < 50 {
+            let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is later");
+            let now = clock.wall_ms_rounded_up();
+            assert!(now as u128 >= since_1970.as_millis(), "{now} is behind {since_1970:?}");
+            assert!(clock.wall_ms() <= now + 1);
+        }
     }
 }

@@ -229,8 +229,12 @@ pub trait ReadRing: Send {
 pub trait Clock: Send + Sync {
     /// Nanoseconds since some fixed moment; never goes back.
     fn monotonic_ns(&self) -> u64;
-    /// Milliseconds since 1970-01-01 UTC; may jump.
+    /// Milliseconds since 1970-01-01 UTC; may jump, and may lag behind by a few.
     fn wall_ms(&self) -> i64;
+    /// The same without the lag, rounded up: a delay that begins here ends no earlier than it was asked to.
+    fn wall_ms_rounded_up(&self) -> i64 {
+        self.wall_ms()
+    }
 }
 
 /// Which backend runs, and why not a better one.

@@ -227,11 +227,8 @@ impl Producer {
         }
         let partition = self.partition_of(topic, record)?;
         let size = record.encoded_size(self.engine.options.record_bytes_max)?;
-        let now = match (record.timestamp_ms, record.visibility) {
-            (Some(timestamp_ms), Visibility::Now | Visibility::At(_)) => timestamp_ms,
-            _ => self.engine.clock.wall_ms(),
-        };
-        let (timestamp_ms, due_ms) = times(record, now);
+        let timestamp_ms = record.timestamp_ms.unwrap_or_else(|| self.engine.clock.wall_ms());
+        let due_ms = self.due_ms(record);
         let mut adding = self.accumulators[lane_of(partition)].adding()?;
         let appended = adding.push(partition, record, size, timestamp_ms, due_ms, given);
         let batch = adding.batch().clone();
@@ -402,7 +399,7 @@ impl Producer {
                 adding = accumulator.adding()?;
             }
             let record = record_at(at).1;
-            let (timestamp_ms, due_ms) = times(record, now);
+            let (timestamp_ms, due_ms) = (record.timestamp_ms.unwrap_or(now), self.due_ms(record));
             let place = adding.push(*partition, record, *size, timestamp_ms, due_ms, None);
             put(at, adding.batch(), place, timestamp_ms);
         }
@@ -440,6 +437,19 @@ impl Producer {
     pub fn cancel(&self, id: RecordId) -> Result<()> {
         self.engine.check_fork()?;
         self.engine.ask_of_withheld(id, |identity, reply| Message::Cancel { identity, reply })
+    }
+
+    /// When a record becomes visible, if that is not at once.
+    #[inline]
+    fn due_ms(&self, record: &Record<'_>) -> Option<i64> {
+        match record.visibility {
+            Visibility::Now => None,
+            Visibility::At(time_ms) => Some(time_ms),
+            Visibility::After(delay) => {
+                let delay_ms = i64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX);
+                Some(self.engine.clock.wall_ms_rounded_up().saturating_add(delay_ms))
+            }
+        }
     }
 
     #[inline]
@@ -488,16 +498,6 @@ type Placed<'a> = (&'a Arc<TopicShared>, u32);
 #[inline]
 fn lane_of((topic, partition): Placed<'_>) -> usize {
     topic.partitions[partition as usize].lane as usize
-}
-
-/// The timestamp of a record sent `now`, and when it is due if it is delayed.
-fn times(record: &Record<'_>, now: i64) -> (i64, Option<i64>) {
-    let due_ms = match record.visibility {
-        Visibility::Now => None,
-        Visibility::At(time_ms) => Some(time_ms),
-        Visibility::After(delay) => Some(now.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))),
-    };
-    (record.timestamp_ms.unwrap_or(now), due_ms)
 }
 
 /// The partition of a record: its own, that of its key, or each in turn.

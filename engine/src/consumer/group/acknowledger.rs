@@ -231,7 +231,7 @@ impl Acknowledger {
     /// # Errors
     /// As [`Acknowledger::ack`].
     pub fn nack(&self, id: DeliveryId, delay: Option<Duration>) -> Result<()> {
-        let delay_ms = delay.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+        let delay_ms = delay.map(|delay| u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX));
         self.end_one(id, Cause::Nacked { delay_ms }, DeliveryEnd::Nacked)
     }
 

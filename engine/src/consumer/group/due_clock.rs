@@ -27,7 +27,7 @@ impl DueClock {
     pub(super) fn now_ms(&self, clock: &dyn Clock) -> i64 {
         // In this order: who is held up between the two takes the difference for smaller, and that does not count. The other
         // way round delays ended early, for ever, by as long as a thread was once held up.
-        let wall_ms = clock.wall_ms();
+        let wall_ms = clock.wall_ms_rounded_up();
         let monotonic_ms = (clock.monotonic_ns() / 1_000_000) as i64;
         let ahead_ms = wall_ms.saturating_sub(monotonic_ms);
         // The largest difference alone counts, and says nothing of other memory.
