@@ -676,8 +676,7 @@ impl EngineInner {
         if topic.partitions.first().is_some_and(|first| Arc::ptr_eq(&first.log.pages, &self.pages)) {
             return topic.check();
         }
-        let reason = "the handle is one of another engine; get one of this engine with `Engine::topic`".to_owned();
-        Err(Error::InvalidArgument { name: "topic", value: topic.name.to_string(), reason })
+        Err(topic.is_of_another_engine())
     }
 
     #[inline]

@@ -95,6 +95,8 @@ pub use options::{DiskBound, Options, Recovery};
 pub use producer::{
     BatchHandle, Durability, LastSent, Producer, ProducerInfo, ProducerOptions, Receipt, RecordId, SendHandle,
 };
+#[doc(hidden)]
+pub use producer::{NoteRoom, NotedRecords, OutcomeSink, RecordSource};
 pub use record::{Header, Headers, Record, RecordRef, TAG_HEADER, Visibility};
 pub use repair::{LostOffsets, MovedOffsets, RepairProgress, RepairReport, repair};
 pub use stats::{CleanerStats, LaneStats, OutsideLog, OutsideStats, Stats};

@@ -175,8 +175,31 @@ impl<'a> Record<'a> {
         self.headers.len() + usize::from(self.tag.is_some())
     }
 
+    /// Whether it has no more than a value, as most do: that way is short enough to stand where it is called.
+    #[inline(always)]
+    fn is_value_only(&self) -> bool {
+        self.key.is_none()
+            && self.sequence.is_none()
+            && self.message_id.is_none()
+            && self.tag.is_none()
+            && self.headers.is_empty()
+    }
+
+    /// Whether it is visible at once, and has nothing to be known again by.
+    #[inline(always)]
+    pub(crate) fn is_at_once_and_new(&self) -> bool {
+        matches!(self.visibility, Visibility::Now) && self.sequence.is_none() && self.message_id.is_none()
+    }
+
     /// Size in the log without padding, or why it cannot be sent.
+    #[inline(always)]
     pub(crate) fn encoded_size(&self, bytes_max: usize) -> Result<usize> {
+        let size = RECORD_HEADER_BYTES + self.value.map_or(0, <[u8]>::len);
+        if self.is_value_only() && size <= bytes_max { Ok(size) } else { self.encoded_size_of_any(bytes_max) }
+    }
+
+    #[inline(never)]
+    fn encoded_size_of_any(self, bytes_max: usize) -> Result<usize> {
         let too_large = |bytes| Error::RecordTooLarge { bytes, bytes_max, option: "record_bytes_max" };
         let mut size = RECORD_HEADER_BYTES + self.value.map_or(0, <[u8]>::len);
         if let Some(key) = self.key {
@@ -217,11 +240,29 @@ impl<'a> Record<'a> {
     }
 
     /// Writes the record and its padding at the end of `target`; `size` is its encoded size.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn encode_into(&self, target: &mut Vec<u8>, size: usize, timestamp_ms: i64) {
         let start = target.len();
         let padded = size.next_multiple_of(RECORD_ALIGNMENT);
-        target.reserve(padded);
+        target.reserve(padded + RECORD_ALIGNMENT);
+        if self.is_value_only() {
+            let mut fixed = [0u8; RECORD_HEADER_BYTES];
+            fixed[0..4].copy_from_slice(&(size as u32).to_le_bytes());
+            fixed[4] = if self.value.is_none() { FLAG_NULL_VALUE } else { 0 };
+            fixed[8..16].copy_from_slice(&timestamp_ms.to_le_bytes());
+            target.extend_from_slice(&fixed);
+            target.extend_from_slice(self.value.unwrap_or_default());
+        } else {
+            self.encode_any_into(target, size, timestamp_ms);
+        }
+        debug_assert_eq!(target.len() - start, size);
+        // As many zeros as are known here, for a number that is not would be a call.
+        target.extend_from_slice(&[0; RECORD_ALIGNMENT]);
+        target.truncate(start + padded);
+    }
+
+    #[inline(never)]
+    fn encode_any_into(self, target: &mut Vec<u8>, size: usize, timestamp_ms: i64) {
         let mut flags = 0;
         if self.key.is_some() {
             flags |= FLAG_KEY;
@@ -268,8 +309,6 @@ impl<'a> Record<'a> {
         if let Some(value) = self.value {
             target.extend_from_slice(value);
         }
-        debug_assert_eq!(target.len() - start, size);
-        target.resize(start + padded, 0);
     }
 }
 

@@ -394,3 +394,138 @@ impl std::task::Wake for Unpark {
         self.0.unpark();
     }
 }
+
+/// In a batch, records that are alike go one behind the other without being looked at anew; those that are not go their own
+/// way in between.
+#[test]
+fn a_batch_of_all_kinds_of_records_arrives_as_it_was_sent() {
+    for lanes in [1, 2] {
+        let directory = directory();
+        let engine = Engine::open(directory.path(), options().lanes(Some(lanes))).unwrap();
+        let topic = engine.create_topic("t", TopicOptions::new().partitions(2)).unwrap();
+        let producer = engine.producer(ProducerOptions::new().name("p")).unwrap();
+        let values: Vec<Vec<u8>> = (0..3_000usize).map(|at| vec![at as u8; at * 7 % 190]).collect();
+        let headers = [Header { name: "h", value: b"1" }];
+        let ids: Vec<String> = (0..values.len()).map(|at| format!("id-{at}")).collect();
+        let records: Vec<Record<'_>> = (0..values.len())
+            .map(|at| {
+                let record = Record { partition: Some((at / 50 % 2) as u32), ..Record::new(&values[at]) };
+                match at % 97 {
+                    3 => Record { value: None, ..record },
+                    11 | 12 => record.key(b"key"),
+                    23 => Record { headers: &headers, ..record },
+                    31 => record.tag("tag"),
+                    41 => record.message_id(ids[at].as_bytes()),
+                    53 | 54 => Record { timestamp_ms: Some(77), ..record },
+                    61 => record.visible_after(Duration::from_millis(1)),
+                    _ => record,
+                }
+            })
+            .collect();
+        let receipts = producer.send_batch(&topic, &records).unwrap().wait().unwrap();
+        assert_eq!(receipts.len(), records.len());
+        let mut left: std::collections::BTreeMap<(u32, u64), usize> = std::collections::BTreeMap::new();
+        let mut delayed = 0;
+        for (at, receipt) in receipts.iter().enumerate() {
+            assert_eq!(Some(receipt.partition), records[at].partition);
+            match receipt.offset {
+                Some(offset) => assert!(left.insert((receipt.partition, offset), at).is_none()),
+                None => delayed += 1,
+            }
+        }
+        assert_eq!(delayed, records.iter().filter(|record| record.visibility != Visibility::Now).count());
+        let mut consumer = engine.consumer(ConsumerOptions::new()).unwrap();
+        consumer.assign_all(&topic, Start::Beginning).unwrap();
+        while !left.is_empty() {
+            let polled = consumer.poll(Duration::from_secs(20)).unwrap();
+            assert!(!polled.is_empty(), "{} are missing", left.len());
+            for view in polled.iter() {
+                let Some(at) = left.remove(&(view.partition(), view.offset())) else {
+                    assert!(view.is_late(), "nobody sent it");
+                    continue;
+                };
+                let record = &records[at];
+                assert_eq!(
+                    (view.value(), view.key(), view.message_id()),
+                    (record.value, record.key, record.message_id)
+                );
+                assert_eq!(view.tag(), record.tag);
+                assert!(record.timestamp_ms.is_none_or(|time| time == view.timestamp_ms()));
+                let own: Vec<_> = view.headers().filter(|header| header.name != TAG_HEADER).collect();
+                assert_eq!(own, record.headers);
+            }
+        }
+        // One that is refused: none is sent.
+        let mut wrong = records.clone();
+        let long = [0; 200];
+        wrong[2_990].message_id = Some(&long);
+        let records_of = |stats: Stats| stats.lanes.iter().map(|lane| lane.records).sum::<u64>();
+        let before = records_of(engine.stats());
+        assert_eq!(producer.send_batch(&topic, &wrong).unwrap_err().code(), "invalid-argument");
+        assert_eq!(records_of(engine.stats()), before);
+    }
+}
+
+/// What sinks were told, by number.
+#[derive(Default)]
+struct Told(std::sync::Mutex<Vec<(u64, Result<Receipt>)>>);
+
+impl OutcomeSink for Told {
+    fn room(&self) -> NoteRoom {
+        NoteRoom::default()
+    }
+
+    fn tell(&self, records: NotedRecords) {
+        self.0.lock().unwrap().extend((0..records.len()).map(|at| records.outcome(at)));
+        assert!(records.into_room().capacity() > 0);
+    }
+}
+
+/// The C library's queues are such sinks.
+#[test]
+fn a_sink_is_told_once_of_each_of_its_records_in_their_order() {
+    struct Passing;
+    impl ProducerInterceptor for Passing {}
+    let wait_for = |told: &Told, count: usize| {
+        let begun = std::time::Instant::now();
+        while told.0.lock().unwrap().len() < count {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{} of {count}", told.0.lock().unwrap().len());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    for intercepted in [false, true] {
+        let directory = directory();
+        let engine = Engine::open(directory.path(), options()).unwrap();
+        let topic = engine.create_topic("t", TopicOptions::new().partitions(1)).unwrap();
+        let options = match intercepted {
+            true => ProducerOptions::new().interceptor(std::sync::Arc::new(Passing)),
+            false => ProducerOptions::new(),
+        };
+        let producer = engine.producer(options).unwrap();
+        let [one, other, gone] = [(); 3].map(|()| std::sync::Arc::new(Told::default()));
+        let record = Record::new(b"v");
+        for number in 0..3_000 {
+            let sink = if number % 3 == 0 { &other } else { &one };
+            producer.send_noted(&topic, &record, sink, number).unwrap();
+            producer.send_noted(&topic, &record, &gone, number).unwrap();
+        }
+        drop(gone);
+        producer.flush().unwrap();
+        wait_for(&one, 2_000);
+        wait_for(&other, 1_000);
+        let numbers_of = |told: &Told| -> Vec<(u64, u64)> {
+            let told = told.0.lock().unwrap();
+            told.iter().map(|(number, outcome)| (*number, outcome.as_ref().unwrap().offset.unwrap())).collect()
+        };
+        let (one_has, other_has) = (numbers_of(&one), numbers_of(&other));
+        assert_eq!(one_has.len() + other_has.len(), 3_000, "each once");
+        assert!(one_has.iter().all(|(number, offset)| number % 3 != 0 && *offset == 2 * number), "its own, in order");
+        assert!(other_has.iter().all(|(number, offset)| number % 3 == 0 && *offset == 2 * number));
+        assert!(one_has.is_sorted() && other_has.is_sorted());
+
+        // What is refused is told by the call, and by nobody else.
+        engine.close().unwrap();
+        assert_eq!(producer.send_noted(&topic, &record, &one, 0).unwrap_err().code(), "closed");
+        assert_eq!(one.0.lock().unwrap().len(), 2_000);
+    }
+}

@@ -33,6 +33,18 @@ impl ringlane_bytes {
     pub(crate) fn of(bytes: Option<&[u8]>) -> ringlane_bytes {
         bytes.map_or(Self::NULL, |bytes| ringlane_bytes { data: bytes.as_ptr(), size: bytes.len() })
     }
+
+    /// Whether it is none at all, and says so.
+    #[inline(always)]
+    pub(crate) fn is_null(&self) -> bool {
+        self.data.is_null() && self.size == 0
+    }
+
+    /// Whether [`bytes`] has nothing to say against it.
+    #[inline(always)]
+    pub(crate) fn is_sound(&self) -> bool {
+        self.size <= if self.data.is_null() { 0 } else { BYTES_MAX }
+    }
 }
 
 /// Runs a call.
@@ -250,22 +262,27 @@ pub(crate) fn check_array<T>(name: &str, first: *const T, stride: usize, count: 
     check_size(name, stride.saturating_mul(count))
 }
 
-/// Reads a struct of the application's that may grow: what an older header does not have is zero; what a newer one has
-/// and this library does not know must be.
+/// A struct of the application's that may grow, where it stands or, if it is of another size, in `copy`: what an older
+/// header does not have is zero; what a newer one has and this library does not know must be.
 ///
 /// # Safety
-/// There are `size` bytes at `source`, and all zero bits are a `T`.
+/// There are `size` bytes at `source`, which live as long as the result, and all zero bits are a `T`.
 #[inline]
-pub(crate) unsafe fn read_struct<T: Copy>(name: &str, source: *const T, size: usize) -> Result<T> {
+pub(crate) unsafe fn struct_at<'a, T: Copy>(
+    name: &str,
+    source: *const T,
+    size: usize,
+    copy: &'a mut Option<T>,
+) -> Result<&'a T> {
     if source.is_null() {
         return Err(Failure::argument(name, "it is NULL"));
     }
     if size == size_of::<T>() {
         // SAFETY: so many are there.
-        return Ok(unsafe { source.read() });
+        return Ok(unsafe { &*source });
     }
     // SAFETY: so many are there.
-    unsafe { read_other(name, source, size) }
+    Ok(copy.insert(unsafe { read_other(name, source, size)? }))
 }
 
 #[cold]
@@ -278,12 +295,28 @@ unsafe fn read_other<T: Copy>(name: &str, source: *const T, size: usize) -> Resu
     if given.iter().skip(size_of::<T>()).any(|byte| *byte != 0) {
         return Err(Failure::argument(name, "it has fields that this library does not know: a newer one is needed"));
     }
+    // SAFETY: as the caller says.
+    Ok(unsafe { read_known(source, size) })
+}
+
+/// Reads a struct that [`struct_at`] has looked at.
+///
+/// # Safety
+/// As for that.
+#[inline]
+pub(crate) unsafe fn checked_struct<T: Copy>(source: *const T, size: usize) -> T {
+    // SAFETY: so many are there.
+    if size == size_of::<T>() { unsafe { source.read() } } else { unsafe { read_known(source, size) } }
+}
+
+/// What is known of a struct of another size.
+#[cold]
+unsafe fn read_known<T: Copy>(source: *const T, size: usize) -> T {
     // SAFETY: all zero bits are a value, as the caller says, and the bytes of another one are copied over them.
     unsafe {
         let mut value: T = std::mem::zeroed();
-        let bytes = size.min(size_of::<T>());
-        std::ptr::copy_nonoverlapping(given.as_ptr(), (&raw mut value).cast::<u8>(), bytes);
-        Ok(value)
+        std::ptr::copy_nonoverlapping(source.cast::<u8>(), (&raw mut value).cast::<u8>(), size.min(size_of::<T>()));
+        value
     }
 }
 

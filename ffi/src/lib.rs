@@ -40,6 +40,7 @@ pub mod transaction;
 
 pub mod objects;
 
+mod given;
 mod panics;
 mod recent;
 mod table;

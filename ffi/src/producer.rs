@@ -1,20 +1,20 @@
 //! Sending: one record, many, or a buffer of them; with the receipt, or with an event when it is there.
 
 use crate::call::{
-    bytes, call, check_array, check_out, checked_bytes, free, handle_of, held, put, put_at, read_struct,
-    ringlane_bytes, text_of,
+    bytes, call, check_array, check_out, checked_bytes, free, handle_of, held, put, put_at, ringlane_bytes, struct_at,
+    text_of,
 };
 use crate::engine_calls::EngineObject;
+use crate::given::{GivenRecords, PackedRecords};
 use crate::objects::{ringlane_engine, ringlane_options, ringlane_producer, ringlane_queue, ringlane_topic};
 use crate::options::read_options;
 use crate::queue::{Each, QueueObject};
 use crate::recent::sending;
 use crate::status::{Failure, Result, ringlane_error, ringlane_status};
 use engine::{
-    BatchHandle, Durability, Header, LastSent, Producer, ProducerOptions, Receipt, Record, RecordId, RecordRef, Topic,
-    Visibility,
+    BatchHandle, Durability, Header, LastSent, Producer, ProducerOptions, Receipt, Record, RecordId, RecordSource,
+    Topic, Visibility,
 };
-use std::cell::Cell;
 use std::time::Duration;
 
 /// In `ringlane_record.flags`: `partition` says where it goes. Else its key does, or each in turn.
@@ -28,6 +28,7 @@ pub const RINGLANE_RECORD_VISIBLE_AT: u32 = 8;
 /// In `ringlane_record.flags`: it becomes visible `visible_ms` after it was sent.
 pub const RINGLANE_RECORD_VISIBLE_AFTER: u32 = 16;
 const RECORD_FLAGS: u32 = 31;
+const USUAL_FLAGS: u32 = RINGLANE_RECORD_PARTITION | RINGLANE_RECORD_TIMESTAMP | RINGLANE_RECORD_SEQUENCE;
 
 /// Any partition: by the key, or each in turn.
 pub const RINGLANE_ANY_PARTITION: u32 = u32::MAX;
@@ -164,6 +165,17 @@ impl ringlane_record {
     /// As for [`ringlane_record::headers`].
     #[inline]
     pub(crate) unsafe fn check(&self) -> Result<()> {
+        // As most are: what there is to be looked at closely is not there.
+        let is_usual = self.flags & !USUAL_FLAGS == 0
+            && self.tag.is_null()
+            && [self.key, self.value, self.message_id].iter().all(ringlane_bytes::is_sound);
+        // SAFETY: as the caller says.
+        if is_usual { Ok(()) } else { unsafe { self.check_closely() } }
+    }
+
+    /// # Safety
+    /// As for [`ringlane_record::headers`].
+    unsafe fn check_closely(&self) -> Result<()> {
         const VISIBLE: u32 = RINGLANE_RECORD_VISIBLE_AT | RINGLANE_RECORD_VISIBLE_AFTER;
         if self.flags & !RECORD_FLAGS != 0 {
             return Err(Failure::argument("flags", format_args!("{:#x} has flags that there are not", self.flags)));
@@ -267,7 +279,8 @@ pub unsafe extern "C" fn ringlane_producer_send(
     unsafe {
         call(error, || {
             let (producer, topic) = (held::<Producer>(producer)?, held::<Topic>(topic)?);
-            let record = read_record(record)?;
+            let mut copy = None;
+            let record = read_record(record, &mut copy)?;
             let headers = record.headers()?;
             let sent = producer.send(&topic, record.get(&headers))?.wait()?;
             if !receipt.is_null() {
@@ -295,12 +308,11 @@ pub unsafe extern "C" fn ringlane_producer_send_async(
     unsafe {
         call(error, || {
             sending(producer, topic, queue, |producer, topic, queue| {
-                let record = read_record(record)?;
+                let mut copy = None;
+                let record = read_record(record, &mut copy)?;
                 let headers = record.headers()?;
                 queue.check_open()?;
-                let sent = producer.send(topic, record.get(&headers))?;
-                queue.sent(sent, record.user_data);
-                Ok(())
+                Ok(producer.send_noted(topic, &record.get(&headers), queue, record.user_data)?)
             })
         })
     }
@@ -330,7 +342,8 @@ pub unsafe extern "C" fn ringlane_producer_send_batch(
             if !receipts.is_null() {
                 check_array("receipts", receipts, receipt_stride, count)?;
             }
-            let sent = with_records(records, stride, count, |records| Ok(producer.send_batch(&topic, records)?))?;
+            let given = GivenRecords::check(records, stride, count)?;
+            let sent = producer.send_batch_with(&topic, &given)?;
             wait_for(&sent)?;
             if !receipts.is_null() {
                 for (at, receipt) in sent.wait()?.iter().enumerate() {
@@ -366,11 +379,11 @@ pub unsafe extern "C" fn ringlane_producer_send_batch_async(
             let (producer, topic, queue) =
                 (held::<Producer>(producer)?, held::<Topic>(topic)?, held::<QueueObject>(queue)?);
             queue.check_open()?;
-            let sent = with_records(records, stride, count, |records| Ok(producer.send_batch(&topic, records)?))?;
-            let user_data_at = |at: usize| Ok(read_struct("record", records.byte_add(stride * at), stride)?.user_data);
+            let given = GivenRecords::check(records, stride, count)?;
+            let sent = producer.send_batch_with(&topic, &given)?;
             let each = match each {
                 0 => Each::Together(user_data),
-                _ => Each::Alone((0..count).map(user_data_at).collect::<Result<_>>()?),
+                _ => Each::Alone((0..count).map(|at| given.user_data(at)).collect()),
             };
             queue.batch_sent(sent, each);
             Ok(())
@@ -403,25 +416,14 @@ pub unsafe extern "C" fn ringlane_producer_send_packed(
             let queue = if queue.is_null() { None } else { Some(held::<QueueObject>(queue)?) };
             queue.as_ref().map_or(Ok(()), |queue| queue.check_open())?;
             let packed = bytes("records", ringlane_bytes { data: records, size })?.unwrap_or_default();
-            let parsed = unpack(packed)?;
-            // Headers that a record has, one record behind the other.
-            let headers: Vec<Header<'_>> = parsed.iter().flat_map(RecordRef::headers).collect();
-            let mut rest = &headers[..];
-            let records: Vec<Record<'_>> = parsed
-                .iter()
-                .map(|record| {
-                    let (own, others) = rest.split_at(record.headers().count());
-                    rest = others;
-                    record_of(record, own, partition)
-                })
-                .collect();
-            let sent = producer.send_batch(&topic, &records)?;
+            let given = PackedRecords::parse(packed, partition)?;
+            let sent = producer.send_batch_with(&topic, &given)?;
             match queue {
                 Some(queue) => queue.batch_sent(sent, Each::Together(user_data)),
                 None => wait_for(&sent)?,
             }
             if !count.is_null() {
-                count.write(records.len());
+                count.write(given.count());
             }
             Ok(())
         })
@@ -431,31 +433,6 @@ pub unsafe extern "C" fn ringlane_producer_send_packed(
 /// Waits until all records of a batch are there.
 fn wait_for(sent: &BatchHandle) -> Result<()> {
     sent.wait_done().map_err(|first| Failure::of_batch(sent, first))
-}
-
-/// The records of a packed buffer.
-fn unpack(packed: &[u8]) -> Result<Vec<RecordRef<'_>>> {
-    let (mut records, mut at) = (Vec::new(), 0);
-    while at < packed.len() {
-        let (record, bytes) = RecordRef::parse(&packed[at..])
-            .ok_or_else(|| Failure::argument("records", format_args!("there is no record at byte {at}")))?;
-        records.push(record);
-        at += bytes;
-    }
-    Ok(records)
-}
-
-fn record_of<'a>(record: &RecordRef<'a>, headers: &'a [Header<'a>], partition: u32) -> Record<'a> {
-    Record {
-        key: record.key(),
-        value: record.value(),
-        headers,
-        timestamp_ms: (record.timestamp_ms() != RINGLANE_TIMESTAMP_NOW).then(|| record.timestamp_ms()),
-        partition: (partition != RINGLANE_ANY_PARTITION).then_some(partition),
-        sequence: record.sequence(),
-        message_id: record.message_id(),
-        ..Record::default()
-    }
 }
 
 /// Waits until everything that was sent with a producer has its outcome; of the last batch it tells the error.
@@ -555,78 +532,23 @@ pub unsafe extern "C" fn ringlane_producer_last_message_id(
     }
 }
 
-/// Reads a single record of the application's, and checks it.
+/// A single record of the application's, checked, where it stands or in `copy`.
 ///
 /// # Safety
-/// `record` is NULL, or there is a struct of the size that it says.
+/// `record` is NULL, or there is a struct of the size that it says, which lives as long as the result.
 #[inline]
-pub(crate) unsafe fn read_record(record: *const ringlane_record) -> Result<ringlane_record> {
+pub(crate) unsafe fn read_record(
+    record: *const ringlane_record,
+    copy: &mut Option<ringlane_record>,
+) -> Result<&ringlane_record> {
     if record.is_null() {
         return Err(Failure::argument("record", "it is NULL"));
     }
     // SAFETY: as the caller says.
     unsafe {
         let size = (&raw const (*record).struct_size).read();
-        let record = read_struct("record", record, size as usize)?;
+        let record = struct_at("record", record, size as usize, copy)?;
         record.check()?;
         Ok(record)
     }
-}
-
-/// Runs something with the records of an array.
-///
-/// # Safety
-/// There are `count` records, `stride` apart.
-unsafe fn with_records<T>(
-    records: *const ringlane_record,
-    stride: usize,
-    count: usize,
-    run: impl FnOnce(&[Record<'_>]) -> Result<T>,
-) -> Result<T> {
-    check_array("records", records, stride, count)?;
-    // SAFETY: as the caller says.
-    let record_at = |at: usize| unsafe { read_struct("record", records.byte_add(stride * at), stride) };
-    // Most records have none, and these are read only once.
-    let mut headers: Vec<Vec<Header<'_>>> = Vec::new();
-    for at in 0..count {
-        let record = record_at(at)?;
-        if record.header_count > 0 {
-            // SAFETY: as the caller says.
-            headers.push(unsafe { record.headers()? });
-        }
-    }
-    let mut with_headers = headers.iter();
-    // A thread that ends has none any more, and may still send.
-    let mut read = with_lifetime(SPARE.try_with(Cell::take).unwrap_or_default());
-    read.reserve(count);
-    for at in 0..count {
-        let record = record_at(at)?;
-        let own = match record.header_count {
-            0 => &[][..],
-            _ => with_headers.next().expect("one for each that has some"),
-        };
-        // SAFETY: as the caller says.
-        unsafe {
-            record.check()?;
-            read.push(record.get(own));
-        }
-    }
-    let result = run(&read);
-    if count <= SPARE_MAX {
-        let _ = SPARE.try_with(|spare| spare.set(with_lifetime(read)));
-    }
-    result
-}
-
-/// Records for which a thread keeps the room: taken from the system for each call, it costs a batch a third of its time.
-const SPARE_MAX: usize = 4096;
-
-thread_local! {
-    static SPARE: Cell<Vec<Record<'static>>> = const { Cell::new(Vec::new()) };
-}
-
-/// The room of a list, for records of another lifetime: it is empty, and its memory is used again.
-fn with_lifetime<'a>(mut records: Vec<Record<'_>>) -> Vec<Record<'a>> {
-    records.clear();
-    records.into_iter().map(|_| unreachable!("it is empty")).collect()
 }

@@ -14,14 +14,12 @@ use crate::call::{call, check_array, check_out, check_size, end_and_free, handle
 use crate::objects::ringlane_queue;
 use crate::producer::ringlane_receipt;
 use crate::status::{Failure, RINGLANE_ERROR_WOKEN, RINGLANE_OK, Result, ringlane_error, ringlane_status};
-use engine::{BatchHandle, Error, HalfTransaction, SendHandle};
+use engine::{BatchHandle, Error, HalfTransaction, NoteRoom, NotedRecords, OutcomeSink};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{c_char, c_void};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Wake, Waker};
+use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 /// Errors of events that are kept for `ringlane_queue_error`.
@@ -32,10 +30,9 @@ const ERRORS_NEAR: usize = 8;
 const DISPATCHED_MAX: usize = 4096;
 /// Events that a drain gives before it lets others in.
 const GIVEN_AT_ONCE: usize = 64;
-/// Sends for which a group that is kept has room at most.
+/// Rooms for sends that are kept, and for how many sends each of them is at most.
+const SPARE_ROOMS_MAX: usize = 16;
 const SPARE_SENDS_MAX: usize = 16 << 10;
-/// Among so many of the last groups a send looks for its own.
-const GROUPS_NEAR: usize = 16;
 
 /// A record that was sent has its outcome: `status`, and if that is `RINGLANE_OK`, `receipt`.
 pub const RINGLANE_EVENT_SENT: u32 = 1;
@@ -85,17 +82,17 @@ pub(crate) enum Each {
 
 /// Sends whose outcome is known at one moment.
 enum Group {
-    Sends(Vec<(SendHandle, u64)>),
+    Noted(NotedRecords),
     Batch(BatchHandle, Each),
 }
 
 #[derive(Default)]
 struct Inner {
-    /// Sends on their way, each group with its number, which ascend.
+    /// Batches on their way, each with its number, which ascend. Single sends are noted in the engine.
     groups: VecDeque<(u64, Group)>,
     next_group: u64,
-    /// Room of groups that were given.
-    spare: Vec<Vec<(SendHandle, u64)>>,
+    /// Room of single sends that were given.
+    spare: Vec<NoteRoom>,
     /// Groups whose outcome is there, in the order in which it came, and of the first one how many events were given.
     done: VecDeque<Group>,
     given: usize,
@@ -168,28 +165,6 @@ impl Queue {
         }
     }
 
-    /// A record was sent.
-    #[inline]
-    pub(crate) fn sent(self: &Arc<Self>, handle: SendHandle, user_data: u64) {
-        let mut inner = self.lock();
-        for (_, group) in inner.groups.iter_mut().rev().take(GROUPS_NEAR) {
-            if let Group::Sends(sends) = group
-                && sends[0].0.ends_with(&handle)
-            {
-                sends.push((handle, user_data));
-                return;
-            }
-        }
-        let (number, waker) = self.begin_group(&mut inner);
-        let mut handle = handle;
-        // Registered before anybody can look: who completes it finds the group, for that takes the lock.
-        let is_done = Pin::new(&mut handle).poll(&mut Context::from_waker(&waker)).is_ready();
-        let mut sends = inner.spare.pop().unwrap_or_default();
-        sends.push((handle, user_data));
-        let group = Group::Sends(sends);
-        self.put_group(inner, number, group, is_done);
-    }
-
     /// Records were sent in one hand-over.
     pub(crate) fn batch_sent(self: &Arc<Self>, handle: BatchHandle, each: Each) {
         if handle.is_empty() && matches!(each, Each::Alone(_)) {
@@ -197,24 +172,18 @@ impl Queue {
             return;
         }
         let mut inner = self.lock();
-        let (number, waker) = self.begin_group(&mut inner);
-        let is_done = !handle.wake_when_done(&waker);
-        self.put_group(inner, number, Group::Batch(handle, each), is_done);
-    }
-
-    fn begin_group(self: &Arc<Self>, inner: &mut Inner) -> (u64, Waker) {
-        let group = inner.next_group;
+        let number = inner.next_group;
         inner.next_group += 1;
-        (group, Waker::from(Arc::new(GroupWaker { queue: Arc::downgrade(self), group })))
-    }
-
-    fn put_group(&self, mut inner: MutexGuard<'_, Inner>, number: u64, group: Group, is_done: bool) {
-        match is_done {
-            true => {
+        let waker = Waker::from(Arc::new(GroupWaker { queue: Arc::downgrade(self), group: number }));
+        // Registered before anybody can look: who completes it finds the group, for that takes the lock.
+        let is_on_its_way = handle.wake_when_done(&waker);
+        let group = Group::Batch(handle, each);
+        match is_on_its_way {
+            true => inner.groups.push_back((number, group)),
+            false => {
                 inner.done.push_back(group);
                 self.signal(inner);
             }
-            false => inner.groups.push_back((number, group)),
         }
     }
 
@@ -354,6 +323,20 @@ impl Queue {
     }
 }
 
+impl OutcomeSink for Queue {
+    fn room(&self) -> NoteRoom {
+        self.lock().spare.pop().unwrap_or_default()
+    }
+
+    fn tell(&self, records: NotedRecords) {
+        let mut inner = self.lock();
+        if !self.is_closed() {
+            inner.done.push_back(Group::Noted(records));
+            self.signal(inner);
+        }
+    }
+}
+
 impl Drop for Queue {
     fn drop(&mut self) {
         // SAFETY: it is our own, and nobody has the queue any more.
@@ -372,12 +355,11 @@ impl Inner {
         }
         let at = self.given;
         let (event, outcome, is_last) = match self.done.front()? {
-            Group::Sends(sends) => {
-                let (handle, user_data) = &sends[at];
-                let mut event = ringlane_event::new(RINGLANE_EVENT_SENT, *user_data);
-                let outcome = handle.wait_timeout(Duration::ZERO).expect("its outcome is there");
+            Group::Noted(records) => {
+                let (user_data, outcome) = records.outcome(at);
+                let mut event = ringlane_event::new(RINGLANE_EVENT_SENT, user_data);
                 let outcome = outcome.map(|receipt| event.receipt = ringlane_receipt::of(&receipt));
-                (event, outcome.map_err(Failure::Engine), at + 1 == sends.len())
+                (event, outcome.map_err(Failure::Engine), at + 1 == records.len())
             }
             Group::Batch(handle, Each::Together(user_data)) => {
                 let mut event = ringlane_event::new(RINGLANE_EVENT_BATCH_SENT, *user_data);
@@ -401,12 +383,13 @@ impl Inner {
         };
         self.given = if is_last { 0 } else { at + 1 };
         if is_last
-            && let Some(Group::Sends(mut sends)) = self.done.pop_front()
-            && self.spare.len() < GROUPS_NEAR
-            && sends.capacity() <= SPARE_SENDS_MAX
+            && let Some(Group::Noted(records)) = self.done.pop_front()
+            && self.spare.len() < SPARE_ROOMS_MAX
         {
-            sends.clear();
-            self.spare.push(sends);
+            let room = records.into_room();
+            if room.capacity() <= SPARE_SENDS_MAX {
+                self.spare.push(room);
+            }
         }
         Some(self.with_outcome(event, outcome))
     }

@@ -163,7 +163,8 @@ pub unsafe extern "C" fn ringlane_transaction_send(
     unsafe {
         call(error, || {
             let (transaction, topic) = (held::<TransactionObject>(transaction)?, held::<Topic>(topic)?);
-            let record = read_record(record)?;
+            let mut copy = None;
+            let record = read_record(record, &mut copy)?;
             let headers = record.headers()?;
             let record = record.get(&headers);
             transaction.with(|held| Ok(held.transaction.send(&topic, record)?))

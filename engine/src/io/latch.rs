@@ -65,6 +65,7 @@ impl Latch {
     }
 
     /// The first failure as an error, if there was one. Costs one load while there was none.
+    #[inline]
     pub fn check(&self) -> Result<(), IoFailure> {
         match self.cause.get() {
             None => Ok(()),

@@ -187,7 +187,15 @@ impl TopicShared {
         if self.deleted.load(Ordering::Acquire) { Err(self.gone()) } else { Ok(()) }
     }
 
+    /// What is said of it to an engine that it is not of.
+    #[cold]
+    pub(crate) fn is_of_another_engine(&self) -> Error {
+        let reason = "the handle is one of another engine; get one of this engine with `Engine::topic`".to_owned();
+        Error::InvalidArgument { name: "topic", value: self.name.to_string(), reason }
+    }
+
     /// What is said of it when it exists no more.
+    #[cold]
     pub(crate) fn gone(&self) -> Error {
         Error::TopicDeleted { name: self.name.to_string() }
     }

@@ -16,8 +16,9 @@ use crate::log::origin::Origin;
 use crate::partition::shared::TopicShared;
 use crate::producer::Durability;
 use crate::producer::identity::ProducerIdentity;
+use crate::producer::sink::{Note, OutcomeSink};
 use crate::producer::spare::SpareContents;
-use crate::record::{RECORD_ALIGNMENT, Record};
+use crate::record::Record;
 use crate::sync::{Signal, lock, now};
 use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
@@ -125,7 +126,13 @@ impl Accumulator {
         self.lane.lane
     }
 
+    /// What a batch has before it is sealed.
+    pub(crate) fn batch_bytes(&self) -> usize {
+        self.batch_bytes
+    }
+
     /// Starts adding records; the lane sees none of them before [`Adding::finish`].
+    #[inline]
     pub(crate) fn adding(self: &Arc<Self>) -> Result<Adding<'_>> {
         self.lane.check()?;
         let mut inner = lock(&self.inner);
@@ -135,6 +142,7 @@ impl Accumulator {
         Ok(Adding { accumulator: self, inner: Some(inner), sealed: false })
     }
 
+    #[cold]
     fn wait_for_room<'a>(&'a self, mut inner: MutexGuard<'a, Inner>) -> Result<MutexGuard<'a, Inner>> {
         let start = now();
         self.blocked.fetch_add(1, Ordering::SeqCst);
@@ -228,7 +236,7 @@ pub(crate) struct Adding<'a> {
 
 impl Adding<'_> {
     /// Adds a record whose size was checked, to the batch that [`Adding::batch`] names afterwards.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(
         &mut self,
         (topic, partition): (&Arc<TopicShared>, u32),
@@ -249,7 +257,7 @@ impl Adding<'_> {
             self.sealed |= inner.open_next(content, self.accumulator.durability, &self.accumulator.identity);
         }
         let open = inner.open.as_mut().expect("just opened");
-        open.content.make_room(size + RECORD_ALIGNMENT, self.accumulator.batch_bytes);
+        open.content.make_room(size, self.accumulator.batch_bytes);
         let (serial, part) = inner.parts[slot];
         // A delayed record is a frame of its own, so that it can be cancelled alone.
         let part = (serial == inner.serial && due_ms.is_none()).then_some(part);
@@ -265,11 +273,32 @@ impl Adding<'_> {
         Appended { part, index }
     }
 
+    /// Adds records to where the last one went, as [`Content::grow`] does, while the open batch and the send buffer take
+    /// them.
+    #[inline(always)]
+    pub(crate) fn grow(&mut self, append: impl FnMut(&mut Vec<u8>) -> bool) {
+        let (batch_bytes, buffer_bytes_max) = (self.accumulator.batch_bytes, self.accumulator.buffer_bytes_max);
+        let inner = &mut **self.inner.as_mut().expect("held until finish");
+        let content = &mut inner.open.as_mut().expect("a record was just added").content;
+        let before = content.len();
+        let room = buffer_bytes_max.saturating_sub(inner.buffered_bytes).min(batch_bytes as u64) as usize;
+        let count = content.grow(batch_bytes.min(before + room), append);
+        inner.buffered_bytes += (content.len() - before) as u64;
+        inner.buffered_records += u64::from(count);
+    }
+
     /// The batch that the last record went to.
     #[inline]
     pub(crate) fn batch(&self) -> &Arc<Batch> {
         let open = self.inner.as_ref().and_then(|inner| inner.open.as_ref());
         open.expect("a record was just added").ticket.batch()
+    }
+
+    /// Has a sink told of the outcome of the last record.
+    #[inline]
+    pub(crate) fn note<S: OutcomeSink + 'static>(&mut self, sink: &Arc<S>, note: Note) {
+        let open = self.inner.as_mut().and_then(|inner| inner.open.as_mut());
+        open.expect("a record was just added").ticket.notes.add(sink, note);
     }
 
     /// Whether a sender that adds many should let the lane in: it waits for this lock.

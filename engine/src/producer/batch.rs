@@ -6,6 +6,7 @@
 //! - Callbacks run on the dispatcher's thread (or on the thread that registers one too late), never on a lane.
 
 use super::listeners::{self, Listeners};
+use super::sink::Notes;
 use crate::error::Error;
 use crate::io::fork::ForkMark;
 use crate::lane::originals::Original;
@@ -15,7 +16,7 @@ use crate::log::position::Position;
 use crate::partition::index::Run;
 use crate::partition::shared::{TopicPartition, TopicShared};
 use crate::producer::Durability;
-use crate::record::Record;
+use crate::record::{RECORD_ALIGNMENT, Record};
 use crate::sync::Event;
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
@@ -154,29 +155,39 @@ pub(crate) struct Batch {
 
 /// The duty to give a batch its outcome. Dropped without one (its lane broke down), it says that the
 /// outcome is unknown: no sender waits for ever.
-pub(crate) struct Ticket(Arc<Batch>);
+pub(crate) struct Ticket {
+    batch: Arc<Batch>,
+    /// Records of whose outcome sinks are told.
+    pub(crate) notes: Notes,
+}
 
 impl Ticket {
     pub(crate) fn new(batch: Arc<Batch>) -> Ticket {
-        Ticket(batch)
+        Ticket { batch, notes: Notes::default() }
     }
 
     pub(crate) fn batch(&self) -> &Arc<Batch> {
-        &self.0
+        &self.batch
     }
 
     /// Gives the batch its outcome and releases who waits.
-    pub(crate) fn complete(self, outcome: Outcome) -> Completed {
-        self.0.complete(outcome)
+    pub(crate) fn complete(mut self, outcome: Outcome) -> Completed {
+        self.end(outcome)
+    }
+
+    fn end(&mut self, outcome: Outcome) -> Completed {
+        let mut completed = self.batch.complete(outcome);
+        completed.released += std::mem::take(&mut self.notes).tell(&self.batch);
+        completed
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if self.0.outcome.get().is_none() {
+        if self.batch.outcome.get().is_none() {
             let reason = "the lane that had it in hand broke down".to_owned();
-            if self.0.complete(Outcome::failed(Error::UnknownOutcome { reason })).callbacks {
-                self.0.run_callbacks();
+            if self.end(Outcome::failed(Error::UnknownOutcome { reason })).callbacks {
+                self.batch.run_callbacks();
             }
         }
     }
@@ -300,6 +311,16 @@ pub(crate) struct Content {
     growing: Option<(u32, u32)>,
 }
 
+/// Has room for a record of this size: if it is the first for no more than it takes, else for what a batch `usually` has.
+#[inline(always)]
+pub(crate) fn make_room(bytes: &mut Vec<u8>, size: usize, usually: usize) {
+    // Its own padding, and as much again, which [`Record::encode_into`] writes and takes back.
+    let needed = size + 2 * RECORD_ALIGNMENT;
+    if bytes.capacity() - bytes.len() < needed {
+        bytes.reserve(if bytes.is_empty() { needed } else { needed.max(usually) });
+    }
+}
+
 impl Content {
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
@@ -316,17 +337,14 @@ impl Content {
         self.bytes.len() + self.pieces.len() * size_of::<Piece>() + self.parts.len() * size_of::<Part>()
     }
 
-    /// Has room for so many bytes: for one record what it takes, for more what a batch `usually` has, at once.
+    /// See [`make_room`].
     #[inline]
-    pub(crate) fn make_room(&mut self, bytes: usize, usually: usize) {
-        if self.bytes.capacity() - self.bytes.len() < bytes {
-            let wanted = if self.bytes.is_empty() { bytes } else { bytes.max(usually) };
-            self.bytes.reserve(wanted);
-        }
+    pub(crate) fn make_room(&mut self, size: usize, usually: usize) {
+        make_room(&mut self.bytes, size, usually);
     }
 
     /// Appends a record to a part; a new one if `part` is none. Returns the part and the record's index in it.
-    #[inline]
+    #[inline(always)]
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn push(
         &mut self,
@@ -383,6 +401,25 @@ impl Content {
             part.last_piece = piece;
         }
         (part_index, index)
+    }
+
+    /// Appends records to the part of the last one, while the buffer has less than `bytes_max` and `append` does so: one of
+    /// the last one's timestamp, at once visible, not known again. Returns how many.
+    ///
+    /// It is `append` that has the record: handed on, it would be read back before it is written, and that takes a quarter
+    /// of what a record of a batch takes.
+    #[inline(always)]
+    pub(crate) fn grow(&mut self, bytes_max: usize, mut append: impl FnMut(&mut Vec<u8>) -> bool) -> u32 {
+        let (part, _) = self.growing.expect("a record was just added");
+        let (start, mut count) = (self.bytes.len(), 0);
+        while self.bytes.len() < bytes_max && append(&mut self.bytes) {
+            count += 1;
+        }
+        let part = &mut self.parts[part as usize];
+        part.count += count;
+        part.bytes += (self.bytes.len() - start) as u32;
+        self.pieces[part.last_piece as usize].end = self.bytes.len() as u32;
+        count
     }
 
     /// Brings the checksums up to date; to be called before they are written anywhere.

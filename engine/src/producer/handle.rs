@@ -43,13 +43,6 @@ impl SendHandle {
         self.batch.outcome().is_some()
     }
 
-    /// Whether both get their outcome at the same moment: their records are in one batch of the engine's. Who waits for many
-    /// needs to wait for one of each batch.
-    #[inline]
-    pub fn ends_with(&self, other: &SendHandle) -> bool {
-        Arc::ptr_eq(&self.batch, &other.batch)
-    }
-
     /// Has `callback` called with the receipt, on the engine's callback thread (or here and now, if
     /// the outcome is known already). A callback that blocks delays other callbacks, nothing else.
     pub fn on_complete(self, callback: impl FnOnce(Result<Receipt>) + Send + 'static) {
@@ -87,7 +80,7 @@ impl std::fmt::Debug for SendHandle {
     }
 }
 
-fn receipt(outcome: &Outcome, part: u32, index: u32, timestamp_ms: i64) -> Result<Receipt> {
+pub(super) fn receipt(outcome: &Outcome, part: u32, index: u32, timestamp_ms: i64) -> Result<Receipt> {
     let parts = outcome.parts.as_ref().map_err(Error::clone)?;
     let part = &parts[part as usize];
     let (topic, partition) = (part.partition.topic.clone(), part.partition.partition);
@@ -135,19 +128,20 @@ struct Stretch {
 }
 
 impl BatchHandle {
+    /// Records of one part, one behind the other, with one timestamp.
     #[inline]
-    pub(super) fn push(&mut self, batch: &Arc<Batch>, part: u32, index: u32, timestamp_ms: i64) {
-        self.count += 1;
+    pub(super) fn push(&mut self, batch: &Arc<Batch>, part: u32, first: u32, count: u32, timestamp_ms: i64) {
+        self.count += count as usize;
         if let Some(last) = self.stretches.last_mut()
             && last.part == part
-            && last.first + last.count == index
+            && last.first + last.count == first
             && last.timestamp_ms == timestamp_ms
             && Arc::ptr_eq(&last.batch, batch)
         {
-            last.count += 1;
+            last.count += count;
             return;
         }
-        self.stretches.push(Stretch { batch: batch.clone(), part, first: index, count: 1, timestamp_ms });
+        self.stretches.push(Stretch { batch: batch.clone(), part, first, count, timestamp_ms });
     }
 
     /// Has `callback` called with the outcome of each record, by its place, as [`SendHandle::on_complete`] does.

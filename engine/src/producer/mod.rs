@@ -8,11 +8,13 @@ pub(crate) mod identity;
 mod listeners;
 #[allow(clippy::module_inception)]
 mod producer;
+mod sink;
 
 pub use handle::{BatchHandle, SendHandle};
 pub use identity::{LastSent, ProducerInfo};
-pub use producer::{Producer, ProducerOptions};
+pub use producer::{Producer, ProducerOptions, RecordSource};
 pub use receipt::{Durability, Receipt, RecordId};
+pub use sink::{NoteRoom, NotedRecords, OutcomeSink};
 
 mod receipt;
 pub(crate) mod spare;
