@@ -521,7 +521,9 @@ fn a_sink_is_told_once_of_each_of_its_records_in_their_order() {
         assert_eq!(one_has.len() + other_has.len(), 3_000, "each once");
         assert!(one_has.iter().all(|(number, offset)| number % 3 != 0 && *offset == 2 * number), "its own, in order");
         assert!(other_has.iter().all(|(number, offset)| number % 3 == 0 && *offset == 2 * number));
-        assert!(one_has.is_sorted() && other_has.is_sorted());
+        // With interceptors each is told of alone, by the callback thread or, if it is there before the call returns, by
+        // the one that sends.
+        assert!(intercepted || (one_has.is_sorted() && other_has.is_sorted()));
 
         // What is refused is told by the call, and by nobody else.
         engine.close().unwrap();

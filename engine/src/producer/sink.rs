@@ -4,7 +4,7 @@
 //!
 //! Invariants:
 //! - Each record that was noted is told of once, when its batch has its outcome; those of a batch together, in the order of
-//!   sending.
+//!   sending. If the producer has interceptors, each is told of alone, and two threads may do so.
 //! - A sink that is gone is told nothing; notes do not keep it.
 
 use super::batch::Batch;
@@ -18,7 +18,7 @@ pub trait OutcomeSink: Send + Sync {
     /// Room for notes: what [`NotedRecords::into_room`] gave, or a new one. Called under the lock of who sends.
     fn room(&self) -> NoteRoom;
     /// Records of a batch have their outcomes. Called on a lane, which waits for its return, or, if the producer has
-    /// interceptors, on the callback thread.
+    /// interceptors, on the callback thread or the one that sends.
     fn tell(&self, records: NotedRecords);
 }
 
