@@ -3,6 +3,7 @@
 //! Invariant: a record travels in the layout that it has everywhere.
 
 use crate::consumer::group::{Delivery, DeliveryId};
+use crate::io::delay_ms;
 use crate::log::codec::{Put, Reader};
 use crate::log::origin::Origin;
 use crate::record::{Header, Record, RecordRef};
@@ -122,7 +123,7 @@ pub(crate) enum Ending {
 impl Ending {
     pub(crate) fn failed(delay: Option<Duration>) -> Ending {
         // The largest one says that there is none.
-        Ending::Failed(delay.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX).min(u64::MAX - 1)))
+        Ending::Failed(delay.map(|delay| delay_ms(delay).min(u64::MAX - 1)))
     }
 
     pub(crate) fn put(self, target: &mut Vec<u8>) {

@@ -19,6 +19,7 @@ use super::value::Value;
 use super::{BODY_BYTES_MAX, RECORDS_MAX};
 use crate::consumer::Start;
 use crate::consumer::group::{DeliveryId, GroupInfo, GroupOptions, MemberOptions, Redrive, Redriven};
+use crate::io::delay_ms;
 use crate::lane::acknowledged::Acknowledged;
 use crate::lane::transactions::{TransactionKey, TransactionOutcome};
 use crate::log::codec::{Put, Reader};
@@ -730,7 +731,7 @@ impl SentRecord {
         let (visibility, time) = match self.visibility {
             Visibility::Now => (0, 0),
             Visibility::At(time_ms) => (1, time_ms),
-            Visibility::After(delay) => (2, i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)),
+            Visibility::After(delay) => (2, i64::try_from(delay_ms(delay)).unwrap_or(i64::MAX)),
         };
         target.put_u8(visibility);
         target.put_i64(time);

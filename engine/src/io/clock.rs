@@ -1,7 +1,7 @@
 //! The machine's clocks.
 
 use super::Clock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// `CLOCK_MONOTONIC`, and `CLOCK_REALTIME_COARSE`: every record gets a timestamp, and the coarse clock
 /// costs a quarter of the fine one. It lags by at most one tick of the kernel (1 to 10 ms). Delays begin by the fine one.
@@ -40,6 +40,11 @@ impl Clock for SystemClock {
     }
 }
 
+/// A delay in whole milliseconds, never shorter than it is.
+pub(crate) fn delay_ms(delay: Duration) -> u64 {
+    u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
 fn time_of(clock: libc::clockid_t) -> libc::timespec {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call fills the structure it is given; both clocks are there since Linux 2.6.32.
@@ -50,6 +55,13 @@ fn time_of(clock: libc::clockid_t) -> libc::timespec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_of_a_millisecond_count_as_one() {
+        let of_micros = |micros| delay_ms(Duration::from_micros(micros));
+        assert_eq!([0, 1, 999, 1_000, 1_001].map(of_micros), [0, 1, 1, 1, 2]);
+        assert_eq!(delay_ms(Duration::MAX), u64::MAX);
+    }
 
     /// The coarse clock stood still for a tick: a delay that began by it ended up to 4 ms early.
     #[test]

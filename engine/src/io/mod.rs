@@ -34,6 +34,7 @@ use std::sync::Arc;
 
 pub use block::{BLOCK_ALIGNMENT, Block, BlockPool, BlockWriter};
 pub use clock::SystemClock;
+pub(crate) use clock::delay_ms;
 pub use directory::{Backend, Directory, DirectoryOptions};
 pub use latch::{IoFailure, Latch};
 pub use strategy::{UnknownWriteStrategy, WriteStrategy};

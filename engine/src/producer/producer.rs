@@ -9,6 +9,7 @@ use super::sink::{Note, NotedRecords, OutcomeSink};
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
 use crate::interceptor::{Added, Interceptors, ProducerInterceptor};
+use crate::io::delay_ms;
 use crate::lane::shared::{Message, Reply};
 use crate::log::origin::Origin;
 use crate::partition::shared::TopicShared;
@@ -533,8 +534,7 @@ impl Producer {
             Visibility::Now => None,
             Visibility::At(time_ms) => Some(time_ms),
             Visibility::After(delay) => {
-                let delay_ms = i64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX);
-                Some(self.engine.clock.wall_ms_rounded_up().saturating_add(delay_ms))
+                Some(self.engine.clock.wall_ms_rounded_up().saturating_add_unsigned(delay_ms(delay)))
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::canary::{self, Canary};
 use crate::engine::EngineInner;
 use crate::error::{Error, Result};
 use crate::interceptor::{DeliveryEnd, EndedDeliveries};
+use crate::io::delay_ms;
 use crate::lane::inbox::Token;
 use crate::lane::shared::{Message, Reply};
 use crate::sync::lock;
@@ -231,7 +232,7 @@ impl Acknowledger {
     /// # Errors
     /// As [`Acknowledger::ack`].
     pub fn nack(&self, id: DeliveryId, delay: Option<Duration>) -> Result<()> {
-        let delay_ms = delay.map(|delay| u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX));
+        let delay_ms = delay.map(delay_ms);
         self.end_one(id, Cause::Nacked { delay_ms }, DeliveryEnd::Nacked)
     }
 
